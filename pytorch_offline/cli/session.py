@@ -1,0 +1,80 @@
+"""What every command shares: its common options, its results on stdout, its messages on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# The mirror's directory when neither --mirror nor PYTORCH_OFFLINE_MIRROR names one.
+DEFAULT_MIRROR = Path("cache")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One run of one command: where the mirror is and how to speak.
+
+    ``verbosity`` is 0 by default, negative with ``-q``, positive with ``-v``.
+    """
+
+    mirror: Path
+    as_json: bool
+    verbosity: int
+
+    def result(self, document: Mapping[str, Any], text: str) -> None:
+        """Print the command's result on stdout: the document with ``--json``, else the text."""
+        if self.as_json:
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        elif text:
+            click.echo(text)
+
+    def message(self, text: str, *, verbosity: int = 0) -> None:
+        """Say something on stderr, unless the user asked for less than ``verbosity``."""
+        if self.verbosity >= verbosity:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Warn on stderr, even with ``-q``."""
+        click.echo(f"warning: {text}", err=True)
+
+    @property
+    def show_bars(self) -> bool:
+        """Whether progress bars may be drawn: only on a terminal, and not with ``-q``."""
+        return self.verbosity >= 0 and sys.stderr.isatty()
+
+
+def common_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--mirror``, ``--json``, ``-q`` and ``-v``, and hand it a ``Session`` as first argument."""
+
+    @click.option(
+        "--mirror",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_MIRROR,
+        show_default=True,
+        envvar="PYTORCH_OFFLINE_MIRROR",
+        help="The mirror's directory.",
+    )
+    @click.option("--json", "as_json", is_flag=True, default=False, help="Print one JSON document on stdout.")
+    @click.option("-q", "--quiet", count=True, help="Say less.")
+    @click.option("-v", "--verbose", count=True, help="Say more; -vv adds tracebacks.")
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any,  # noqa: ANN401
+        mirror: Path,
+        as_json: bool,
+        quiet: int,
+        verbose: int,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        session = Session(mirror=mirror, as_json=as_json, verbosity=verbose - quiet)
+        function(session, *args, **kwargs)
+
+    return wrapper

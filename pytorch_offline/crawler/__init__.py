@@ -1,0 +1,1 @@
+"""Upstream's index pages, read into the catalogue."""

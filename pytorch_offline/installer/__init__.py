@@ -1,0 +1,1 @@
+"""Pip driven hard and offline, and the proof afterwards that torch works."""

@@ -1,0 +1,1 @@
+"""Tables of facts, with a source for each row, and their typed readers."""

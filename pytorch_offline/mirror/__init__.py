@@ -1,0 +1,1 @@
+"""The directory of verified wheels: download, admission, index pages, verification."""

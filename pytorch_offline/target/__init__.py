@@ -1,0 +1,1 @@
+"""The machine to serve: interpreter, tags, markers, libc, accelerator."""

@@ -1,0 +1,111 @@
+"""The target: everything that is known about the machine to serve, as one value.
+
+A target is made by a preset, by flags, by a file, or by the stand-alone probe; never by a default that looks at the
+machine that runs this code. An unknown fact is ``None`` and stays so: whoever needs it asks for it by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from packaging.tags import Tag
+
+# The eleven variables of https://packaging.python.org/specifications/dependency-specifiers/#environment-markers.
+MARKER_VARIABLES = (
+    "implementation_name",
+    "implementation_version",
+    "os_name",
+    "platform_machine",
+    "platform_python_implementation",
+    "platform_release",
+    "platform_system",
+    "platform_version",
+    "python_full_version",
+    "python_version",
+    "sys_platform",
+)
+
+
+class AcceleratorKind(StrEnum):
+    """What kind of accelerator a machine has."""
+
+    NONE = "none"
+    CUDA = "cuda"
+    ROCM = "rocm"
+    XPU = "xpu"
+    MPS = "mps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One accelerator device.
+
+    ``compute_capability`` is NVIDIA's (major, minor), e.g. (8, 0); ``gfx`` is AMD's target, e.g. ``gfx90a``.
+    """
+
+    name: str | None = None
+    compute_capability: tuple[int, int] | None = None
+    gfx: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """A machine's accelerator.
+
+    ``driver`` is the kernel driver's version; ``cuda`` the user-mode CUDA version that ``nvidia-smi`` reports, which
+    is above the driver's own where a cuda-compat package is at work (NVIDIA, CUDA compatibility, forward
+    compatibility). Either may be unknown.
+    """
+
+    kind: AcceleratorKind
+    driver: Version | None = None
+    cuda: Version | None = None
+    devices: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Libc:
+    """The C library: ``name`` is ``glibc`` or ``musl``, ``version`` its (major, minor)."""
+
+    name: str
+    version: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A machine to serve.
+
+    ``tags`` is ordered, best first, without repetition. ``marker_environment`` has all of ``MARKER_VARIABLES``;
+    ``platform_release`` and ``platform_version`` may be empty strings where nothing is known of them. ``learnt_from``
+    says for each fact (dotted key, e.g. ``accelerator.driver``) how it was learnt.
+    """
+
+    name: str
+    marker_environment: Mapping[str, str]
+    tags: tuple[Tag, ...]
+    libc: Libc | None = None
+    accelerator: Accelerator | None = None
+    learnt_from: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def python_full_version(self) -> Version:
+        """The target's full Python version, which Requires-Python is compared with."""
+        return Version(self.marker_environment["python_full_version"])
+
+    @property
+    def system(self) -> str:
+        """The target's operating system as ``platform_system`` spells it: ``Linux``, ``Windows``, ``Darwin``."""
+        return self.marker_environment["platform_system"]
+
+    @property
+    def machine(self) -> str:
+        """The target's architecture as ``platform_machine`` spells it, e.g. ``x86_64``, ``aarch64``, ``AMD64``."""
+        return self.marker_environment["platform_machine"]

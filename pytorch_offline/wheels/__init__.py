@@ -1,0 +1,1 @@
+"""Wheels as files: names, backends, core metadata, RECORD, remote zip directories."""

@@ -1,0 +1,52 @@
+"""Wheel file names: the facts that a name states.
+
+The rules are the binary distribution format's (https://packaging.python.org/specifications/binary-distribution-format/),
+read by ``packaging``. Upstream also serves names that the format does not admit (six-part variant names, names without
+a version); those are errors here, which the crawler turns into rejections with a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, parse_wheel_filename
+
+from pytorch_offline.errors import UsageError
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+    from packaging.version import Version
+
+# The longest name that every common file system stores (NAME_MAX of ext4, XFS, NTFS, APFS), with room for
+# the suffix of the sidecar file, ".metadata".
+MAX_NAME_LENGTH = 255 - len(".metadata")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelName:
+    """A wheel's file name and what it states: project, version, build tag and tags."""
+
+    filename: str
+    project: NormalizedName
+    version: Version
+    build: BuildTag
+    tags: frozenset[Tag]
+
+
+def parse_wheel_name(filename: str) -> WheelName:
+    """Read a wheel's file name, decoded (``+``, not ``%2B``).
+
+    Raises:
+        UsageError: ``invalid-wheel-name`` if the name is not a wheel's, is too long to be stored, or could name
+            another directory.
+    """
+    if len(filename.encode("utf-8", "surrogatepass")) > MAX_NAME_LENGTH:
+        raise UsageError("invalid-wheel-name", f"a wheel name of {len(filename)} characters cannot be stored")
+    if any(character < " " or character in '/\\:*?"<>|\x7f' for character in filename):
+        raise UsageError("invalid-wheel-name", f"wheel name {filename!r} holds a character that no file name may")
+    try:
+        project, version, build, tags = parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise UsageError("invalid-wheel-name", str(error)) from error
+    return WheelName(filename=filename, project=project, version=version, build=build, tags=tags)
