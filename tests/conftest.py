@@ -1,0 +1,19 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The directory of recorded real data, which lies beside the repository and is not part of it."""
+    path = Path(os.environ.get("PYTORCH_OFFLINE_SHARED", REPOSITORY.parent / "shared"))
+    if not (path / "upstream").is_dir():
+        pytest.skip(f"the recorded data is not at {path} (PYTORCH_OFFLINE_SHARED)")
+    return path
