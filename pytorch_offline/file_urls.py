@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 import requests
@@ -164,7 +164,7 @@ def _file(path: Path, headers: Mapping[str, str]) -> _Answer:
         file.seek(wanted.start)
         return _Answer(
             status=HTTPStatus.PARTIAL_CONTENT,
-            body=cast("BinaryIO", _Window(file, len(wanted))),
+            body=io.BufferedReader(_Window(file, len(wanted))),
             length=len(wanted),
             headers={**common, "Content-Range": f"bytes {wanted.start}-{wanted.stop - 1}/{facts.st_size}"},
         )

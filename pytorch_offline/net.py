@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -99,14 +99,16 @@ class Stream:
     _source: requests.Response
 
     def iter_chunks(self, size: int = CHUNK) -> Iterator[bytes]:
-        """Give the body in pieces of at most ``size`` bytes.
+        """Give the body in pieces of at most ``size`` bytes, each as soon as it is here.
+
+        A piece is never held back until it is full: what came before a break or a stall is not lost with it.
 
         Raises:
             UpstreamError: ``transfer-broken`` if the body ends early, stalls, or is empty where it must not be.
         """
         received = 0
         try:
-            for chunk in self._source.iter_content(size):
+            while chunk := self._source.raw.read1(size, decode_content=True):
                 received += len(chunk)
                 yield chunk
         except (OSError, urllib3.exceptions.HTTPError) as error:
@@ -119,6 +121,12 @@ class Stream:
             raise _cut(self.url, received, self.length)
         if received == 0 and self.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             raise _cut(self.url, 0, None)
+
+    def abort(self) -> None:
+        """Stop the transfer from another thread: an ``iter_chunks`` that waits for the network ends at once."""
+        # Already over, or not a socket's: then nothing waits.
+        with suppress(OSError, RuntimeError, ValueError):
+            self._source.raw.shutdown()
 
 
 class _Failure(Exception):  # noqa: N818  (never leaves this module)
