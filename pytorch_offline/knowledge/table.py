@@ -1,0 +1,12 @@
+"""Read one of the package's tables of facts: CSV with a header, one source per row."""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """Read ``knowledge/<name>.csv`` as one dict per row; empty cells are empty strings."""
+    text = (resources.files(__package__) / f"{name}.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))

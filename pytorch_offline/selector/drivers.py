@@ -1,0 +1,121 @@
+"""Which backends a target's accelerator can run, and how well: a verdict with a reason for each.
+
+The rules are research/selectors.md section 6, numbers 1 and 2: a CUDA build runs if the driver is at or above the floor
+of the build's CUDA major (minor-version compatibility; from CUDA 11 on), or at or above the toolkit's own driver before
+that; or if the user-mode CUDA that the machine reports, which a cuda-compat package may have raised above the driver's
+own, is of that major. It is covered *natively* if the driver came with that toolkit or a later one, or the user-mode
+CUDA is not below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.knowledge.cuda_driver import FIRST_MAJOR_WITH_MINOR_COMPATIBILITY, read_cuda_driver_table
+from pytorch_offline.target.model import AcceleratorKind
+from pytorch_offline.wheels.backend import CPU, Backend, BackendKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from packaging.version import Version
+
+    from pytorch_offline.target.model import Accelerator, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The target can run this backend; ``native`` if nothing has to be bridged by compatibility modes."""
+
+    backend: Backend
+    native: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CannotRun:
+    """The target cannot run this backend. ``reason`` is ``driver`` or ``accelerator``."""
+
+    backend: Backend
+    reason: str
+    detail: str
+
+
+BackendVerdict = Runs | CannotRun
+
+_KIND_SERVED_BY = {
+    AcceleratorKind.NONE: BackendKind.CPU,
+    AcceleratorKind.MPS: BackendKind.CPU,  # macOS wheels carry Metal support and lie among the CPU builds
+    AcceleratorKind.CUDA: BackendKind.CUDA,
+    AcceleratorKind.ROCM: BackendKind.ROCM,
+    AcceleratorKind.XPU: BackendKind.XPU,
+}
+
+
+def judge_backends(target: Target, backends: Iterable[Backend]) -> tuple[BackendVerdict, ...]:
+    """Judge each backend for the target, in the order given.
+
+    A target without a known accelerator is served by CPU builds; nothing is guessed about a GPU.
+
+    Raises:
+        UsageError: ``unknown-driver`` if the target has an NVIDIA device, but neither its driver nor its user-mode
+            CUDA is known.
+    """
+    accelerator = target.accelerator
+    kind = AcceleratorKind.NONE if accelerator is None else accelerator.kind
+    if accelerator is not None and kind is AcceleratorKind.CUDA and accelerator.driver is accelerator.cuda is None:
+        raise UsageError(
+            "unknown-driver",
+            f"target {target.name} has an NVIDIA device, but neither its driver nor its CUDA version is known",
+            hint="give --driver (the first number that nvidia-smi prints), --cuda, or force a build with --backend",
+        )
+    return tuple(_judge(backend, kind, accelerator, target.system) for backend in backends)
+
+
+def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | None, system: str) -> BackendVerdict:
+    if backend.kind is not _KIND_SERVED_BY[kind]:
+        owner = "no accelerator that is known" if accelerator is None else f"accelerator kind {kind.value}"
+        return CannotRun(backend=backend, reason="accelerator", detail=f"{backend} is not for a target with {owner}")
+    if backend.kind is not BackendKind.CUDA or accelerator is None or backend.version is None:
+        return Runs(backend=backend, native=True, detail=f"{backend} suits accelerator kind {kind.value}")
+    return _judge_cuda(backend, backend.version, accelerator, system)
+
+
+def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, system: str) -> BackendVerdict:
+    table = read_cuda_driver_table(system)
+    driver, user_mode = accelerator.driver, accelerator.cuda
+    if user_mode is not None and user_mode >= cuda:
+        return Runs(backend=backend, native=True, detail=f"user-mode CUDA {user_mode} covers {backend}")
+    own = table.toolkit.get(cuda)
+    if driver is not None and own is not None and driver >= own:
+        return Runs(backend=backend, native=True, detail=f"driver {driver} covers {backend} (needs {own})")
+    if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY:
+        needs = f"driver {own} or later" if own is not None else "a driver that the table does not know"
+        return CannotRun(
+            backend=backend,
+            reason="driver",
+            detail=f"{backend} needs {needs}, the target has {driver or 'no known one'}",
+        )
+    if user_mode is not None and user_mode.major >= cuda.major:
+        detail = f"user-mode CUDA {user_mode} runs {backend} by minor-version compatibility"
+        return Runs(backend=backend, native=False, detail=detail)
+    floor = table.minor_compatibility.get(cuda.major)
+    if driver is not None and floor is not None and driver >= floor:
+        detail = f"driver {driver} runs {backend} by minor-version compatibility (floor {floor})"
+        return Runs(backend=backend, native=False, detail=detail)
+    has = f"driver {driver}" if driver is not None else f"user-mode CUDA {user_mode}"
+    needs = f"driver {floor} or later" if floor is not None else "a driver that the table does not know"
+    return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {has}")
+
+
+def verdict_for_forced(target: Target, backend: Backend) -> BackendVerdict:
+    """Judge a backend that the user forces; an unknown driver is then no error but a reason."""
+    try:
+        return judge_backends(target, [backend])[0]
+    except UsageError as error:
+        return CannotRun(backend=backend, reason="driver", detail=error.message)
+
+
+__all__ = ["CPU", "BackendVerdict", "CannotRun", "Runs", "judge_backends", "verdict_for_forced"]

@@ -1,0 +1,115 @@
+"""The selector's values: what is asked for, what was chosen and why, what was rejected and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+
+    from pytorch_offline.crawler.model import IndexFile
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
+    from pytorch_offline.wheels.metadata import CoreMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user asks for.
+
+    Args:
+        requirements: the roots, in the order given.
+        constraints: bounds that apply to a project only if it is needed.
+        backend: the backend that is forced, None for automatic choice.
+        pre: admit pre-releases everywhere.
+        no_deps: choose the roots alone.
+    """
+
+    requirements: tuple[Requirement, ...]
+    constraints: tuple[Requirement, ...] = ()
+    backend: Backend | None = None
+    pre: bool = False
+    no_deps: bool = False
+
+
+class Source(StrEnum):
+    """Which index served a file."""
+
+    UPSTREAM = "upstream"
+    DEFAULT_INDEX = "default-index"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A wheel that fits the target's tags.
+
+    Args:
+        file: the wheel, as its index offers it.
+        source: which index that was.
+        backend: the backend that it was built for; None if it serves any.
+        rank: the position of its best tag in the target's list; lower is better.
+    """
+
+    file: IndexFile
+    source: Source
+    backend: Backend | None
+    rank: int
+
+    @property
+    def project(self) -> NormalizedName:
+        """The project, normalised."""
+        return self.file.name.project
+
+    @property
+    def version(self) -> Version:
+        """The version, with its local label."""
+        return self.file.name.version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A wheel, or a whole backend, that was not chosen, and the rule that it failed.
+
+    ``reason`` is a stable code: ``wheel-tags``, ``requires-python``, ``backend``, ``driver``, ``accelerator``,
+    ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``, ``conflict``. ``file`` is None where a backend
+    was passed over without reading its pages; ``backend`` None where the wheel serves any.
+    """
+
+    project: NormalizedName
+    file: IndexFile | None
+    backend: Backend | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One wheel of the closure.
+
+    ``specifier`` is what all parents together ask of the version. ``required_by`` names the parents with the
+    requirement each of them states; a root's parent is None. ``why`` says in words why this very file.
+    """
+
+    candidate: Candidate
+    metadata: CoreMetadata | None  # None only with no_deps, which reads no metadata
+    extras: frozenset[NormalizedName]
+    specifier: SpecifierSet
+    required_by: tuple[tuple[NormalizedName | None, str], ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The closure of exact wheels for one target, sorted by project; ``warnings`` are sentences for the user."""
+
+    target: Target
+    request: Request
+    backend: Backend | None
+    choices: tuple[Choice, ...]
+    rejected: tuple[Rejection, ...]
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,209 @@
+"""What the indexes offer for a project, for one target: the selector's one window on the network.
+
+Which index serves which project (DESIGN section 5): torch's own family comes from the backends' pages of the upstream
+and from nowhere else; every other project from the default index, and from upstream's copies where the default index
+has nothing that fits.
+
+One exception, which PyTorch's own instructions make: on macOS, and on Windows without a GPU, they install from the
+default index, which carries the same builds there. So when the upstream does not answer at all, the family of such a
+target may come from the default index, and the user is told.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pytorch_offline.crawler.upstream import Layout, recognise_upstream
+from pytorch_offline.errors import UpstreamError
+from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.selector.candidates import TagRanks, judge_file
+from pytorch_offline.selector.model import Candidate, Rejection, Source
+from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
+from pytorch_offline.target.model import AcceleratorKind
+from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from packaging.utils import NormalizedName
+
+    from pytorch_offline.crawler.catalogue import Catalogue
+    from pytorch_offline.crawler.model import IndexFile, PageReading
+    from pytorch_offline.crawler.reader import IndexReader
+    from pytorch_offline.crawler.upstream import Upstream
+    from pytorch_offline.net import Http
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
+
+# Pages asked for at once. Browsers open six connections to a host; upstream's CDN serves them without complaint.
+PARALLEL_PAGES = 6
+# The errors that mean "nobody answered", as opposed to "the answer was no".
+_NO_ANSWER = frozenset({"unreachable", "tls-error"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejection, ...]
+    known: bool
+
+
+class Offers(Protocol):
+    """The port through which the resolver sees the indexes."""
+
+    def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
+        """Say what the indexes have of a project; a family project is looked for on these backends' pages."""
+
+    def metadata(self, candidate: Candidate) -> CoreMetadata:
+        """Return the METADATA of this very wheel."""
+
+
+class IndexOffers:
+    """Offers read from upstream and default index through the catalogue.
+
+    Args:
+        upstreams: recognised upstreams; the first that lists a project serves it. May be empty only when the default
+            index stands in.
+        default_index: the default index's address, None to do without.
+        scratch: a directory for whole wheels that must be downloaded to learn their METADATA.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        upstreams: Sequence[Upstream],
+        default_index: str | None,
+        reader: IndexReader,
+        http: Http,
+        catalogue: Catalogue,
+        scratch: Path,
+        offline: bool,
+    ) -> None:
+        self._target = target
+        self._ranks = TagRanks(target.tags)
+        self._upstreams = tuple(upstreams)
+        self._default_index = default_index
+        self._reader = reader
+        self._http = http
+        self._catalogue = catalogue
+        self._scratch = scratch
+        self._offline = offline
+        self._metadata: dict[str, CoreMetadata] = {}
+        self._offers: dict[tuple[NormalizedName, tuple[Backend, ...]], Offer] = {}
+
+    def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
+        """Say what the indexes have of a project.
+
+        Raises:
+            UpstreamError: a page that should be there could not be read.
+        """
+        key = (project, tuple(backends))
+        if key not in self._offers:
+            self._offers[key] = self._read_offer(project, backends)
+        return self._offers[key]
+
+    def metadata(self, candidate: Candidate) -> CoreMetadata:
+        """Return the METADATA of this very wheel, from the catalogue, its sidecar, or the wheel itself.
+
+        Raises:
+            UpstreamError: it could not be had.
+            IntegrityError: it cannot be read.
+        """
+        path = candidate.file.link.url
+        if path not in self._metadata:
+            body = fetch_wheel_metadata(
+                candidate.file, http=self._http, catalogue=self._catalogue, scratch=self._scratch, offline=self._offline
+            )
+            self._metadata[path] = parse_metadata(body)
+        return self._metadata[path]
+
+    def _read_offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
+        in_family = project in family_projects()
+        offers: list[Offer] = []
+        if self._default_index is not None and (not in_family or not self._upstreams):
+            url = f"{self._default_index.rstrip('/')}/{project}/"
+            offers.append(self._judge(project, [self._reader.read(url)], Source.DEFAULT_INDEX, by_backend=False))
+        for upstream in self._upstreams:
+            if any(offer.candidates for offer in offers):
+                break
+            pages = self._read_pages(upstream, project, backends)
+            by_backend = upstream.layout is not Layout.SIMPLE
+            offers.append(self._judge(project, pages, Source.UPSTREAM, by_backend=by_backend))
+        return Offer(
+            candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
+            rejected=tuple(rejection for offer in offers for rejection in offer.rejected),
+            known=any(offer.known for offer in offers),
+        )
+
+    def _read_pages(
+        self, upstream: Upstream, project: NormalizedName, backends: Sequence[Backend]
+    ) -> list[PageReading]:
+        urls = list(dict.fromkeys(upstream.project_url(project, backend) for backend in backends))
+        if len(urls) == 1:
+            return [self._reader.read(urls[0])]
+        with ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page") as pool:
+            return list(pool.map(self._reader.read, urls))
+
+    def _judge(
+        self, project: NormalizedName, pages: Sequence[PageReading], source: Source, *, by_backend: bool
+    ) -> Offer:
+        files: dict[str, IndexFile] = {}
+        for page in pages:
+            for file in page.files:
+                if file.name.project == project:  # the file name says whose it is, not the page
+                    files.setdefault(file.link.path, file)
+        verdicts = [
+            judge_file(file, self._target, self._ranks, source=source, indexed_by_backend=by_backend)
+            for file in files.values()
+        ]
+        return Offer(
+            candidates=tuple(verdict for verdict in verdicts if isinstance(verdict, Candidate)),
+            rejected=tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection)),
+            known=bool(files),
+        )
+
+
+def find_upstreams(
+    urls: Sequence[str], target: Target, *, reader: IndexReader, channel: str, default_index: str | None
+) -> tuple[tuple[Upstream, ...], tuple[str, ...]]:
+    """Recognise the upstreams that answer; say in warnings which did not.
+
+    Raises:
+        UpstreamError: none answered, and the default index may not stand in for this target.
+    """
+    found: list[Upstream] = []
+    warnings: list[str] = []
+    failure: UpstreamError | None = None
+    for url in urls:
+        try:
+            found.append(recognise_upstream(reader, url, channel))
+        except UpstreamError as error:
+            if error.code not in _NO_ANSWER:
+                raise
+            failure = failure or error
+            warnings.append(f"upstream {url} did not answer: {error.message}")
+    if found or failure is None:
+        return tuple(found), tuple(warnings)
+    if default_index is None or channel != "stable" or not default_index_carries_family(target):
+        raise failure
+    warnings.append(
+        f"torch's family is taken from the default index, as PyTorch's own instructions do for {target.system}"
+    )
+    return (), tuple(warnings)
+
+
+def default_index_carries_family(target: Target) -> bool:
+    """Whether the default index has the same torch builds as upstream for this target.
+
+    https://pytorch.org/get-started/locally/ gives a plain ``pip3 install`` for macOS, and for Windows without CUDA.
+    """
+    kind = AcceleratorKind.NONE if target.accelerator is None else target.accelerator.kind
+    if target.system == "Darwin":
+        return True
+    return target.system == "Windows" and target.machine == "AMD64" and kind is AcceleratorKind.NONE

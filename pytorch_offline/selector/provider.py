@@ -1,0 +1,321 @@
+"""The resolver's view of the world: a resolvelib provider over what the indexes offer, under the target's facts.
+
+Three kinds of thing are identified: a project (``torch``), a project with extras (``cuda-toolkit[cublas]``, which
+requires the very wheel of the project without them), and the one backend that all wheels of torch's family must share.
+A family wheel that was built for a backend requires that backend, so torch, torchvision and their kin agree, and
+choosing torch chooses the backend; uv makes up a package for the same purpose.
+
+Candidates come best first (``candidates.preference``). METADATA is read only when a candidate's turn comes, since it
+may take range requests; a wheel whose METADATA excludes the target's Python is passed over with a rejection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName, canonicalize_name
+from resolvelib import AbstractProvider
+
+from pytorch_offline.errors import IntegrityError
+from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.selector.candidates import preference
+from pytorch_offline.selector.model import Candidate, Rejection, Request
+from pytorch_offline.wheels.backend import Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from packaging.requirements import Requirement
+    from resolvelib.structs import Matches, RequirementInformation
+
+    from pytorch_offline.selector.drivers import Runs
+    from pytorch_offline.selector.offers import Offers
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.metadata import CoreMetadata
+
+# No project can be called this: names hold no angle brackets.
+BACKEND = "<backend>"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A requirement from a user or from METADATA."""
+
+    requirement: Requirement
+
+    def __str__(self) -> str:
+        return str(self.requirement)
+
+
+@dataclass(frozen=True, slots=True)
+class SameWheel:
+    """What a project with extras requires: the very wheel without them."""
+
+    candidate: Candidate
+
+    def __str__(self) -> str:
+        return f"{self.candidate.project}=={self.candidate.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsBackend:
+    """What a family wheel requires: the backend that it was built for."""
+
+    backend: Backend
+
+    def __str__(self) -> str:
+        return f"backend {self.backend}"
+
+
+@dataclass(frozen=True, slots=True)
+class WithExtras:
+    """A wheel together with extras of it."""
+
+    candidate: Candidate
+    extras: frozenset[NormalizedName]
+
+
+Need = Wanted | SameWheel | NeedsBackend
+Pin = Candidate | WithExtras | Backend
+
+
+def identifier_of(project: NormalizedName, extras: Iterable[str] = ()) -> str:
+    """Spell a project with extras: ``cuda-toolkit[cublas,cudart]``."""
+    names = sorted(canonicalize_name(extra) for extra in extras)
+    return f"{project}[{','.join(names)}]" if names else project
+
+
+def project_of(identifier: str) -> NormalizedName:
+    """Return the project of an identifier."""
+    return NormalizedName(identifier.partition("[")[0])
+
+
+class SelectionProvider(AbstractProvider["Need", "Pin", str]):
+    """Answers the resolver's questions for one request and one target.
+
+    ``runs`` are the backends that the family may come from, in any order. After a resolution ``rejected`` holds the
+    wheels that were passed over because of their METADATA, and ``warnings`` sentences for the user.
+    """
+
+    def __init__(self, request: Request, target: Target, offers: Offers, runs: Sequence[Runs]) -> None:
+        self._request = request
+        self._target = target
+        self._offers = offers
+        self._backends = tuple(verdict.backend for verdict in runs)
+        self._native = frozenset(verdict.backend for verdict in runs if verdict.native)
+        self._constraints: dict[NormalizedName, SpecifierSet] = {}
+        for constraint in request.constraints:
+            if self.applies(constraint):
+                name = canonicalize_name(constraint.name)
+                self._constraints[name] = self._constraints.get(name, SpecifierSet()) & constraint.specifier
+        self._root_order = {
+            canonicalize_name(requirement.name): position for position, requirement in enumerate(request.requirements)
+        }
+        self.rejected: dict[str, Rejection] = {}
+        self.warnings: dict[str, None] = {}
+
+    # What resolvelib asks.
+
+    def identify(self, requirement_or_candidate: Need | Pin) -> str:
+        """Name what a requirement or candidate is about."""
+        match requirement_or_candidate:
+            case Wanted(requirement):
+                return identifier_of(canonicalize_name(requirement.name), requirement.extras)
+            case SameWheel(candidate):
+                return candidate.project
+            case WithExtras(candidate, extras):
+                return identifier_of(candidate.project, extras)
+            case Candidate():
+                return requirement_or_candidate.project
+            case _:
+                return BACKEND
+
+    def get_preference(
+        self,
+        identifier: str,
+        resolutions: Mapping[str, Pin],
+        candidates: Mapping[str, Iterator[Pin]],
+        information: Mapping[str, Iterator[RequirementInformation[Need, Pin]]],
+        backtrack_causes: Sequence[RequirementInformation[Need, Pin]],
+    ) -> tuple[object, ...]:
+        """Decide torch and the backend first, then the family, then what conflicts, pins, the user's order, names."""
+        del resolutions, candidates
+        project = project_of(identifier)
+        group = 0 if identifier == BACKEND or project == "torch" else 1 if project in family_projects() else 2
+        causes = {self.identify(cause.requirement) for cause in backtrack_causes}
+        specifiers = [
+            specifier
+            for one in information[identifier]
+            if isinstance(one.requirement, Wanted)
+            for specifier in one.requirement.requirement.specifier
+        ]
+        pinned = any(specifier.operator in {"==", "==="} for specifier in specifiers)
+        return (
+            group,
+            identifier not in causes,
+            not pinned,
+            self._root_order.get(project, len(self._root_order)),
+            not specifiers,
+            identifier,
+        )
+
+    def find_matches(
+        self,
+        identifier: str,
+        requirements: Mapping[str, Iterator[Need]],
+        incompatibilities: Mapping[str, Iterator[Pin]],
+    ) -> Matches[Pin]:
+        """List what can satisfy all requirements on one identifier, best first."""
+        refused = set(incompatibilities[identifier])
+        needs = list(requirements[identifier])
+        if identifier == BACKEND:
+            wanted = {need.backend for need in needs if isinstance(need, NeedsBackend)}
+            return [backend for backend in wanted if len(wanted) == 1 and backend not in refused]
+        project = project_of(identifier)
+        specifier = self._specifier(project, needs)
+        extras = frozenset(
+            canonicalize_name(extra) for need in needs if isinstance(need, Wanted) for extra in need.requirement.extras
+        )
+        if identifier != project:
+            specifier &= self._specifier(project, requirements.get(project, iter(())))
+        same = [need.candidate for need in needs if isinstance(need, SameWheel)]
+        backends = {
+            need.backend for need in requirements.get(BACKEND, iter(())) if isinstance(need, NeedsBackend)
+        } or set(self._backends)
+        ordered = self._ordered(project, specifier, backends, same)
+
+        def usable() -> Iterator[Pin]:
+            for candidate in ordered:
+                pin: Pin = WithExtras(candidate, extras) if extras else candidate
+                if pin not in refused and self._metadata_admits(candidate):
+                    yield pin
+
+        return usable
+
+    def is_satisfied_by(self, requirement: Need, candidate: Pin) -> bool:
+        """Whether a candidate of the same identifier satisfies the requirement."""
+        match requirement, candidate:
+            case NeedsBackend(backend), _:
+                return backend == candidate
+            case SameWheel(wheel), Candidate():
+                return wheel == candidate
+            case Wanted(wanted), Candidate():
+                return wanted.specifier.contains(candidate.version, prereleases=True)
+            case Wanted(wanted), WithExtras(inner, _):
+                return wanted.specifier.contains(inner.version, prereleases=True)
+            case _:
+                return False
+
+    def get_dependencies(self, candidate: Pin) -> list[Need]:
+        """List what a candidate requires: its backend, its METADATA's requirements that apply to the target."""
+        match candidate:
+            case Candidate():
+                needs: list[Need] = []
+                if candidate.backend is not None:
+                    needs.append(NeedsBackend(candidate.backend))
+                if not self._request.no_deps:
+                    needs += [Wanted(one) for one in self._required(candidate) if self.applies(one)]
+                return needs
+            case WithExtras(inner, extras):
+                needs = [SameWheel(inner)]
+                if not self._request.no_deps:
+                    needs += self._required_by_extras(inner, extras)
+                return needs
+            case _:
+                return []
+
+    # The rules behind the answers.
+
+    def applies(self, requirement: Requirement, extra: str = "") -> bool:
+        """Whether a requirement's marker holds on the target; all of the environment is given, nothing is filled in."""
+        if requirement.marker is None:
+            return True
+        text = str(requirement.marker)
+        for variable in ("platform_release", "platform_version"):
+            if variable in text and not self._target.marker_environment[variable]:
+                self.warnings[f"'{requirement}' depends on {variable}, which is not known of the target"] = None
+        return requirement.marker.evaluate({**self._target.marker_environment, "extra": extra})
+
+    def candidates(self, project: NormalizedName, backends: Iterable[Backend]) -> tuple[Candidate, ...]:
+        """All candidates of a project that were built for one of the backends, or for any."""
+        wanted = set(backends)
+        ordered = tuple(backend for backend in self._backends if backend in wanted)
+        offer = self._offers.offer(project, ordered)
+        return tuple(one for one in offer.candidates if one.backend is None or one.backend in wanted)
+
+    def metadata(self, candidate: Candidate) -> CoreMetadata:
+        """The METADATA of this very wheel."""
+        return self._offers.metadata(candidate)
+
+    def rejected_of(self, project: NormalizedName) -> tuple[Rejection, ...]:
+        """The wheels of a project that were passed over because of their METADATA."""
+        return tuple(rejection for rejection in self.rejected.values() if rejection.project == project)
+
+    def _specifier(self, project: NormalizedName, needs: Iterable[Need]) -> SpecifierSet:
+        specifier = self._constraints.get(project, SpecifierSet())
+        for need in needs:
+            if isinstance(need, Wanted):
+                specifier &= need.requirement.specifier
+        return specifier
+
+    def _ordered(
+        self, project: NormalizedName, specifier: SpecifierSet, backends: set[Backend], same: Sequence[Candidate]
+    ) -> list[Candidate]:
+        candidates = self.candidates(project, backends)
+        admitted = self.admitted(candidates, specifier)
+        if same:
+            admitted = [candidate for candidate in admitted if all(candidate == one for one in same)]
+        return sorted(admitted, key=lambda one: preference(one, self._native), reverse=True)
+
+    def admitted(self, candidates: Iterable[Candidate], specifier: SpecifierSet) -> list[Candidate]:
+        """Filter by version, pre-release and yank (PEP 440, PEP 592: a yanked file only serves an exact pin)."""
+        found = list(
+            specifier.filter(candidates, prereleases=True if self._request.pre else None, key=lambda one: one.version)
+        )
+        pinned = any(
+            one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier
+        )
+        if pinned and all(candidate.file.link.yanked is not None for candidate in found):
+            return found
+        return [candidate for candidate in found if candidate.file.link.yanked is None]
+
+    def _metadata_admits(self, candidate: Candidate) -> bool:
+        if self._request.no_deps and (
+            candidate.file.link.requires_python is not None
+            or not any(tag.interpreter.startswith("py") for tag in candidate.file.name.tags)
+        ):
+            return True  # the page or the tags say which Python it is for; nothing else of METADATA is needed
+        try:
+            metadata = self._offers.metadata(candidate)
+        except IntegrityError as error:
+            self._reject(candidate, "bad-metadata", error.message)
+            return False
+        python = self._target.python_full_version
+        if metadata.requires_python is None or metadata.requires_python.contains(python, prereleases=True):
+            return True
+        self._reject(candidate, "requires-python", f"needs Python {metadata.requires_python}; the target has {python}")
+        return False
+
+    def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
+        self.rejected[candidate.file.link.url] = Rejection(
+            project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
+        )
+
+    def _required(self, candidate: Candidate) -> tuple[Requirement, ...]:
+        metadata = self._offers.metadata(candidate)
+        for problem in metadata.problems:
+            self.warnings[f"{candidate.file.name.filename}: {problem}"] = None
+        return metadata.requires_dist
+
+    def _required_by_extras(self, candidate: Candidate, extras: frozenset[NormalizedName]) -> list[Need]:
+        metadata = self._offers.metadata(candidate)
+        needs: list[Need] = []
+        for extra in sorted(extras):
+            if extra not in metadata.provides_extra:
+                self.warnings[f"{candidate.project} {candidate.version} has no extra called {extra!r}"] = None
+            needs += [
+                Wanted(one) for one in self._required(candidate) if self.applies(one, extra) and not self.applies(one)
+            ]
+        return needs

@@ -1,0 +1,105 @@
+"""Get the METADATA of one exact wheel, by the cheapest way that can be trusted.
+
+In order: what the catalogue already holds; the sidecar file that the page advertises (PEP 658), if its hash agrees; the
+wheel's own zip directory by range requests; the whole wheel. METADATA differs between files of one version
+(research/selectors.md, section 4), so it is never taken from a sibling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError, UpstreamError
+from pytorch_offline.wheels.archive import check_archive
+from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytorch_offline.crawler.catalogue import Catalogue
+    from pytorch_offline.crawler.model import IndexFile, Link
+    from pytorch_offline.net import Http
+
+# No METADATA seen upstream is above 100 KB; PyPI's own limit for the field set is of this order.
+MAX_METADATA = 8 * 1024 * 1024
+_OK = 200
+
+
+def fetch_wheel_metadata(file: IndexFile, *, http: Http, catalogue: Catalogue, scratch: Path, offline: bool) -> bytes:
+    """Return the wheel's METADATA, and remember it in the catalogue.
+
+    Raises:
+        UpstreamError: ``not-in-catalogue`` when offline and unknown; else what the last way said.
+        IntegrityError: the wheel is broken, or its bytes disagree with the published hash.
+    """
+    link = file.link
+    known = catalogue.metadata(link)
+    if known is not None:
+        return known
+    if offline:
+        raise UpstreamError(
+            "not-in-catalogue",
+            f"the METADATA of {link.filename} is not in the catalogue",
+            hint="run the same command once without --offline",
+        )
+    body, source = _sidecar(link, http), "sidecar"
+    if body is None:
+        try:
+            body, source = fetch_metadata_by_ranges(http, link.url, file.name, expected_size=link.size), "ranges"
+        except UpstreamError as error:
+            if error.code != "ranges-not-served":
+                raise
+            body, source = _from_whole_wheel(file, http, scratch), "wheel"
+    catalogue.store_metadata(link, body, source)
+    return body
+
+
+def _sidecar(link: Link, http: Http) -> bytes | None:
+    """Fetch ``<wheel>.metadata``; None if it is not there or not what the page says (pytorch#197552)."""
+    if not link.has_metadata:
+        return None
+    try:
+        response = http.get(f"{link.url}.metadata", max_bytes=MAX_METADATA)
+    except UpstreamError as error:
+        if error.code == "unreachable":
+            raise
+        return None
+    if response.status != _OK:
+        return None
+    if link.metadata_sha256 is not None and hashlib.sha256(response.body).hexdigest() != link.metadata_sha256:
+        return None
+    if not response.body.lower().startswith(b"metadata-version:") and link.metadata_sha256 is None:
+        return None  # a login or challenge page with status 200
+    return response.body
+
+
+def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
+    """Download the wheel into ``scratch``, check it, read its METADATA, and remove it again."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(suffix=".whl", dir=scratch)
+    try:
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "w+b") as sink, http.stream(file.link.url) as stream:
+            if stream.status != _OK:
+                raise UpstreamError(
+                    "file-absent",
+                    f"{file.link.filename} is listed, but its address answers {stream.status}",
+                    facts={"url": file.link.url},
+                )
+            for chunk in stream.iter_chunks():
+                digest.update(chunk)
+                sink.write(chunk)
+            sink.flush()
+            if file.link.sha256 is not None and digest.hexdigest() != file.link.sha256:
+                raise IntegrityError(
+                    "hash-mismatch",
+                    f"{file.link.filename} does not have the hash that its page publishes",
+                    facts={"url": file.link.url, "published": file.link.sha256, "received": digest.hexdigest()},
+                )
+            sink.seek(0)
+            return check_archive(sink, file.name, deep=False).metadata
+    finally:
+        os.unlink(name)  # noqa: PTH108  (mkstemp gave a string)
