@@ -62,13 +62,26 @@ class Accelerator:
 
     ``driver`` is the kernel driver's version; ``cuda`` the user-mode CUDA version that ``nvidia-smi`` reports, which
     is above the driver's own where a cuda-compat package is at work (NVIDIA, CUDA compatibility, forward
-    compatibility). Either may be unknown.
+    compatibility). Either may be unknown, and neither is ever derived from the other. ``driver_system`` names the
+    system whose driver numbers ``driver`` follows where that is not the target's own: ``Windows`` under WSL.
     """
 
     kind: AcceleratorKind
     driver: Version | None = None
     cuda: Version | None = None
     devices: tuple[Device, ...] = ()
+    driver_system: str | None = None
+
+    @property
+    def driver_text(self) -> str | None:
+        """The driver's version as NVIDIA spells it: ``535.104.05``, where ``Version`` alone would say 535.104.5.
+
+        AMD's numbers are not padded.
+        """
+        if self.driver is None or self.kind is not AcceleratorKind.CUDA:
+            return None if self.driver is None else str(self.driver)
+        major, *rest = self.driver.release
+        return ".".join([str(major), *(f"{part:02d}" for part in rest)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +110,12 @@ class Target:
 
     @property
     def python_full_version(self) -> Version:
-        """The target's full Python version, which Requires-Python is compared with."""
-        return Version(self.marker_environment["python_full_version"])
+        """The target's full Python version, which Requires-Python is compared with.
+
+        A Python built between releases says ``3.13.0+``, which is repaired as ``packaging`` does for markers.
+        """
+        text = self.marker_environment["python_full_version"]
+        return Version(f"{text}local" if text.endswith("+") else text)
 
     @property
     def system(self) -> str:
