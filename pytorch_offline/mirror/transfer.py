@@ -1,0 +1,453 @@
+"""One resumable download as a state machine: no sockets, no files, no clock.
+
+A ``Transfer`` is a value that always has a ``step``, the one thing to do next. The loop (``download.py``) does it and
+reports what came of it by calling a method, which gives the next ``Transfer``::
+
+    Send    → answered(head) | broke(error)         ask an address, for everything or for the rest
+    Receive → received(piece)… then ended() | broke(error)
+    Wait    → waited()
+    Verify  → hashed(digest)
+    SetAside → set_aside()                          the bytes are not the published ones: keep them apart
+    Complete, Failed                                the two ends
+
+Invariants: ``position`` bytes from the start of the file are in hand, and never more than ``length``. A body is only
+ever appended where it says itself that it continues there. Bytes of two answers are joined only when a validator
+guards the seam, or a published hash will judge the whole. Every loop ends: patience is renewed only by bytes beyond
+the furthest byte ever held.
+
+Sources: RFC 9110 sections 8.8 (validators), 13.1.5 (If-Range), 14 (ranges), 15 (status codes). One request is out at
+a time; ranges of one file in parallel would be several ``Send`` steps out at once, and spans for ``position``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
+from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
+from pytorch_offline.net import RetryPolicy, redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pytorch_offline.mirror.model import WantedFile
+
+# A wheel is a zip with members: it starts with a local file header (APPNOTE.TXT, section 4.3.7).
+WHEEL_MAGIC = b"PK\x03\x04"
+# Ten times the largest file that upstream has served (2.5 GB), against bodies that never end.
+MAX_LENGTH = 32 * 1024**3
+# Tries in a row that bring nothing: at most a minute and a half of waiting.
+PATIENCE = RetryPolicy(tries=8)
+# A try that brought this much was worth it, and patience starts anew. Less would let a server that cuts every
+# connection after a few bytes hold us for as many connections as the file has bytes.
+WORTHWHILE = 64 * 1024
+
+# S3 answers 403 for what does not exist.
+_ABSENT = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*")
+_UNSATISFIED_RANGE = re.compile(r"\s*bytes\s+\*/(\d{1,18})\s*")
+# Asking again does not mend these.
+_LASTING = frozenset({"bad-url", "tls-error", "bad-redirect"})
+# A Last-Modified date is a strong validator only if the file could not have changed again within the same second
+# (RFC 9110, section 8.8.2.2; the minute is that of RFC 7232, which allows for clocks that differ).
+_DATE_MARGIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The head of an answer (headers case-insensitive), with the first bytes of its body, if it has any."""
+
+    status: int
+    headers: Mapping[str, str]
+    first: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Ask ``url`` with ``headers``; then ``answered`` or ``broke``."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receive:
+    """Take the body from byte ``start`` of the file on; what was held beyond is void.
+
+    Before each piece is written ``received``; at the end ``ended`` or ``broke``.
+    """
+
+    start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Wait as the retry policy says after ``failures``, or as the server's ``retry_after`` header; then ``waited``."""
+
+    failures: int
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """All bytes are in hand: take their sha256, then ``hashed``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """The bytes in hand are whole and wrong: keep them apart for whoever wants to know, then ``set_aside``."""
+
+    error: IntegrityError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """The bytes in hand are the file. ``url`` is the address that gave (the last of) them."""
+
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Nothing is left to try. What is in hand may still be continued by a later run."""
+
+    error: PytorchOfflineError
+
+
+Step = Send | Receive | Wait | Verify | SetAside | Complete | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Where one download stands, and its next ``step``.
+
+    Args:
+        filename: for messages.
+        urls: the addresses still in the race, the one in use first.
+        sha256: the published hash, or None.
+        size: the published size, or None.
+        step: what to do next.
+        retry: how many tries may bring nothing (per address).
+        position: how many bytes from the start are in hand.
+        length: the file's size as published, else as the present version's server says.
+        validator: guards the seam when the rest is asked for.
+        joined: whether the bytes in hand came from more than one answer, so that a wrong hash may be the seam's fault.
+        restarted: whether a wrong hash has led to one clean start already.
+        failures: tries in a row that brought nothing worthwhile.
+        gaining: whether the present try has brought something.
+        furthest: the furthest byte ever held when patience was last renewed.
+        dropped: why addresses have left the race.
+        seen: headers of the last answer that are worth telling if the bytes are wrong.
+        upload_time: as the index said it, for messages.
+    """
+
+    filename: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    size: int | None
+    step: Step
+    retry: RetryPolicy = PATIENCE
+    position: int = 0
+    length: int | None = None
+    validator: Validator | None = None
+    joined: bool = False
+    restarted: bool = False
+    failures: int = 0
+    gaining: bool = False
+    furthest: int = 0
+    dropped: tuple[PytorchOfflineError, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict)
+    upload_time: str | None = None
+
+    @classmethod
+    def begin(cls, wanted: WantedFile, partial: Partial | None = None, *, retry: RetryPolicy = PATIENCE) -> Transfer:
+        """Start, or go on from what an earlier run left, if that is of the same file.
+
+        ``wanted.urls`` must not be empty.
+        """
+        transfer = cls(
+            filename=wanted.name.filename,
+            urls=wanted.urls,
+            sha256=wanted.sha256,
+            size=wanted.size,
+            length=wanted.size,
+            retry=retry,
+            step=Send(url=wanted.urls[0]),
+            upload_time=wanted.upload_time,
+        )
+        if partial is None or not partial.begins(wanted):
+            return transfer
+        held = replace(
+            transfer,
+            position=partial.completed,
+            furthest=partial.completed,
+            length=wanted.size if wanted.size is not None else partial.length,
+            validator=partial.validator,
+            joined=True,
+        )
+        if held.position == held.length:
+            return replace(held, step=Verify())
+        return _asking(held)
+
+    @property
+    def partial(self) -> Partial:
+        """What to write down about the bytes in hand, once they are safely on disk."""
+        return Partial(
+            url_path=url_path(self.urls[0]),
+            sha256=self.sha256,
+            length=self.length,
+            validator=self.validator,
+            completed=self.position,
+        )
+
+    def answered(self, head: Head) -> Transfer:
+        """Judge the head of an answer to ``Send``."""
+        url = self.urls[0]
+        status = head.status
+        if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            error = UpstreamError(
+                "server-error", f"{redacted(url)} answers {status}", facts=_facts(self, status=status)
+            )
+            return _faltered(self, error, retry_after=head.headers.get("Retry-After"))
+        if status in _ABSENT:
+            message = f"{redacted(url)} is not there: the server answers {status}"
+            return _drop(self, UpstreamError("file-absent", message, facts=_facts(self, status=status)))
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.position > 0:
+            return _beyond_the_end(self, head)
+        if status == HTTPStatus.OK or (status == HTTPStatus.PARTIAL_CONTENT and self.position > 0):
+            coding = head.headers.get("Content-Encoding", "identity").strip().lower()
+            if coding != "identity":
+                message = f"{redacted(url)} came encoded as {coding}, although that was not asked for"
+                return _drop(self, UpstreamError("encoded-body", message, facts=_facts(self, status=status)))
+            return _started(self, head) if status == HTTPStatus.OK else _continued(self, head)
+        message = f"{redacted(url)} answers {status}, which is neither the file nor a known refusal"
+        return _drop(self, UpstreamError("unexpected-status", message, facts=_facts(self, status=status)))
+
+    def received(self, piece: bytes) -> Transfer:
+        """Count a piece of the body; unless the next step is ``Receive`` still, the piece must not be written."""
+        end = self.position + len(piece)
+        limit = MAX_LENGTH if self.length is None else self.length
+        if end > limit:
+            message = f"{redacted(self.urls[0])} gives more than the {limit} bytes that the file should have"
+            return _drop(self, IntegrityError("size-mismatch", message, facts=_facts(self, expected=limit)))
+        if end - self.furthest >= WORTHWHILE:
+            return replace(self, position=end, furthest=end, failures=0, gaining=True)
+        return replace(self, position=end)
+
+    def ended(self) -> Transfer:
+        """Take note that the body ended as its framing said it would."""
+        if self.length is None or self.position == self.length:
+            return replace(self, length=self.position, step=Verify())
+        message = f"{redacted(self.urls[0])} ended after {self.position} of {self.length} bytes"
+        return _faltered(self, UpstreamError("transfer-broken", message, facts=_facts(self)))
+
+    def broke(self, error: UpstreamError) -> Transfer:
+        """Take note that no answer came, or that its body broke off."""
+        if isinstance(self.step, Receive) and self.position == self.length:
+            return replace(self, step=Verify())  # it broke after the last byte: nothing is missing
+        if error.code in _LASTING:
+            return _drop(self, error)
+        return _faltered(self, error)
+
+    def waited(self) -> Transfer:
+        """Go on after ``Wait``."""
+        return _asking(self)
+
+    def hashed(self, digest: str) -> Transfer:
+        """Compare the sha256 (lower-case hex) of all bytes in hand with the published one."""
+        if self.sha256 is None or digest == self.sha256:
+            return replace(self, step=Complete(url=self.urls[0], sha256=digest, size=self.position))
+        if self.joined and not self.restarted:
+            # The bytes of some earlier version, or of another host, may be among them: once more, from one answer.
+            return _asking(replace(_emptied(self), restarted=True))
+        facts = _facts(self, published=self.sha256, actual=digest, size=self.position, **self.seen)
+        if self.upload_time is not None:
+            facts["upload-time"] = self.upload_time
+        message = f"the bytes of {self.filename} are not those that its index published"
+        error = IntegrityError(
+            "hash-mismatch",
+            message,
+            facts=facts,
+            hint="the file was replaced upstream after its page was read, or the way to it alters files: crawl again, "
+            "and if that does not help, tell the index's owners",
+        )
+        return replace(self, step=SetAside(error=error))
+
+    def set_aside(self) -> Transfer:
+        """Go on after ``SetAside``: from nothing, at the next address, if there is one."""
+        if not isinstance(self.step, SetAside):
+            return self
+        return _drop(_emptied(self), self.step.error)
+
+
+def _started(transfer: Transfer, head: Head) -> Transfer:
+    """Judge a 200: the whole file from its first byte, whatever was asked for."""
+    url = transfer.urls[0]
+    declared = _length(head)
+    if transfer.size is not None and declared is not None and declared != transfer.size:
+        message = f"{redacted(url)} has {declared} bytes, but the index published {transfer.size}"
+        return _drop(
+            transfer, IntegrityError("size-mismatch", message, facts=_facts(transfer, published=transfer.size))
+        )
+    if not head.first:
+        message = f"{redacted(url)} gave an empty body"
+        return _faltered(transfer, UpstreamError("transfer-broken", message, facts=_facts(transfer)))
+    if not head.first.startswith(WHEEL_MAGIC):
+        kind = head.headers.get("Content-Type", "unknown")
+        error = UpstreamError(
+            "not-a-wheel-body",
+            f"{redacted(url)} gave something that is no wheel (content type {kind})",
+            facts=_facts(transfer, content_type=kind, starts_with=repr(head.first[:80])),
+            hint="a proxy's login page or an anti-robot challenge looks like this: open the address in a browser",
+        )
+        return _drop(transfer, error)
+    if declared is not None and declared > MAX_LENGTH:
+        message = f"{redacted(url)} says that it has {declared} bytes, more than any wheel"
+        return _drop(transfer, UpstreamError("too-large", message, facts=_facts(transfer, limit=MAX_LENGTH)))
+    return replace(
+        transfer,
+        position=0,
+        length=transfer.size if transfer.size is not None else declared,
+        validator=_validator(url, head),
+        joined=False,
+        seen=_worth_telling(head),
+        step=Receive(start=0),
+    )
+
+
+def _continued(transfer: Transfer, head: Head) -> Transfer:
+    """Judge a 206: it must continue exactly where we stand, in the same file."""
+    url = transfer.urls[0]
+    said = head.headers.get("Content-Range", "")
+    span = _CONTENT_RANGE.fullmatch(said)
+    current = _validator(url, head)
+    problem: str | None = None
+    if span is None or int(span[1]) != transfer.position or int(span[2]) < int(span[1]):
+        problem = f"answers bytes {transfer.position}- with Content-Range {said!r}"
+    elif span[3] != "*" and transfer.length is not None and int(span[3]) != transfer.length:
+        problem = f"has {span[3]} bytes now, not {transfer.length}"
+    elif _guarded(transfer) and current is not None and current != transfer.validator:
+        problem = "answers with another version of the file"
+    if problem is not None:
+        error = UpstreamError("bad-range", f"{redacted(url)} {problem}", facts=_facts(transfer, content_range=said))
+        return _faltered(_emptied(transfer), error)
+    total = int(span[3]) if span is not None and span[3] != "*" else transfer.length
+    return replace(
+        transfer,
+        length=total,
+        validator=current or transfer.validator,
+        joined=True,
+        seen=_worth_telling(head),
+        step=Receive(start=transfer.position),
+    )
+
+
+def _beyond_the_end(transfer: Transfer, head: Head) -> Transfer:
+    """Judge a 416: either the file ends where we stand, whatever was said before, or it is another file."""
+    said = _UNSATISFIED_RANGE.fullmatch(head.headers.get("Content-Range", ""))
+    if said is not None and int(said[1]) == transfer.position and transfer.size in {None, transfer.position}:
+        return replace(transfer, length=transfer.position, joined=True, step=Verify())
+    message = f"{redacted(transfer.urls[0])} has nothing from byte {transfer.position} on"
+    return _faltered(
+        _emptied(transfer), UpstreamError("bad-range", message, facts=_facts(transfer, status=head.status))
+    )
+
+
+def _guarded(transfer: Transfer) -> bool:
+    return transfer.validator is not None and transfer.validator.origin == origin(transfer.urls[0])
+
+
+def _asking(transfer: Transfer) -> Transfer:
+    """Ask the present address for what is missing, from the start if nothing would guard the seam."""
+    here = transfer
+    if here.position > 0 and not _guarded(here) and here.sha256 is None:
+        here = _emptied(here)
+    headers: dict[str, str] = {}
+    if here.position > 0:
+        headers["Range"] = f"bytes={here.position}-"
+        if _guarded(here) and here.validator is not None:
+            headers["If-Range"] = here.validator.value
+    return replace(here, gaining=False, step=Send(url=here.urls[0], headers=headers))
+
+
+def _emptied(transfer: Transfer) -> Transfer:
+    return replace(transfer, position=0, length=transfer.size, validator=None, joined=False)
+
+
+def _faltered(transfer: Transfer, error: PytorchOfflineError, *, retry_after: str | None = None) -> Transfer:
+    """Try again: here if this try brought something, else at the next address; wait once all had their turn."""
+    failures = transfer.failures + 1
+    if failures >= transfer.retry.tries * len(transfer.urls):
+        error.facts.update({"tries": failures, "in_hand": transfer.position})
+        error.hint = error.hint or "run the same command again: it continues where this one stopped"
+        return _failed(transfer, error)
+    urls = transfer.urls if transfer.gaining else (*transfer.urls[1:], transfer.urls[0])
+    here = replace(transfer, urls=urls, failures=failures)
+    if transfer.gaining or failures % len(urls) == 0:
+        return replace(here, step=Wait(failures=max(1, failures // len(urls)), retry_after=retry_after))
+    return _asking(here)
+
+
+def _drop(transfer: Transfer, error: PytorchOfflineError) -> Transfer:
+    """Leave the present address for good."""
+    if len(transfer.urls) == 1:
+        return _failed(transfer, error)
+    return _asking(replace(transfer, urls=transfer.urls[1:], dropped=(*transfer.dropped, error), restarted=False))
+
+
+def _failed(transfer: Transfer, error: PytorchOfflineError) -> Transfer:
+    """End with the worst of what was seen; the rest of it becomes a fact."""
+    errors = sorted((*transfer.dropped, error), key=_severity)
+    worst = errors.pop()
+    if errors:
+        worst.facts["also"] = [f"{other.code}: {other.message}" for other in errors]
+    return replace(transfer, step=Failed(error=worst))
+
+
+def _facts(transfer: Transfer, **facts: object) -> dict[str, object]:
+    return {"file": transfer.filename, "url": redacted(transfer.urls[0]), **facts}
+
+
+def _validator(url: str, head: Head) -> Validator | None:
+    """Take the strong validator of an answer, if it has one."""
+    etag = head.headers.get("ETag", "").strip()
+    if len(etag) > 1 and etag.startswith('"') and etag.endswith('"'):  # weak ones start with W/
+        return Validator(origin=origin(url), value=etag)
+    changed, sent = _date(head, "Last-Modified"), _date(head, "Date")
+    if etag or changed is None or sent is None or sent - changed < _DATE_MARGIN:
+        return None
+    return Validator(origin=origin(url), value=head.headers["Last-Modified"].strip())
+
+
+def _date(head: Head, name: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(head.headers.get(name, ""))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def _length(head: Head) -> int | None:
+    declared = head.headers.get("Content-Length", "").strip()
+    # isdecimal alone would admit other scripts' digits, which int reads too
+    return int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < len(str(2**63)) else None
+
+
+def _worth_telling(head: Head) -> dict[str, str]:
+    return {name.lower(): head.headers[name] for name in ("Last-Modified", "ETag", "Date") if name in head.headers}
+
+
+def _severity(error: PytorchOfflineError) -> int:
+    """Order errors by what the user must hear first: wrong bytes, then trouble, then a file that is just not there."""
+    if isinstance(error, IntegrityError):
+        return 2
+    return 0 if error.code == "file-absent" else 1
