@@ -92,8 +92,67 @@ class PageStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HashChange:
+    """A file whose published sha256 is not what the same page said before; None where nothing was or is published."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageChange:
+    """How a page differs from what the catalogue had of it, by the files' paths and the projects' names.
+
+    ``returned`` files had vanished before. ``listed_before`` counts the files and projects that were listed.
+    """
+
+    new: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+    changed: tuple[HashChange, ...] = ()
+    vanished: tuple[str, ...] = ()
+    new_projects: tuple[str, ...] = ()
+    vanished_projects: tuple[str, ...] = ()
+    listed_before: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What one page said about one file, unchanged over a period.
+
+    Args:
+        page_url: the page.
+        link: what it said.
+        first_seen: ISO 8601 in UTC, when it was first read there.
+        last_seen: when it was last read or confirmed there.
+        ended: when the page was found to say something else, or nothing; None while it still says so.
+    """
+
+    page_url: str
+    link: Link
+    first_seen: str
+    last_seen: str
+    ended: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageUpdate:
+    """What came of bringing a page up to date in the catalogue; ``kind`` is None when it is absent."""
+
+    url: str
+    status: PageStatus
+    kind: PageKind | None = None
+    change: PageChange = PageChange()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageReading:
-    """A page as the catalogue has it after a reading: its wheels, projects and rejected links."""
+    """A page as the catalogue has it after a reading: its wheels, projects and rejected links.
+
+    ``files`` and ``projects`` are what the page lists now; what it listed before is in the catalogue. ``warnings`` are
+    sentences for the user, e.g. that the page lost many of its links at once.
+    """
 
     url: str
     status: PageStatus
@@ -101,3 +160,4 @@ class PageReading:
     files: tuple[IndexFile, ...] = ()
     projects: tuple[str, ...] = ()
     rejected: tuple[RejectedLink, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,360 @@
+"""The catalogue: everything that index pages said, where and when, in one SQLite file.
+
+A page's links are kept as observations: what one page said about one file, from its first reading to its last. Nothing
+is deleted: a link that changes or vanishes ends its observation, and the file's history stays. What a page lists now is
+its observations that have not ended.
+
+One transaction per page, in WAL mode: a killed process loses at most the page it was writing, and other processes read
+meanwhile. One connection behind a lock serves all threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Self
+
+from pytorch_offline.crawler.database import open_database, translated
+from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.crawler.model import HashChange, Link, Observation, Page, PageChange, PageKind, RejectedLink
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRecord:
+    """What the catalogue knows about a page itself; ``kind`` is None while the page is absent."""
+
+    url: str
+    final_url: str
+    kind: PageKind | None
+    etag: str | None
+    last_modified: str | None
+    body_sha256: str | None
+    parser: int | None
+    first_fetched: str
+    last_fetched: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """How a page was answered: its address after redirects, its validators, the hash of its body."""
+
+    final_url: str
+    body_sha256: str
+    parser: int
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class Catalogue:
+    """An open catalogue; close it, or use it as a context manager. Safe to use from many threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the catalogue at ``path``, creating it where there is none; raises as ``open_database``."""
+        return cls(open_database(path), path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; whoever is writing is let finish."""
+        with self._lock:
+            self._connection.close()
+
+    # What was read.
+
+    def page(self, url: str) -> PageRecord | None:
+        """Look up a page; None if it was never read."""
+        rows = self._rows(
+            "SELECT url, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched"
+            " FROM page WHERE url = ?",
+            (without_credentials(url),),
+        )
+        if not rows:
+            return None
+        address, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched = rows[0]
+        return PageRecord(
+            url=address,
+            final_url=final_url,
+            kind=None if kind is None else PageKind(kind),
+            etag=etag,
+            last_modified=last_modified,
+            body_sha256=body_sha256,
+            parser=parser,
+            first_fetched=first_fetched,
+            last_fetched=last_fetched,
+        )
+
+    def links(self, url: str) -> tuple[Link, ...]:
+        """Give the links that a page lists."""
+        rows = self._rows(
+            "SELECT * FROM saying WHERE page_url = ? AND ended IS NULL ORDER BY id", (without_credentials(url),)
+        )
+        return tuple(_observation(row).link for row in rows)
+
+    def unlisted_links(self, url: str) -> tuple[Link, ...]:
+        """Give the links that a page once listed and no longer does, each as it was last."""
+        rows = self._rows(
+            "SELECT *, max(id) FROM saying WHERE page_url = ? GROUP BY path HAVING count(*) = count(ended)"
+            " ORDER BY max(id)",
+            (without_credentials(url),),
+        )
+        return tuple(_observation(row).link for row in rows)
+
+    def projects(self, url: str, *, with_unlisted: bool = False) -> tuple[str, ...]:
+        """Give the projects that a page lists, in its order; on request also those that it listed once, behind them."""
+        rows = self._rows(
+            "SELECT name FROM project WHERE page = (SELECT id FROM page WHERE url = ?)"
+            " AND (ended IS NULL OR ?) ORDER BY ended IS NOT NULL, position",
+            (without_credentials(url), with_unlisted),
+        )
+        return tuple(name for (name,) in rows)
+
+    def rejected(self, url: str) -> tuple[RejectedLink, ...]:
+        """Give the links that were not taken from a page, each with its reason."""
+        rows = self._rows(
+            "SELECT href, reason, detail FROM rejected WHERE page = (SELECT id FROM page WHERE url = ?) ORDER BY rowid",
+            (without_credentials(url),),
+        )
+        return tuple(RejectedLink(href=href, reason=reason, detail=detail) for href, reason, detail in rows)
+
+    def history(self, path: str) -> tuple[Observation, ...]:
+        """Give everything that any page said about a file, oldest first."""
+        rows = self._rows("SELECT * FROM saying WHERE path = ? ORDER BY first_seen, id", (path,))
+        return tuple(_observation(row) for row in rows)
+
+    def rehashed(self) -> tuple[Observation, ...]:
+        """Give the history of every file for which pages of one host published different hashes, file by file."""
+        # The host is the page's and not the file's: upstream moves a path from one host to another.
+        rows = self._rows(
+            "SELECT * FROM saying WHERE path IN (SELECT path FROM saying WHERE sha256 IS NOT NULL"
+            " GROUP BY path, substr(page_url, 1, instr(substr(page_url, 9), '/') + 8) HAVING count(DISTINCT sha256) > 1"
+            ") ORDER BY path, first_seen, id",
+            (),
+        )
+        return tuple(_observation(row) for row in rows)
+
+    # What is written.
+
+    def store_page(self, url: str, page: Page, fetched: Fetched, *, now: datetime) -> PageChange:
+        """Write down a page that was read, in one transaction, and say how it differs from before."""
+        moment = _moment(now)
+        with self._transaction() as connection:
+            number, change = _store_contents(connection, without_credentials(url), page, moment)
+            connection.execute(
+                "UPDATE page SET final_url = ?, kind = ?, etag = ?, last_modified = ?, body_sha256 = ?, parser = ?,"
+                " last_fetched = ? WHERE id = ?",
+                (
+                    without_credentials(fetched.final_url),
+                    page.kind.value,
+                    fetched.etag,
+                    fetched.last_modified,
+                    fetched.body_sha256,
+                    fetched.parser,
+                    moment,
+                    number,
+                ),
+            )
+        return change
+
+    def confirm_page(self, url: str, *, now: datetime, etag: str | None, last_modified: str | None) -> None:
+        """Write down that a page still says the same; validators replace the known ones where there are new."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE page SET last_fetched = ?, etag = coalesce(?, etag),"
+                " last_modified = coalesce(?, last_modified) WHERE url = ?",
+                (_moment(now), etag, last_modified, without_credentials(url)),
+            )
+
+    def mark_absent(self, url: str, *, now: datetime) -> PageChange:
+        """Write down that a page is not there; what it said before ends, and is kept."""
+        moment = _moment(now)
+        with self._transaction() as connection:
+            number, change = _store_contents(connection, without_credentials(url), Page(kind=PageKind.FILES), moment)
+            connection.execute(
+                "UPDATE page SET kind = NULL, etag = NULL, last_modified = NULL, body_sha256 = NULL, parser = NULL,"
+                " last_fetched = ? WHERE id = ?",
+                (moment, number),
+            )
+        return change
+
+    # Core metadata.
+
+    def metadata(self, link: Link) -> bytes | None:
+        """Look up the core metadata of the wheel behind a link; None if it was never stored."""
+        rows = self._rows("SELECT body, sha256 FROM metadata WHERE key = ?", (_metadata_key(link),))
+        if not rows:
+            return None
+        body, sha256 = rows[0]
+        with translated(self._path):
+            try:
+                plain = zlib.decompress(body)
+            except zlib.error as error:
+                raise sqlite3.DatabaseError(f"stored metadata of {link.filename}: {error}") from error
+            if hashlib.sha256(plain).hexdigest() != sha256:
+                raise sqlite3.DatabaseError(f"stored metadata of {link.filename} does not match its hash")
+        return plain
+
+    def store_metadata(self, link: Link, body: bytes, source: str) -> None:
+        """Keep the core metadata of the wheel behind a link; ``source`` says how it was got (``sidecar``, …)."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?)",
+                (_metadata_key(link), zlib.compress(body), hashlib.sha256(body).hexdigest(), source),
+            )
+
+    # The connection.
+
+    def _rows(self, query: str, parameters: Sequence[object]) -> list[Any]:
+        with self._lock, translated(self._path):
+            return self._connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+
+
+def compare(
+    latest: Mapping[str, Observation], listed_projects: Collection[str], links: Mapping[str, Link], page: Page
+) -> PageChange:
+    """Say how a page differs from before, given the latest observation of each path that it ever listed."""
+    return PageChange(
+        new=tuple(path for path in links if path not in latest),
+        returned=tuple(path for path in links if path in latest and latest[path].ended is not None),
+        changed=tuple(
+            HashChange(path=path, before=latest[path].link.sha256, after=link.sha256)
+            for path, link in links.items()
+            if path in latest and latest[path].link.sha256 != link.sha256
+        ),
+        vanished=tuple(path for path, said in latest.items() if said.ended is None and path not in links),
+        new_projects=tuple(name for name in page.projects if name not in listed_projects),
+        vanished_projects=tuple(name for name in listed_projects if name not in page.projects),
+        listed_before=sum(said.ended is None for said in latest.values()) + len(listed_projects),
+    )
+
+
+def _store_contents(connection: sqlite3.Connection, url: str, page: Page, moment: str) -> tuple[int, PageChange]:
+    """Write down what a page says; return its number and how that differs from before."""
+    connection.execute(
+        "INSERT OR IGNORE INTO page (url, final_url, first_fetched, last_fetched) VALUES (?, ?, ?, ?)",
+        (url, url, moment, moment),
+    )
+    number, last_fetched = connection.execute("SELECT id, last_fetched FROM page WHERE url = ?", (url,)).fetchone()
+    # Later rows overwrite earlier ones: the latest observation of each path.
+    latest = {
+        row[1]: (row[-1], _observation(row))
+        for row in connection.execute("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (url,))
+    }
+    projects = [
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM project WHERE page = ? AND ended IS NULL ORDER BY position", (number,)
+        )
+    ]
+    links = {link.path: link for link in page.links}
+    holding = {path for path, (_, said) in latest.items() if said.ended is None and links.get(path) == said.link}
+    connection.executemany(
+        "UPDATE observation SET last_seen = ?, ended = ? WHERE id = ?",
+        [
+            (last_fetched, moment, row)
+            for path, (row, said) in latest.items()
+            if said.ended is None and path not in holding
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO observation (page, first_seen, path, filename, url, sha256, metadata_sha256, has_metadata,"
+        " requires_python, yanked, upload_time, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(number, moment, *_columns(link)) for path, link in links.items() if path not in holding],
+    )
+    connection.execute("UPDATE project SET ended = ? WHERE page = ? AND ended IS NULL", (moment, number))
+    connection.executemany(
+        "INSERT INTO project VALUES (?, ?, ?, ?, NULL)"
+        " ON CONFLICT (page, name) DO UPDATE SET position = excluded.position, ended = NULL",
+        [(number, name, position, moment) for position, name in enumerate(page.projects)],
+    )
+    connection.execute("DELETE FROM rejected WHERE page = ?", (number,))
+    connection.executemany(
+        "INSERT INTO rejected VALUES (?, ?, ?, ?)",
+        [(number, _text(link.href), link.reason, _text(link.detail)) for link in page.rejected],
+    )
+    change = compare({path: said for path, (_, said) in latest.items()}, projects, links, page)
+    return number, change
+
+
+def _columns(link: Link) -> tuple[object, ...]:
+    """Give a link's values in the order of the table's columns."""
+    return (
+        link.path,
+        link.filename,
+        link.url,
+        link.sha256,
+        link.metadata_sha256,
+        link.has_metadata,
+        link.requires_python,
+        link.yanked,
+        link.upload_time,
+        link.size,
+    )
+
+
+def _observation(row: Sequence[Any]) -> Observation:
+    """Read a row of the view ``saying``."""
+    return Observation(
+        page_url=row[0],
+        link=Link(
+            path=row[1],
+            filename=row[2],
+            url=row[3],
+            sha256=row[4],
+            metadata_sha256=row[5],
+            has_metadata=bool(row[6]),
+            requires_python=row[7],
+            yanked=row[8],
+            upload_time=row[9],
+            size=row[10],
+        ),
+        first_seen=row[11],
+        last_seen=row[12],
+        ended=row[13],
+    )
+
+
+def _metadata_key(link: Link) -> str:
+    """Name the bytes of a wheel: by its hash, else by its address and what the page says of its metadata."""
+    if link.sha256 is not None:
+        return f"sha256={link.sha256}"
+    return f"{without_credentials(link.url)}#metadata={link.metadata_sha256}&uploaded={link.upload_time}"
+
+
+def _moment(now: datetime) -> str:
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _text(value: str) -> str:
+    """Make text storable: SQLite takes no half surrogate pairs, which a hostile page may hold."""
+    return value.encode("utf-8", "replace").decode()

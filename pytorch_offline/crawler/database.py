@@ -1,0 +1,166 @@
+"""The catalogue's SQLite file: its tables, how it is opened, and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x50744F66  # "PtOf": marks the file as ours (PRAGMA application_id)
+# How long one process waits for another's write; a page is stored in milliseconds, a killed writer blocks nobody.
+BUSY_SECONDS = 30.0
+
+_SCHEMA = """
+CREATE TABLE page (
+    id INTEGER PRIMARY KEY,
+    url TEXT NOT NULL UNIQUE,       -- as asked for, without credentials
+    final_url TEXT NOT NULL,        -- after redirects: what its links are relative to
+    kind TEXT,                      -- NULL while absent
+    etag TEXT,
+    last_modified TEXT,
+    body_sha256 TEXT,
+    parser INTEGER,                 -- the version of the parser that read it
+    first_fetched TEXT NOT NULL,    -- all times: ISO 8601 in UTC
+    last_fetched TEXT NOT NULL      -- the last time that upstream said or confirmed it
+) STRICT;
+CREATE TABLE observation (
+    id INTEGER PRIMARY KEY,
+    page INTEGER NOT NULL REFERENCES page (id),
+    path TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    url TEXT NOT NULL,
+    sha256 TEXT,
+    metadata_sha256 TEXT,
+    has_metadata INTEGER NOT NULL,
+    requires_python TEXT,
+    yanked TEXT,
+    upload_time TEXT,
+    size INTEGER,
+    first_seen TEXT NOT NULL,
+    last_seen TEXT,                 -- NULL while the page still says so: then it is the page's last_fetched
+    ended TEXT                      -- when the page was found to say something else, or nothing
+) STRICT;
+CREATE INDEX observation_of_page ON observation (page, ended);
+CREATE INDEX observation_of_path ON observation (path);
+CREATE VIEW saying AS
+    SELECT page.url AS page_url, path, filename, observation.url, sha256, metadata_sha256, has_metadata,
+           requires_python, yanked, upload_time, size, first_seen,
+           coalesce(last_seen, page.last_fetched) AS last_seen, ended, observation.id AS id
+    FROM observation JOIN page ON page.id = observation.page;
+CREATE TABLE project (
+    page INTEGER NOT NULL REFERENCES page (id),
+    name TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    first_seen TEXT NOT NULL,
+    ended TEXT,
+    PRIMARY KEY (page, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE rejected (
+    page INTEGER NOT NULL REFERENCES page (id),
+    href TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX rejected_of_page ON rejected (page);
+CREATE TABLE metadata (
+    key TEXT PRIMARY KEY,
+    body BLOB NOT NULL,             -- deflated
+    sha256 TEXT NOT NULL,           -- of the body before deflating
+    source TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the database at ``path``, creating it where there is none; the caller closes it.
+
+    Raises:
+        IntegrityError: ``catalogue-damaged`` if the file is no database, or a damaged one.
+        UsageError: ``catalogue-too-new`` if a newer version of this tool wrote it, ``not-a-catalogue`` if the file is
+            another program's database, ``catalogue-unusable`` if it cannot be opened or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError("catalogue-unusable", f"{path.parent} cannot be created: {error.strerror}") from error
+    with translated(path):
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        with translated(path):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: never damaged by a power cut
+            connection.execute("PRAGMA foreign_keys = ON")
+            _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Check whose database this is and of which version; lay out the tables in an empty one."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        _check(path, version=version, ours=not tables or application == APPLICATION_ID)
+        if not tables:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def _check(path: Path, *, version: int, ours: bool) -> None:
+    if not ours:
+        raise UsageError("not-a-catalogue", f"{path} is a database of another program")
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            "catalogue-too-new",
+            f"{path} was written by a newer version of pytorch-offline",
+            facts={"its format": version, "understood up to": SCHEMA_VERSION},
+            hint="update pytorch-offline, or name another mirror directory",
+        )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translation(error, path) from error
+
+
+def _translation(error: sqlite3.Error, path: Path) -> PytorchOfflineError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the primary result code
+    facts = {"file": path, "reason": error}
+    if code == sqlite3.SQLITE_BUSY:
+        return UsageError(
+            "catalogue-busy",
+            f"{path} is being written by another process",
+            facts=facts,
+            hint="wait for the other pytorch-offline to finish",
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return UpstreamError("disk-full", f"no space left to write {path}", facts=facts)
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR}:
+        return UsageError("catalogue-unusable", f"{path} cannot be opened and written: {error}", facts=facts)
+    return IntegrityError(
+        "catalogue-damaged",
+        f"{path} is damaged: {error}",
+        facts=facts,
+        hint="move it away; `crawl` writes a new one from upstream's pages",
+    )

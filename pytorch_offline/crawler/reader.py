@@ -1,0 +1,251 @@
+"""Read index pages through the catalogue: ask upstream conditionally, parse only what changed, remember everything."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from pytorch_offline.crawler.catalogue import Fetched
+from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.crawler.model import IndexFile, PageKind, PageReading, PageStatus, PageUpdate, RejectedLink
+from pytorch_offline.crawler.page import PARSER_VERSION, parse_page
+from pytorch_offline.errors import UpstreamError, UsageError
+from pytorch_offline.net import redacted
+from pytorch_offline.wheels.filename import parse_wheel_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytorch_offline.crawler.catalogue import Catalogue, PageRecord
+    from pytorch_offline.crawler.model import Link, PageChange
+    from pytorch_offline.net import Response
+
+# PEP 691 with HTML as second choice, as pip asks; upstream's static pages ignore it. `max-age=0` has caches on the way
+# revalidate: upstream's have served stale bodies (research/upstream-index.md, section 6).
+_HEADERS = {
+    "Accept": "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1",
+    "Cache-Control": "max-age=0",
+}
+# S3 says 403 for what does not exist.
+_ABSENT = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+# A page that loses more than this share of its links at once is worth a warning, if they were more than a few:
+# upstream's root list lost a third of its projects for a day (2025-09-24), and third-party pages lost all their wheels
+# when they became link pages (2025-12-09). Nightly pages turn over a few per cent a day.
+SHRINK_SHARE = 0.2
+SHRINK_LEAST = 5
+
+_wheel_name = functools.lru_cache(maxsize=16384)(parse_wheel_name)
+
+
+class _Gets(Protocol):
+    """What is asked of ``net.Http``."""
+
+    def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Response: ...
+
+
+class IndexReader:
+    """Reads index pages; one per run, safe to use from many threads.
+
+    Within its life it asks for each page once, so that one run sees one state of each page.
+
+    Args:
+        http: speaks HTTP, with its retries.
+        catalogue: where pages are remembered.
+        offline: take pages from the catalogue alone.
+        now: the time, in UTC.
+    """
+
+    def __init__(
+        self,
+        http: _Gets,
+        catalogue: Catalogue,
+        *,
+        offline: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.catalogue = catalogue
+        self.offline = offline
+        self._http = http
+        self._now = now
+        self._lock = threading.Lock()
+        self._page_locks: dict[str, threading.Lock] = {}
+        self._updates: dict[str, PageUpdate] = {}
+        self._readings: dict[str, PageReading] = {}
+
+    def read(self, page_url: str, *, fresh: bool = False) -> PageReading:
+        """Read a page and give what it lists; ``fresh`` asks again for a page that this run has read before.
+
+        Raises:
+            UpstreamError: ``not-an-index-page`` if what was answered is none (nothing known is replaced by it),
+                ``page-refused`` if a known page is refused, ``unexpected-status``, ``not-in-catalogue`` when offline,
+                and what ``Http.get`` raises.
+        """
+        with self._lock_of(page_url):
+            if fresh or page_url not in self._readings:
+                self._readings[page_url] = self._reading(page_url, self._update(page_url, fresh=fresh))
+            return self._readings[page_url]
+
+    def update(self, page_url: str, *, fresh: bool = False) -> PageUpdate:
+        """Bring the catalogue up to date with a page, and say what changed; raises as ``read`` does.
+
+        Cheaper than ``read``: an unchanged page costs one request and one row.
+        """
+        with self._lock_of(page_url):
+            return self._update(page_url, fresh=fresh)
+
+    def _lock_of(self, page_url: str) -> threading.Lock:
+        with self._lock:
+            return self._page_locks.setdefault(page_url, threading.Lock())
+
+    def _update(self, page_url: str, *, fresh: bool) -> PageUpdate:
+        if fresh or page_url not in self._updates:
+            self._updates[page_url] = self._recorded(page_url) if self.offline else self._fetched(page_url)
+        return self._updates[page_url]
+
+    def _recorded(self, page_url: str) -> PageUpdate:
+        record = self.catalogue.page(page_url)
+        if record is None:
+            raise UpstreamError(
+                "not-in-catalogue",
+                f"{redacted(page_url)} was never read, and nothing is asked of the network",
+                facts={"url": redacted(page_url)},
+                hint="run `pytorch-offline crawl` while there is a network, or leave out --offline",
+            )
+        status = PageStatus.ABSENT if record.kind is None else PageStatus.RECORDED
+        return PageUpdate(url=page_url, status=status, kind=record.kind)
+
+    def _fetched(self, page_url: str) -> PageUpdate:
+        record = self.catalogue.page(page_url)
+        known = record if record is not None and record.kind is not None else None
+        response = self._http.get(page_url, headers={**_HEADERS, **_conditions(known)})
+        if known is not None and response.status == HTTPStatus.NOT_MODIFIED:
+            return self._unchanged(page_url, known, response)
+        if response.status in _ABSENT:
+            return self._absent(page_url, known, response)
+        if response.status != HTTPStatus.OK:
+            raise UpstreamError(
+                "unexpected-status",
+                f"{redacted(page_url)} answers {response.status}",
+                facts={"url": redacted(response.url), "status": response.status},
+            )
+        sha256 = hashlib.sha256(response.body).hexdigest()
+        if known is not None and _same_page(known, response, sha256):
+            return self._unchanged(page_url, known, response)
+        return self._parsed(page_url, known, response, sha256)
+
+    def _unchanged(self, page_url: str, known: PageRecord, response: Response) -> PageUpdate:
+        etag, last_modified = _validators(response)
+        self.catalogue.confirm_page(page_url, now=self._now(), etag=etag, last_modified=last_modified)
+        return PageUpdate(url=page_url, status=PageStatus.UNCHANGED, kind=known.kind)
+
+    def _absent(self, page_url: str, known: PageRecord | None, response: Response) -> PageUpdate:
+        if known is not None and response.status == HTTPStatus.FORBIDDEN and not _is_s3_denial(response.body):
+            # A gateway that blocks us says 403 as well; it must not make all that is known vanish.
+            raise UpstreamError(
+                "page-refused",
+                f"{redacted(page_url)} was read before and is now refused with status {response.status}",
+                facts={"url": redacted(response.url), "status": response.status},
+            )
+        change = self.catalogue.mark_absent(page_url, now=self._now())
+        return PageUpdate(
+            url=page_url, status=PageStatus.ABSENT, change=change, warnings=_shrink_warnings(page_url, change)
+        )
+
+    def _parsed(self, page_url: str, known: PageRecord | None, response: Response, sha256: str) -> PageUpdate:
+        page = parse_page(response.body, response.url)
+        if page.kind is PageKind.JUNK:
+            raise UpstreamError(
+                "not-an-index-page",
+                f"{redacted(page_url)} answers with something that is no index page",
+                facts={"url": redacted(response.url), "begins": _beginning(response.body)},
+                hint="a login form or a challenge page looks like this; what is known already was kept",
+            )
+        etag, last_modified = _validators(response)
+        fetched = Fetched(
+            final_url=response.url,
+            body_sha256=sha256,
+            parser=PARSER_VERSION,
+            etag=etag,
+            last_modified=last_modified,
+        )
+        change = self.catalogue.store_page(page_url, page, fetched, now=self._now())
+        return PageUpdate(
+            url=page_url,
+            status=PageStatus.NEW if known is None else PageStatus.CHANGED,
+            kind=page.kind,
+            change=change,
+            warnings=_shrink_warnings(page_url, change),
+        )
+
+    def _reading(self, page_url: str, update: PageUpdate) -> PageReading:
+        files, unreadable = [], []
+        for link in self.catalogue.links(page_url):
+            try:
+                name = _wheel_name(link.filename)
+            except UsageError as error:  # an older version took it
+                unreadable.append(RejectedLink(href=link.url, reason=error.code, detail=error.message))
+                continue
+            files.append(IndexFile(name=name, link=_with_credentials(link, page_url), page_url=page_url))
+        return PageReading(
+            url=page_url,
+            status=update.status,
+            kind=update.kind,
+            files=tuple(files),
+            projects=self.catalogue.projects(page_url),
+            rejected=(*self.catalogue.rejected(page_url), *unreadable),
+            warnings=update.warnings,
+        )
+
+
+def _conditions(known: PageRecord | None) -> dict[str, str]:
+    """Ask for a page only if it is not the one that is known (RFC 9110, section 13)."""
+    if known is None or known.parser != PARSER_VERSION:
+        return {}
+    if known.etag is not None:
+        return {"If-None-Match": known.etag}
+    return {} if known.last_modified is None else {"If-Modified-Since": known.last_modified}
+
+
+def _validators(response: Response) -> tuple[str | None, str | None]:
+    return response.headers.get("ETag"), response.headers.get("Last-Modified")
+
+
+def _same_page(known: PageRecord, response: Response, sha256: str) -> bool:
+    same_address = known.final_url == without_credentials(response.url)  # or its links would lead elsewhere
+    return known.body_sha256 == sha256 and known.parser == PARSER_VERSION and same_address
+
+
+def _is_s3_denial(body: bytes) -> bool:
+    return b"<Error>" in body and b"<Code>AccessDenied</Code>" in body
+
+
+def _beginning(body: bytes) -> str:
+    return " ".join(body[:200].decode("utf-8", "replace").split())[:80]
+
+
+def _shrink_warnings(page_url: str, change: PageChange) -> tuple[str, ...]:
+    lost = len(change.vanished) + len(change.vanished_projects)
+    if lost < SHRINK_LEAST or lost <= SHRINK_SHARE * change.listed_before:
+        return ()
+    return (
+        (
+            f"{redacted(page_url)} lost {lost} of its {change.listed_before} links at once;"
+            " what it listed before is kept in the catalogue as unlisted"
+        ),
+    )
+
+
+def _with_credentials(link: Link, page_url: str) -> Link:
+    """Give a link on the page's own host the user and password that the page was asked for with."""
+    if "@" not in page_url:
+        return link
+    page, file = urlsplit(page_url), urlsplit(link.url)
+    if "@" not in page.netloc or (page.scheme, page.netloc.rpartition("@")[2]) != (file.scheme, file.netloc):
+        return link
+    return replace(link, url=file._replace(netloc=page.netloc).geturl())
