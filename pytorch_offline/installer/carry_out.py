@@ -1,0 +1,136 @@
+"""Carry a plan out: create the environment if one was asked for, run pip or uv once, have it proven.
+
+The files lie ready under their own names in a temporary directory in the destination's file system; nothing else is in
+the installer's sight. If it fails, the error says what state the destination is in; an environment that was created
+here is removed again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError, UpstreamError
+from pytorch_offline.installer.destination import Survey, create_virtual_environment, read_survey, run
+from pytorch_offline.installer.installer_line import (
+    Pip,
+    clean_environment,
+    pip_install_arguments,
+    render_requirements,
+    uv_install_arguments,
+)
+from pytorch_offline.installer.prove import list_conflicts, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from pytorch_offline.installer.evidence import Evidence
+    from pytorch_offline.installer.plan import Plan
+
+    Say = Callable[[str], None]
+
+# How much of the installer's output an error repeats.
+LINES_REPEATED = 15
+
+
+def carry_out(plan: Plan, *, now: Callable[[], datetime], say: Say) -> Evidence:
+    """Install and prove; the evidence is left in the environment too.
+
+    Raises:
+        IntegrityError: ``hash-mismatch`` if the installer found other bytes than were checked; ``proof-failed``.
+        UnsatisfiableError: ``installer-failed`` with its output and the state of the destination; ``proof-failed``;
+            ``no-virtual-environment``.
+        UpstreamError: ``disk-full`` if the destination's disk filled up on the way.
+    """
+    if plan.creates is None:
+        return _install_and_prove(plan, plan.interpreter, now=now, say=say)
+    say(f"creating {plan.creates} from {plan.survey.executable}")
+    try:
+        interpreter = create_virtual_environment(plan.survey, plan.creates, clean_environment(os.environ))
+        _put_in_place(plan, interpreter, say=say)
+    except BaseException as error:
+        shutil.rmtree(plan.creates, ignore_errors=True)
+        if isinstance(error, PytorchOfflineError):
+            error.facts["state"] = f"{plan.creates}, which was created for this, is removed again"
+        raise
+    return prove(plan, interpreter, (), now=now, say=say)
+
+
+def _install_and_prove(plan: Plan, interpreter: Path, *, now: Callable[[], datetime], say: Say) -> Evidence:
+    """Install into an environment that was there before; its own conflicts are not held against us."""
+    before = list_conflicts(plan, interpreter)
+    _put_in_place(plan, interpreter, say=say)
+    return prove(plan, interpreter, before, now=now, say=say)
+
+
+def _put_in_place(plan: Plan, interpreter: Path, *, say: Say) -> None:
+    """Run pip or uv once, on exactly the files of the plan."""
+    if not plan.install:
+        return
+    environment = clean_environment(os.environ)
+    before = read_survey(interpreter, environment)
+    say(f"installing {len(plan.install)} wheels with {plan.program_name}")
+    before.purelib.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=before.purelib, prefix=".pytorch-offline-", ignore_cleanup_errors=True
+    ) as directory:
+        work = Path(directory)
+        wheels, temporary, requirements = work / "wheels", work / "tmp", work / "requirements.txt"
+        wheels.mkdir()
+        temporary.mkdir()
+        for wheel in plan.install:
+            lay_ready((plan.mirror / wheel.path).resolve(), wheels / wheel.name.filename)
+        requirements.write_text(render_requirements(plan.install), encoding="utf-8")
+        python = str(interpreter)
+        if isinstance(plan.program, Pip):
+            arguments = pip_install_arguments(wheels=wheels, requirements=requirements)
+            command = (*plan.program.command(python), *arguments)
+        else:
+            arguments = uv_install_arguments(
+                python=python, wheels=wheels, requirements=requirements, cache=work / "cache"
+            )
+            command = (str(plan.program), *arguments)
+        completed = run(command, clean_environment(os.environ, temporary=temporary), directory=work)
+    if completed.returncode != 0:
+        raise _installer_error(completed.stdout, before, read_survey(interpreter, environment), plan.program_name)
+
+
+def lay_ready(source: Path, place: Path) -> None:
+    """Make a file appear under a name: by symbolic link, else hard link, else (Windows without the right) as a copy."""
+    for way in (place.symlink_to, place.hardlink_to):
+        try:
+            way(source)
+        except OSError:
+            continue
+        return
+    shutil.copyfile(source, place)
+
+
+def _installer_error(output: str, before: Survey, after: Survey, program: str) -> PytorchOfflineError:
+    """Turn the installer's failure into ours, with the state that the destination is in."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    facts = {"it says": "\n    ".join(lines[-LINES_REPEATED:]), "state": describe_change(before, after)}
+    if "No space left on device" in output:
+        return UpstreamError("disk-full", f"the destination's disk filled up while {program} ran", facts=facts)
+    if "DO NOT MATCH THE HASHES" in output or "Hash mismatch" in output:
+        return IntegrityError(
+            "hash-mismatch", f"{program} found other bytes than were checked a moment ago", facts=facts
+        )
+    return UnsatisfiableError("installer-failed", f"{program} did not install the wheels", facts=facts)
+
+
+def describe_change(before: Survey, after: Survey) -> str:
+    """Say in words what is different in an environment."""
+    changes = []
+    for name in sorted({*before.distributions, *after.distributions}):
+        old, new = before.distributions.get(name), after.distributions.get(name)
+        versions = (old.version if old else "absent", new.version if new else "absent")
+        if versions[0] != versions[1]:
+            changes.append(f"{name} {versions[0]} → {versions[1]}")
+    if not changes:
+        return f"{after.prefix} holds the same distributions as before"
+    return f"{after.prefix} was changed in part: {', '.join(changes)}"
