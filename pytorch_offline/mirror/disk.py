@@ -1,0 +1,127 @@
+"""The system calls that change a mirror, and what their failures mean.
+
+The recipe for a file that must be whole or absent is containerd's, as hauler has it (mirrors.md, section 4.2): write a
+temporary file in the same file system, fsync it, rename it, fsync the directory, and bear a file system that cannot
+fsync a directory. ``Disk`` is also the seam where a test makes any one call fail, or be the last one before a crash.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+# What fsync of a directory may answer where that has no meaning: SMB, some FUSE file systems, old NFS.
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
+
+
+class Disk:
+    """The changes that a mirror makes on disk. Each method is one step: done, or not done."""
+
+    def write(self, path: Path, body: bytes) -> None:
+        """Write a new file and make it durable; whoever sees its name may see a part of it."""
+        with path.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def append(self, path: Path, body: bytes) -> None:
+        """Add to the end of a file and make it durable."""
+        with path.open("ab") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def sync(self, path: Path) -> None:
+        """Make a file's bytes durable, whoever wrote them."""
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory durable, where the file system can."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except PermissionError:
+            return  # Windows opens no directories, and keeps their entries in its journal
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
+
+    def make_directory(self, path: Path) -> None:
+        """Make one directory; its parent is there."""
+        path.mkdir(exist_ok=True)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename a file, over whatever file has the new name."""
+        source.replace(target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name."""
+        target.hardlink_to(source)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that may be gone already."""
+        path.unlink(missing_ok=True)
+
+    def remove_directory(self, path: Path) -> None:
+        """Remove an empty directory."""
+        path.rmdir()
+
+
+def make_directories(disk: Disk, path: Path) -> None:
+    """Make a directory and what is missing above it, each name durable before anything is put below it."""
+    if path.is_dir():
+        return
+    make_directories(disk, path.parent)
+    disk.make_directory(path)
+    disk.sync_directory(path.parent)
+
+
+def write_atomically(disk: Disk, path: Path, body: bytes, *, temporary: Path) -> None:
+    """Put a file in place, whole or not at all, by way of a temporary name in the same file system."""
+    make_directories(disk, temporary.parent)
+    make_directories(disk, path.parent)
+    disk.write(temporary, body)
+    disk.replace(temporary, path)
+    disk.sync_directory(path.parent)
+
+
+@contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """Turn what the operating system says of a mirror's disk into our errors.
+
+    Raises:
+        UpstreamError: ``disk-full`` when there is no room or no quota left, ``disk-failed`` for what else went wrong.
+        UsageError: ``mirror-not-writable`` when the directory may not be changed.
+    """
+    try:
+        yield
+    except PytorchOfflineError:
+        raise
+    except OSError as error:
+        facts = {"mirror": str(root), "reason": error.strerror or str(error)}
+        if error.filename is not None:
+            facts["file"] = os.fsdecode(error.filename)
+        if error.errno in _FULL:
+            raise UpstreamError(
+                "disk-full",
+                f"the disk that holds {root} is full",
+                facts=facts,
+                hint="make room and run the same command again; it continues where it stopped",
+            ) from error
+        if error.errno in _NOT_WRITABLE or isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise UsageError("mirror-not-writable", f"the mirror {root} cannot be written", facts=facts) from error
+        raise UpstreamError("disk-failed", f"the disk that holds {root} failed", facts=facts) from error

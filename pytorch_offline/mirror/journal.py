@@ -1,0 +1,73 @@
+"""A switch of many files that is carried out whole, however often it is cut off.
+
+The new files lie ready and durable in a private directory; the journal, itself written atomically, names every rename
+and removal. From then on the switch will happen: now, or when the next run that may write finds the journal. Every step
+may be repeated. devpi's key-value store replays its renames in the same way (mirrors.md, section 4.1).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError
+from pytorch_offline.mirror.disk import make_directories
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytorch_offline.mirror.disk import Disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What a switch does, in order: renames first, then removals. All paths are relative, with ``/``."""
+
+    renames: tuple[tuple[str, str], ...]
+    removals: tuple[str, ...] = ()
+
+
+def render_journal(journal: Journal) -> bytes:
+    """Render a journal as JSON."""
+    return json.dumps({"renames": journal.renames, "removals": journal.removals}, indent=1).encode()
+
+
+def parse_journal(text: bytes) -> Journal:
+    """Read a journal.
+
+    Raises:
+        IntegrityError: ``bad-journal`` if it is none, or a path in it could leave the mirror.
+    """
+    try:
+        document = json.loads(text)
+        renames = tuple((_safe(source), _safe(target)) for source, target in document["renames"])
+        removals = tuple(_safe(path) for path in document["removals"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise IntegrityError(
+            "bad-journal",
+            "the journal of an interrupted publication cannot be read",
+            facts={"reason": str(error)},
+            hint="remove .state/journal.json and run fetch again; it writes all pages anew",
+        ) from error
+    return Journal(renames=renames, removals=removals)
+
+
+def carry_out(disk: Disk, root: Path, journal: Journal) -> None:
+    """Do what a journal says, or what is left of it."""
+    for source, target in journal.renames:
+        if (root / source).exists():  # else an earlier try has renamed it
+            make_directories(disk, (root / target).parent)
+            disk.replace(root / source, root / target)
+    for path in journal.removals:
+        disk.remove(root / path)
+    touched = {(root / path).parent for path in (*(target for _, target in journal.renames), *journal.removals)}
+    for directory in sorted(touched):
+        if directory.is_dir():
+            disk.sync_directory(directory)
+
+
+def _safe(path: str) -> str:
+    if any(part in {"", ".", ".."} for part in path.split("/")) or "\\" in path or "\0" in path or ":" in path:
+        raise ValueError(f"path {path!r} may leave the mirror")
+    return path

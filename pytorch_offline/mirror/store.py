@@ -1,0 +1,452 @@
+"""The mirror's directory: the only place that changes it.
+
+Theory of operation. A wheel is downloaded below ``.state/partial``, passes the gate, and is renamed to its place; its
+METADATA lies beside it before the wheel appears. Index pages are rendered from the rows of all files, laid ready as a
+*generation* below ``.state``, and switched by journalled renames (docs/adr/0002). One process at a time may change a
+mirror; any number may read it, from read-only media too.
+
+Invariants, at whatever system call a run is cut off:
+
+- a file under its final name has been whole, synced and through the gate before it got that name;
+- a page is the old one or the new one, and links to nothing that is not there;
+- ``manifest.json`` and the admissions after it together name every admitted file;
+- what a cut run left behind is finished or swept away by the next run that takes the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from filelock import FileLock, Timeout
+
+from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.mirror.admission import check_bytes, check_wheel
+from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
+from pytorch_offline.mirror.hashing import read_sha256
+from pytorch_offline.mirror.journal import Journal, carry_out, parse_journal, render_journal
+from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT, sidecar_of
+from pytorch_offline.mirror.ledger import LOG_NAME, MANIFEST_NAME, Ledger
+from pytorch_offline.mirror.manifest import render_manifest
+from pytorch_offline.mirror.model import HashOrigin, MirrorFile
+from pytorch_offline.mirror.pages import render_pages
+from pytorch_offline.wheels.archive import check_archive
+from pytorch_offline.wheels.filename import parse_wheel_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from pytorch_offline.mirror.model import WantedFile
+
+STATE_NAME = ".state"
+_LOCK_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.(?:toml|txt|json)")
+
+
+class Mirror:
+    """A mirror directory, which need not exist yet. Safe from many threads.
+
+    Args:
+        root: the mirror's directory.
+        disk: the system calls that change it; tests make them fail.
+    """
+
+    def __init__(self, root: Path, *, disk: Disk | None = None) -> None:
+        self.root = root
+        self.state = root / STATE_NAME
+        self.partial = self.state / "partial"  # downloads under way
+        self.rejected = self.state / "rejected"  # bytes that did not pass the gate, kept for inspection
+        self._temporary = self.state / "temporary"
+        self._generation = self.state / "generation"
+        self._journal = self.state / "journal.json"
+        self._disk = disk or Disk()
+        self._ledger = Ledger(root, self._disk)
+        self._file_lock = FileLock(self.state / "lock", thread_local=False)
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._files: dict[PurePosixPath, MirrorFile] = {}  # valid while the lock is held
+        self._names_given = 0
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever admitted or published here."""
+        return self._ledger.exists
+
+    def read_files(self) -> dict[PurePosixPath, MirrorFile]:
+        """Read the rows of all files that the mirror holds, by path.
+
+        Raises:
+            IntegrityError: ``bad-manifest``.
+            UsageError: ``unknown-manifest-format``.
+            UpstreamError: ``disk-failed``.
+        """
+        with self._mutex, disk_errors(self.root):
+            return dict(self._files) if self._depth else self._ledger.read()
+
+    # The lock --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, waiting: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Be the one process that changes the mirror; finish first what a cut-off run left.
+
+        May be entered again, from any thread: every method that changes the mirror does so itself. Whoever does
+        several things at once holds it around all of them.
+
+        Args:
+            waiting: told once, in one sentence, if another process has to be waited for.
+
+        Raises:
+            UsageError: ``mirror-not-writable``.
+            UpstreamError: ``disk-full``, ``disk-failed``.
+        """
+        with self._mutex:
+            if self._depth == 0:
+                with disk_errors(self.root):
+                    self._acquire(waiting)
+            self._depth += 1
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._file_lock.release()
+
+    def _acquire(self, waiting: Callable[[str], None]) -> None:
+        make_directories(self._disk, self.state)
+        try:
+            self._file_lock.acquire(blocking=False)
+        except Timeout:
+            waiting(f"another run is changing {self.root}; waiting for it to end")
+            self._file_lock.acquire()
+        try:
+            self._recover()
+            self._files = self._ledger.read()
+        except BaseException:
+            self._file_lock.release()
+            raise
+
+    def _recover(self) -> None:
+        if self._journal.exists():
+            self._switch(parse_journal(self._journal.read_bytes()))
+        self._sweep(self._generation)  # without a journal it was never complete
+        self._sweep(self._temporary)
+
+    # Changing --------------------------------------------------------------------------------------------------------
+
+    def adopt(self, wanted: WantedFile, *, now: Callable[[], datetime]) -> MirrorFile | None:
+        """Take a wanted file from what is already on this disk, if it can be proved to be the one.
+
+        That is: the file listed under its path; a file that lies there unlisted (its manifest was lost); or the same
+        bytes under another path, which get a second name.
+
+        Returns:
+            The file's row, or None if it must be downloaded.
+
+        Raises:
+            IntegrityError: ``path-conflict`` if the path holds other bytes than those wanted.
+        """
+        with self.lock(), disk_errors(self.root):
+            target = self.root / wanted.path
+            listed = self._files.get(wanted.path)
+            if listed is not None:
+                self._check_conflict(wanted, wanted.sha256, now)
+                return self._adopt_listed(listed, wanted, now)
+            if wanted.sha256 is None:
+                return None
+            if target.is_file() and read_sha256(target)[0] == wanted.sha256:
+                return self._admit_proved(target, wanted, wanted.sha256, origin_url=wanted.urls[0], now=now)
+            return self._adopt_twin(wanted, wanted.sha256, now)
+
+    def admit(
+        self,
+        part: Path,
+        wanted: WantedFile,
+        *,
+        size: int,
+        sha256: str,
+        origin_url: str,
+        now: Callable[[], datetime],
+    ) -> MirrorFile:
+        """Let a downloaded wheel through the gate and give it its name in the tree.
+
+        Args:
+            part: the complete file, in the mirror's file system (below ``partial``); it is gone afterwards.
+            wanted: what was asked for.
+            size: the bytes of ``part``, as counted while they came.
+            sha256: the hash of ``part``, as taken while it came.
+            origin_url: where the bytes came from.
+            now: the clock.
+
+        Raises:
+            IntegrityError: ``hash-mismatch``, ``size-mismatch``, ``path-conflict``, ``bad-wheel`` or ``bad-metadata``.
+                The bytes are then in ``rejected``, beside a JSON file that says why.
+            UpstreamError: ``disk-full``, ``disk-failed``; ``part`` is still there.
+            UsageError: ``mirror-not-writable``.
+        """
+        with self.lock(), disk_errors(self.root):
+            try:
+                check_bytes(wanted, size=size, sha256=sha256)
+                self._check_conflict(wanted, sha256, now)
+            except IntegrityError as error:
+                self._reject(part, error, origin_url=origin_url, now=now, filename=wanted.path.name)
+                raise
+            return self._admit_proved(part, wanted, sha256, origin_url=origin_url, now=now)
+
+    def set_aside(self, path: PurePosixPath, error: IntegrityError, *, now: Callable[[], datetime]) -> None:
+        """Move a bad file out of the tree, to ``rejected``; its row, if it has one, stays."""
+        with self.lock(), disk_errors(self.root):
+            self._reject(self.root / path, error, origin_url=None, now=now, filename=path.name)
+
+    def mend_sidecar(self, file: MirrorFile) -> None:
+        """Write the METADATA of a sound wheel beside it again.
+
+        Raises:
+            IntegrityError: ``hash-mismatch`` if the wheel's METADATA is not what its row says.
+        """
+        with self.lock(), disk_errors(self.root):
+            metadata = check_archive(self.root / file.path, parse_wheel_name(file.path.name), deep=False).metadata
+            if hashlib.sha256(metadata).hexdigest() != file.metadata_sha256:
+                raise IntegrityError("hash-mismatch", f"METADATA of {file.path} is not what the manifest says")
+            self._write(self.root / sidecar_of(file.path), metadata)
+
+    def rewrite(self, files: Iterable[MirrorFile]) -> None:
+        """Replace the rows of files that the mirror holds, in the manifest at once."""
+        with self.lock(), disk_errors(self.root):
+            self._files |= {file.path: file for file in files if file.path in self._files}
+            self._write(self.root / MANIFEST_NAME, render_manifest(self._files.values()))
+            self._disk.remove(self.root / LOG_NAME)
+
+    def write_locks(self, locks: Mapping[str, bytes]) -> None:
+        """Write files of ``locks/``, each whole or not at all.
+
+        Raises:
+            UsageError: ``bad-lock-name`` if a name is not that of a lock file.
+        """
+        for name in locks:
+            if _LOCK_FILE_NAME.fullmatch(name) is None:
+                raise UsageError("bad-lock-name", f"{name!r} cannot be the name of a lock file")
+        with self.lock(), disk_errors(self.root):
+            for name, body in locks.items():
+                self._write(self.root / "locks" / name, body)
+
+    def publish(self) -> int:
+        """Bring the index pages and the manifest up to the files that the mirror holds.
+
+        The new pages are laid ready and synced first; then a journal is written, and from there the switch happens
+        even if this run is cut off. Pages that no file needs any more are removed.
+
+        Returns:
+            How many pages were written or removed.
+        """
+        with self.lock(), disk_errors(self.root):
+            pages = render_pages(self._files.values())
+            changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
+            stale = [path for path in self._pages_on_disk() if path not in pages]
+            manifest = render_manifest(self._files.values())
+            documents = dict(changed)
+            if _read(self.root / MANIFEST_NAME) != manifest:
+                documents[PurePosixPath(MANIFEST_NAME)] = manifest
+            if not documents and not stale and not self._ledger.has_unpublished:
+                return 0
+            make_directories(self._disk, self._generation)
+            renames = []
+            for number, (path, body) in enumerate(documents.items()):
+                self._disk.write(self._generation / str(number), body)
+                renames.append((f"{STATE_NAME}/{self._generation.name}/{number}", str(path)))
+            self._disk.sync_directory(self._generation)
+            journal = Journal(renames=tuple(renames), removals=(*map(str, stale), LOG_NAME))
+            self._write(self._journal, render_journal(journal))
+            self._switch(journal)
+            return len(changed) + len(stale)
+
+    # Steps; the lock is held -----------------------------------------------------------------------------------------
+
+    def _admit_proved(
+        self, part: Path, wanted: WantedFile, sha256: str, *, origin_url: str, now: Callable[[], datetime]
+    ) -> MirrorFile:
+        """Admit bytes whose sha256 was taken, and is the published one if there is one."""
+        try:
+            admission = check_wheel(part, wanted.name)
+        except IntegrityError as error:
+            self._reject(part, error, origin_url=origin_url, now=now, filename=wanted.path.name)
+            raise
+        file = MirrorFile(
+            path=wanted.path,
+            size=part.stat().st_size,
+            sha256=sha256,
+            hash_origin=HashOrigin.COMPUTED if wanted.sha256 is None else HashOrigin.PUBLISHED,
+            origin=_without_credentials(origin_url),
+            metadata_sha256=hashlib.sha256(admission.metadata).hexdigest(),
+            requires_python=admission.requires_python or wanted.requires_python,
+            yanked=wanted.yanked,
+            upload_time=wanted.upload_time,
+            verified_at=_timestamp(now),
+        )
+        target = self.root / file.path
+        self._disk.sync(part)
+        with self._mutex:
+            if target.is_file() and file.path not in self._files and target != part:
+                stranger = IntegrityError("unlisted-file", f"{file.path} lay there and nobody knows from where")
+                self._reject(target, stranger, origin_url=None, now=now, filename=file.path.name)
+            self._ledger.record(file)
+            self._write(self.root / sidecar_of(file.path), admission.metadata)
+            self._disk.replace(part, target)
+            self._disk.sync_directory(target.parent)
+            self._files[file.path] = file
+            self._link_twins(file)
+        return file
+
+    def _adopt_listed(self, listed: MirrorFile, wanted: WantedFile, now: Callable[[], datetime]) -> MirrorFile | None:
+        """Prove a listed file again: its size alone would let a rotten one stay."""
+        target = self.root / listed.path
+        if not target.is_file():
+            return None
+        found, size = read_sha256(target)
+        if found != listed.sha256:
+            facts = {"file": str(listed.path), "expected sha256": listed.sha256, "found sha256": found, "size": size}
+            damage = IntegrityError("hash-mismatch", f"{listed.path} is damaged", facts=facts)
+            self._reject(target, damage, origin_url=None, now=now, filename=listed.path.name)
+            return None
+        sidecar = _read(self.root / sidecar_of(listed.path))
+        if sidecar is None or hashlib.sha256(sidecar).hexdigest() != listed.metadata_sha256:
+            self.mend_sidecar(listed)
+        return self._refresh(listed, wanted)
+
+    def _adopt_twin(self, wanted: WantedFile, sha256: str, now: Callable[[], datetime]) -> MirrorFile | None:
+        for twin in list(self._files.values()):
+            source = self.root / twin.path
+            if twin.sha256 != sha256 or not source.is_file() or read_sha256(source)[0] != sha256:
+                continue
+            part = self._temporary_name()
+            make_directories(self._disk, part.parent)
+            try:
+                self._disk.link(source, part)
+            except OSError:
+                return None  # a file system without hard links
+            return self._admit_proved(part, wanted, sha256, origin_url=twin.origin, now=now)
+        return None
+
+    def _link_twins(self, file: MirrorFile) -> None:
+        """Give the bytes just verified to every other path that holds the same, to store them once."""
+        for twin in list(self._files.values()):
+            source, target = self.root / file.path, self.root / twin.path
+            if twin.sha256 != file.sha256 or twin.path == file.path or (target.exists() and source.samefile(target)):
+                continue
+            temporary = self._temporary_name()
+            make_directories(self._disk, temporary.parent)
+            try:
+                self._disk.link(source, temporary)
+                self._disk.replace(temporary, target)
+            except OSError:
+                return  # a file system without hard links, or too many of them; the twin has its own bytes
+
+    def _check_conflict(self, wanted: WantedFile, sha256: str | None, now: Callable[[], datetime]) -> None:
+        held = self._files.get(wanted.path)
+        if held is None or sha256 is None or sha256 == held.sha256:
+            return
+        raise IntegrityError(
+            "path-conflict",
+            f"upstream now has other bytes under the name {wanted.path}; the mirror keeps the old ones",
+            facts={
+                "file": str(wanted.path),
+                "held sha256": held.sha256,
+                "held since": held.verified_at,
+                "offered sha256": sha256,
+                "offered at": _timestamp(now),
+                "held from": held.origin,
+                "offered by": wanted.urls[0] if wanted.urls else None,
+            },
+            hint="find out which of the two is meant; the old file must go before the new one can come in",
+        )
+
+    def _refresh(self, held: MirrorFile, wanted: WantedFile) -> MirrorFile:
+        """Take over what upstream now says of a file beside its bytes: a file must not be shown without its yank."""
+        published = wanted.sha256 == held.sha256
+        fresh = replace(
+            held,
+            yanked=wanted.yanked,
+            upload_time=wanted.upload_time or held.upload_time,
+            hash_origin=HashOrigin.PUBLISHED if published else held.hash_origin,
+        )
+        if fresh != held:
+            self._ledger.record(fresh)
+            self._files[fresh.path] = fresh
+        return fresh
+
+    def _reject(
+        self, path: Path, error: IntegrityError, *, origin_url: str | None, now: Callable[[], datetime], filename: str
+    ) -> None:
+        """Move bytes to ``rejected``, with the reason beside them; one of each name is kept, the newest."""
+        reason = {
+            "code": error.code,
+            "message": error.message,
+            "facts": error.facts,
+            "origin": None if origin_url is None else _without_credentials(origin_url),
+            "rejected_at": _timestamp(now),
+        }
+        make_directories(self._disk, self.rejected)
+        self._disk.replace(path, self.rejected / filename)
+        self._write(self.rejected / f"{filename}.json", json.dumps(reason, indent=1, default=str).encode())
+        error.facts["kept for inspection"] = str(self.rejected / filename)
+
+    def _switch(self, journal: Journal) -> None:
+        carry_out(self._disk, self.root, journal)
+        self._disk.remove(self._journal)
+        self._disk.sync_directory(self.state)
+        self._sweep(self._generation)
+        for path in journal.removals:
+            self._remove_if_empty((self.root / path).parent)
+
+    def _remove_if_empty(self, directory: Path) -> None:
+        if directory.is_dir() and directory not in {self.root, self.state} and not any(directory.iterdir()):
+            self._disk.remove_directory(directory)
+
+    def _sweep(self, directory: Path) -> None:
+        if directory.is_dir():
+            for leftover in directory.iterdir():
+                self._disk.remove(leftover)
+            self._disk.remove_directory(directory)
+
+    def _write(self, path: Path, body: bytes) -> None:
+        write_atomically(self._disk, path, body, temporary=self._temporary_name())
+
+    def _temporary_name(self) -> Path:
+        with self._mutex:
+            self._names_given += 1
+            return self._temporary / str(self._names_given)
+
+    def _pages_on_disk(self) -> list[PurePosixPath]:
+        found = []
+        for directory, _, names in os.walk(self.root / ROOT):
+            below = PurePosixPath(Path(directory).relative_to(self.root).as_posix())
+            found += [below / name for name in names if name in PAGE_NAMES]
+        return sorted(found)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _timestamp(now: Callable[[], datetime]) -> str:
+    return now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _without_credentials(url: str) -> str:
+    """Cut user and password out of an address: the manifest travels further than they should."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
