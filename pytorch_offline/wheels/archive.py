@@ -1,0 +1,359 @@
+"""The admission gate of wheels: an unambiguous zip, whose RECORD covers and matches every member.
+
+Neither pip nor uv compares a wheel with its RECORD, and upstream's wheels never passed the public index's gate
+(research/mirrors.md, sections 1 and 4). What is found wrong is reported as values; whether a known-bad old wheel is let
+in all the same is for the mirror's published exception table to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+import stat
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from installer.records import InvalidRecordEntry, RecordEntry, parse_record_file
+
+from pytorch_offline.errors import IntegrityError
+from pytorch_offline.wheels.dist_info import find_dist_info
+from pytorch_offline.wheels.metadata import MAX_METADATA, parse_metadata
+from pytorch_offline.wheels.zip_format import (
+    DEFLATED,
+    LOCAL_HEADER_SIZE,
+    LONGEST_END,
+    STORED,
+    Member,
+    disagreement,
+    find_directory,
+    inflate,
+    is_descriptor,
+    local_header_span,
+    malformed,
+    parse_directory,
+    parse_local_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pytorch_offline.wheels.filename import WheelName
+
+# Measured best for inflating and hashing torch: research/performance.md, "RECORD check".
+_PIECE = 1024 * 1024
+# The largest torch wheel unpacks to about 5 GB. Deflate cannot exceed 1032:1, so this only bounds the time spent on a
+# hostile archive.
+MAX_UNPACKED = 64 * 1024**3
+# RECORD of torch 2.13.0+cpu has 1.4 MB.
+MAX_RECORD = 64 * 1024 * 1024
+
+# Retired by PEP 815, and never listed in RECORD because they sign it.
+_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+# The specification asks for sha256 or better (binary-distribution-format, "The .dist-info directory").
+_STRONG_HASHES = frozenset({"sha256", "sha384", "sha512"})
+_UNSAFE_CHARACTER = re.compile(r"[\x00-\x1f\x7f\\]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_MAX_NAME = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveProblem:
+    """One defect of a wheel.
+
+    ``code`` is stable: ``bad-archive``, ``duplicate-name``, ``case-clash``, ``unsafe-name``,
+    ``special-file``, ``encrypted``, ``unsupported-compression``, ``too-large``, ``header-mismatch``, ``bad-member``,
+    ``bad-dist-info``, ``bad-wheel-file``, ``bad-metadata``, ``metadata-mismatch``, ``bad-record``, ``record-no-hash``,
+    ``record-weak-hash``, ``record-mismatch``, ``not-in-record``, ``missing-member``. ``member`` is empty where the
+    defect is the archive's.
+    """
+
+    code: str
+    member: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveReport:
+    """What was found in a wheel: its defects, none if it may be admitted, and the bytes of METADATA (or none)."""
+
+    problems: tuple[ArchiveProblem, ...]
+    metadata: bytes
+
+
+def check_archive(path_or_file: Path | BinaryIO, name: WheelName, *, deep: bool = True) -> ArchiveReport:
+    """Check a wheel against the zip format, its own RECORD, and its file name.
+
+    ``deep`` inflates and hashes every member, in one pass over the file with flat memory; without it only the listing,
+    the headers, RECORD, METADATA and WHEEL are read.
+
+    Raises:
+        IntegrityError: ``unreadable-file`` if the file cannot be opened or read.
+    """
+    try:
+        if isinstance(path_or_file, Path):
+            with path_or_file.open("rb", buffering=_PIECE) as file:
+                return _Check(file, name).run(deep=deep)
+        return _Check(path_or_file, name).run(deep=deep)
+    except OSError as error:
+        raise IntegrityError("unreadable-file", f"{name.filename} cannot be read: {error}") from error
+
+
+class _Check:
+    """One check in progress: the file and the defects found so far."""
+
+    def __init__(self, file: BinaryIO, wheel: WheelName) -> None:
+        self.file = file
+        self.wheel = wheel
+        self.problems: list[ArchiveProblem] = []
+
+    def run(self, *, deep: bool) -> ArchiveReport:
+        try:
+            total = self.file.seek(0, io.SEEK_END)
+            directory = find_directory(self._read(max(0, total - LONGEST_END), min(total, LONGEST_END)), total)
+            members = parse_directory(self._read(directory.offset, directory.size), directory)
+            data_offsets = dict(self._walk(sorted(members, key=lambda member: member.offset), directory.offset))
+        except IntegrityError as error:
+            # Nothing in an archive without a sound skeleton means anything.
+            self._report("bad-archive", "", error.message)
+            return self._finish(b"")
+        self.problems += check_listing(members, self.wheel)
+        if self.problems:
+            return self._finish(b"")
+        try:
+            dist_info = find_dist_info([member.name for member in members], self.wheel)
+        except IntegrityError as error:
+            self._report(error.code, "", error.message)
+            return self._finish(b"")
+        by_name = {member.name: member for member in members}
+        metadata = self._small(by_name, f"{dist_info}/METADATA", data_offsets, "bad-metadata", MAX_METADATA)
+        wheel_file = self._small(by_name, f"{dist_info}/WHEEL", data_offsets, "bad-wheel-file", MAX_METADATA)
+        record_file = self._small(by_name, f"{dist_info}/RECORD", data_offsets, "bad-record", MAX_RECORD)
+        if metadata is not None:
+            self.problems += check_identity(metadata, self.wheel)
+        if wheel_file is not None:
+            self.problems += check_wheel_file(wheel_file)
+        if record_file is not None:
+            record, problems = parse_record(record_file)
+            self.problems += problems
+            self.problems += compare_record(record, by_name, dist_info)
+            if deep:
+                self._hash_members(members, record, data_offsets)
+        return self._finish(metadata or b"")
+
+    def _walk(self, members: Sequence[Member], stop: int) -> Iterator[tuple[str, int]]:
+        """Go through the local headers in file order, and give where each member's data begins.
+
+        The members must fill the file from its first byte to the directory: whatever lies between, before or under them
+        is what another reader might see.
+        """
+        at = 0
+        for index, member in enumerate(members):
+            following = members[index + 1].offset if index + 1 < len(members) else stop
+            if member.offset != at:
+                raise malformed(f"{abs(member.offset - at)} bytes overlap or hide before member {member.name!r}")
+            fixed = self._read(at, LOCAL_HEADER_SIZE)
+            header = parse_local_header(fixed + self.file.read(local_header_span(fixed) - len(fixed)))
+            if (detail := disagreement(member, header)) is not None:
+                self._report("header-mismatch", member.name, detail)
+            yield member.name, at + header.size
+            at += header.size + member.compressed_size
+            if at > stop:
+                raise malformed(f"member {member.name!r} reaches into the directory")
+            if member.has_descriptor and at < following <= at + 24:
+                if not is_descriptor(member, self._read(at, following - at)):
+                    raise malformed(f"what follows member {member.name!r} is not its descriptor")
+                at = following
+        if at != stop:
+            raise malformed(f"{abs(stop - at)} bytes overlap or hide before the directory")
+
+    def _small(
+        self, by_name: Mapping[str, Member], name: str, data_offsets: Mapping[str, int], code: str, limit: int
+    ) -> bytes | None:
+        """Read a member of ``.dist-info`` whole, or report why not."""
+        member = by_name.get(name)
+        if member is None:
+            self._report(code, name, "the wheel has no such member")
+            return None
+        if member.size > limit:
+            self._report(code, name, f"{member.size} bytes are more than the {limit} that are read")
+            return None
+        try:
+            return b"".join(inflate(member, self._pieces(data_offsets[name], member.compressed_size)))
+        except IntegrityError as error:
+            self._report(code, name, error.message)
+            return None
+
+    def _hash_members(
+        self, members: Iterable[Member], record: Mapping[str, RecordEntry], data_offsets: Mapping[str, int]
+    ) -> None:
+        for member in sorted(members, key=lambda member: member.offset):
+            entry = record.get(member.name)
+            algorithm = entry.hash_.name if entry is not None and entry.hash_ is not None else "sha256"
+            digest = hashlib.new(algorithm if algorithm in _STRONG_HASHES else "sha256")
+            try:
+                for piece in inflate(member, self._pieces(data_offsets[member.name], member.compressed_size)):
+                    digest.update(piece)
+            except IntegrityError as error:
+                self._report("bad-member", member.name, error.message)
+                continue
+            if entry is not None and entry.hash_ is not None and entry.hash_.name in _STRONG_HASHES:
+                found = base64.urlsafe_b64encode(digest.digest()).decode("ascii").rstrip("=")
+                if entry.hash_.value.rstrip("=") != found:
+                    self._report("record-mismatch", member.name, f"RECORD says {entry.hash_}, its bytes say {found}")
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self.file.seek(offset)
+        data = self.file.read(length)
+        if len(data) != length:
+            raise malformed("it is cut off")
+        return data
+
+    def _pieces(self, offset: int, length: int) -> Iterator[bytes]:
+        self.file.seek(offset)
+        while length > 0:
+            data = self.file.read(min(length, _PIECE))
+            if not data:
+                raise malformed("it is cut off")
+            length -= len(data)
+            yield data
+
+    def _report(self, code: str, member: str, detail: str) -> None:
+        self.problems.append(ArchiveProblem(code=code, member=member, detail=detail))
+
+    def _finish(self, metadata: bytes) -> ArchiveReport:
+        return ArchiveReport(problems=tuple(self.problems), metadata=metadata)
+
+
+def check_listing(members: Sequence[Member], wheel: WheelName) -> Iterator[ArchiveProblem]:
+    """Find what the directory alone shows: unsafe and clashing names, special files, what cannot be unpacked."""
+    for member in members:
+        yield from _check_member(member)
+    # Linux keeps names apart that differ in case only; a wheel for it may hold both (kernel headers do).
+    yield from _check_clashes(members, folds_case=not all("linux" in tag.platform for tag in wheel.tags))
+    unpacked = sum(member.size for member in members)
+    if unpacked > MAX_UNPACKED:
+        yield ArchiveProblem(code="too-large", member="", detail=f"it unpacks to {unpacked} bytes")
+
+
+def _check_member(member: Member) -> Iterator[ArchiveProblem]:
+    if (detail := unsafe_name(member.name)) is not None:
+        yield ArchiveProblem(code="unsafe-name", member=member.name, detail=detail)
+    kind = stat.S_IFMT(member.mode)
+    if kind not in {0, stat.S_IFDIR if member.is_directory else stat.S_IFREG}:
+        yield ArchiveProblem(code="special-file", member=member.name, detail=f"its mode is {member.mode:o}")
+    if member.is_directory and member.size:
+        yield ArchiveProblem(code="special-file", member=member.name, detail="a directory that holds data")
+    if member.is_encrypted:
+        yield ArchiveProblem(code="encrypted", member=member.name, detail="it cannot be read without a password")
+    if member.method not in {STORED, DEFLATED}:
+        detail = f"compression method {member.method}"
+        yield ArchiveProblem(code="unsupported-compression", member=member.name, detail=detail)
+
+
+def _check_clashes(members: Iterable[Member], *, folds_case: bool) -> Iterator[ArchiveProblem]:
+    """Find members that would be written to one place, or one under another that is a file."""
+    written: dict[str, Member] = {}
+    for member in members:
+        place = member.name.rstrip("/")
+        if folds_case:
+            place = unicodedata.normalize("NFC", place).casefold()
+        if (other := written.get(place)) is not None:
+            code = "duplicate-name" if other.name.rstrip("/") == member.name.rstrip("/") else "case-clash"
+            yield ArchiveProblem(code=code, member=member.name, detail=f"it would replace {other.name}")
+        written[place] = member
+    for place, member in written.items():
+        for parent in _parents(place):
+            other = written.get(parent)
+            if other is not None and not other.is_directory:
+                detail = f"{other.name} is a file, and so no directory"
+                yield ArchiveProblem(code="duplicate-name", member=member.name, detail=detail)
+
+
+def _parents(path: str) -> Iterator[str]:
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+def unsafe_name(name: str) -> str | None:
+    """Say why a member's name could write outside of where it is unpacked, or differ between systems; else ``None``."""
+    if not name or len(name) > _MAX_NAME:
+        return "it is empty or too long"
+    if _UNSAFE_CHARACTER.search(name):
+        return "it holds a backslash or a control character"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "it is absolute"
+    if {"", ".", ".."} & set(name.removesuffix("/").split("/")):
+        return "it leaves its directory or names it twice"
+    return None
+
+
+def check_identity(metadata: bytes, wheel: WheelName) -> Iterator[ArchiveProblem]:
+    """Compare METADATA's Name and Version, as normalised and with the local version, with the file name's."""
+    try:
+        core = parse_metadata(metadata)
+    except IntegrityError as error:
+        yield ArchiveProblem(code="bad-metadata", member="METADATA", detail=error.message)
+        return
+    if (core.name, core.version) != (wheel.project, wheel.version):
+        yield ArchiveProblem(
+            code="metadata-mismatch",
+            member="METADATA",
+            detail=f"METADATA is of {core.name} {core.version}, the file name of {wheel.project} {wheel.version}",
+        )
+
+
+def check_wheel_file(text: bytes) -> Iterator[ArchiveProblem]:
+    """Check that WHEEL names a version of the format that installers accept (PEP 427: major version 1)."""
+    match = re.search(rb"^Wheel-Version:[ \t]*([0-9]+)\.[0-9]+[ \t]*\r?$", text, re.MULTILINE)
+    if match is None or int(match[1]) != 1:
+        said = "no version of the format" if match is None else f"version {match[1].decode('ascii')} of the format"
+        yield ArchiveProblem(code="bad-wheel-file", member="WHEEL", detail=f"WHEEL names {said}; installers know 1")
+
+
+def parse_record(body: bytes) -> tuple[dict[str, RecordEntry], list[ArchiveProblem]]:
+    """Read RECORD into its entries by path, and the rows that are wrong in themselves."""
+    entries: dict[str, RecordEntry] = {}
+    problems = []
+    try:
+        # Not splitlines(): a path may hold characters that only Python takes for line ends.
+        rows = parse_record_file(line for line in body.decode("utf-8").replace("\r\n", "\n").split("\n") if line)
+        for row in rows:
+            entry = RecordEntry.from_elements(*row)
+            if entry.path in entries:
+                problems.append(ArchiveProblem(code="bad-record", member=entry.path, detail="it is listed twice"))
+            entries[entry.path] = entry
+    except (InvalidRecordEntry, csv.Error, ValueError) as error:
+        problems.append(ArchiveProblem(code="bad-record", member="RECORD", detail=f"RECORD cannot be read: {error}"))
+    return entries, problems
+
+
+def compare_record(
+    record: Mapping[str, RecordEntry], members: Mapping[str, Member], dist_info: str
+) -> Iterator[ArchiveProblem]:
+    """Compare RECORD with the directory: each file with its size and a strong hash, and no other."""
+    exempt = {f"{dist_info}/RECORD", *(f"{dist_info}/{signature}" for signature in _SIGNATURES)}
+    for name, member in members.items():
+        if member.is_directory or name in exempt:
+            continue
+        entry = record.get(name)
+        if entry is None:
+            yield ArchiveProblem(code="not-in-record", member=name, detail="RECORD does not list it")
+            continue
+        if entry.hash_ is None:
+            yield ArchiveProblem(code="record-no-hash", member=name, detail="RECORD gives no hash of it")
+        elif entry.hash_.name not in _STRONG_HASHES:
+            yield ArchiveProblem(code="record-weak-hash", member=name, detail=f"its hash in RECORD is {entry.hash_}")
+        if entry.size is not None and entry.size != member.size:
+            yield ArchiveProblem(
+                code="record-mismatch", member=name, detail=f"{member.size} bytes, {entry.size} by RECORD"
+            )
+    for path in record:
+        if path not in members and path not in exempt:
+            yield ArchiveProblem(code="missing-member", member=path, detail="RECORD lists it, the archive lacks it")
