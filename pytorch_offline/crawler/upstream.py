@@ -1,0 +1,152 @@
+"""An upstream: where its pages are, and what kind of index it is, decided by what its pages say.
+
+Three layouts: a directory per backend with project pages in it (download.pytorch.org/whl and its mirrors), one plain
+simple index (PEP 503 or 691), and flat pages that link to wheels (find-links pages, directory listings). A mirror may
+serve a flat listing per backend (``…/pytorch-wheels/cu121/``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pytorch_offline.crawler.hrefs import parse_base, resolve
+from pytorch_offline.crawler.model import PageKind
+from pytorch_offline.errors import UpstreamError, UsageError
+from pytorch_offline.knowledge.backends import known_backends
+from pytorch_offline.net import redacted
+from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
+
+if TYPE_CHECKING:
+    from packaging.utils import NormalizedName
+
+    from pytorch_offline.crawler.model import PageReading
+    from pytorch_offline.crawler.reader import IndexReader
+
+# Upstream's channels and their directories below the base.
+CHANNELS = {"stable": "", "test": "test/", "nightly": "nightly/"}
+# The page that tells layouts apart, once `cpu/` has not: any index worth reading here has it.
+_WITNESS = "torch"
+
+
+class Layout(StrEnum):
+    """How an index is laid out."""
+
+    BACKENDS = "backends"
+    SIMPLE = "simple"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """An index to read.
+
+    Args:
+        root: the channel's address with its trailing slash, or the address of a flat page.
+        layout: how the index is laid out.
+        channel: ``stable``, ``test`` or ``nightly``.
+        by_backend: whether there is a directory per backend: always with BACKENDS, maybe with FLAT.
+    """
+
+    root: str
+    layout: Layout
+    channel: str = "stable"
+    by_backend: bool = False
+
+    def list_url(self, backend: Backend | None = None) -> str:
+        """Give the address of the page that lists the projects of a backend, or of the root."""
+        return f"{self.root}{backend}/" if backend is not None and self.by_backend else self.root
+
+    def project_url(self, project: NormalizedName, backend: Backend | None = None) -> str:
+        """Give the address of the page that lists a project's files, for a backend or (None) for all together."""
+        listing = self.list_url(backend)
+        return listing if self.layout is Layout.FLAT else f"{listing}{project}/"
+
+    def backends(self, reader: IndexReader) -> tuple[Backend, ...]:
+        """Give all backends that may have pages: those ever seen, and what the root page shows beside them.
+
+        The root page is not trusted to be whole: it may be missing or unreadable, and takes nothing away.
+        """
+        if not self.by_backend:
+            return ()
+        names = dict.fromkeys(known_backends(self.channel))
+        try:
+            shown = reader.read(self.root).projects
+        except UpstreamError:
+            shown = ()
+        backends = {parse_backend(name) for name in (*names, *shown) if is_backend(name)}
+        return tuple(sorted(backends, key=lambda backend: backend.order))
+
+    def directory_of(self, path: str) -> str:
+        """Say in which directory below the root a file lies: ``cu121``; empty for root level and for other places."""
+        directory, _, _ = path.rpartition("/")
+        if self.by_backend and path.startswith(root := _decoded_path(self.root)):
+            return directory[len(root) :].strip("/")
+        last = directory.rpartition("/")[2]
+        return last if is_backend(last) else ""
+
+
+def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stable") -> Upstream:
+    """Find out what kind of index answers at ``base_url``, by its pages and in at most three requests.
+
+    Raises:
+        UsageError: ``unknown-channel``; ``bad-url``.
+        UpstreamError: ``no-index-here`` if none of the pages that an index would have is there; what the reader raises
+            when upstream cannot be reached.
+    """
+    if channel not in CHANNELS:
+        raise UsageError("unknown-channel", f"{channel!r} is not a channel", hint=f"channels: {', '.join(CHANNELS)}")
+    parse_base(base_url)
+    if urlsplit(base_url).path.lower().endswith((".html", ".htm")):
+        return _recognised_flat(reader, base_url, channel)
+    root = base_url.rstrip("/") + "/" + CHANNELS[channel]
+    backend_page = _try(reader, f"{root}{CPU}/")
+    if backend_page is not None and backend_page.kind is PageKind.PROJECT_LIST:
+        return Upstream(root=root, layout=Layout.BACKENDS, channel=channel, by_backend=True)
+    if backend_page is not None and _offers(backend_page, _WITNESS):
+        return Upstream(root=root, layout=Layout.FLAT, channel=channel, by_backend=True)
+    # A plain index may have a project that is called `cpu`. Its root page may hold hundreds of thousands of projects,
+    # so a project page is asked for first.
+    witness = _try(reader, f"{root}{_WITNESS}/")
+    if witness is not None and witness.kind is PageKind.FILES:
+        return Upstream(root=root, layout=Layout.SIMPLE, channel=channel)
+    whole = _try(reader, root)
+    if whole is None or whole.kind is None:
+        raise UpstreamError(
+            "no-index-here",
+            f"no package index answers at {redacted(root)}",
+            facts={"asked for": ", ".join(redacted(url) for url in (f"{root}{CPU}/", f"{root}{_WITNESS}/", root))},
+            hint="name the address whose pages list projects or wheels",
+        )
+    shows_backends = any(is_backend(name) for name in whole.projects)
+    if whole.kind is PageKind.FILES and not shows_backends:
+        return Upstream(root=root, layout=Layout.FLAT, channel=channel)
+    layout = Layout.BACKENDS if shows_backends else Layout.SIMPLE
+    return Upstream(root=root, layout=layout, channel=channel, by_backend=shows_backends)
+
+
+def _recognised_flat(reader: IndexReader, url: str, channel: str) -> Upstream:
+    page = reader.read(url)
+    if page.kind is not PageKind.FILES:
+        raise UpstreamError("no-index-here", f"{redacted(url)} lists no files", facts={"url": redacted(url)})
+    return Upstream(root=url, layout=Layout.FLAT, channel=channel)
+
+
+def _try(reader: IndexReader, url: str) -> PageReading | None:
+    """Read a page that need not be there; None where something else than an index page answers."""
+    try:
+        return reader.read(url)
+    except UpstreamError as error:
+        if error.code in {"not-an-index-page", "not-in-catalogue", "unexpected-status"}:
+            return None
+        raise
+
+
+def _offers(page: PageReading, project: str) -> bool:
+    return any(file.name.project == project for file in page.files)
+
+
+def _decoded_path(root: str) -> str:
+    return resolve(parse_base(root), "./").path
