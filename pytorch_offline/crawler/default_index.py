@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
+from pytorch_offline.net import Http
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +61,23 @@ def pip_settings() -> PipSettings:
         UsageError: ``pip-unusable`` if pip cannot be asked.
     """
     return parse_pip_settings(_run_pip(["config", "list"], os.environ))
+
+
+def configured_http() -> Http:
+    """Make an HTTP client that reaches the network as pip does: its CA bundle, client certificate, proxy.
+
+    Where pip cannot be asked, the environment's settings alone hold.
+    """
+    try:
+        settings = pip_settings()
+    except UsageError:
+        settings = PipSettings()
+    return Http(
+        proxy=settings.proxy,
+        ca_bundle=settings.ca_bundle,
+        client_certificate=settings.client_certificate,
+        trusted_hosts=settings.trusted_hosts,
+    )
 
 
 @functools.cache

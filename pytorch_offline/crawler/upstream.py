@@ -15,16 +15,19 @@ from urllib.parse import urlsplit
 from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.crawler.model import PageKind
 from pytorch_offline.errors import UpstreamError, UsageError
-from pytorch_offline.knowledge.backends import known_backends
+from pytorch_offline.knowledge import backends as knowledge
 from pytorch_offline.net import redacted
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from packaging.utils import NormalizedName
 
     from pytorch_offline.crawler.model import PageReading
     from pytorch_offline.crawler.reader import IndexReader
 
+DEFAULT_UPSTREAM = "https://download.pytorch.org/whl"
 # Upstream's channels and their directories below the base.
 CHANNELS = {"stable": "", "test": "test/", "nightly": "nightly/"}
 # The page that tells layouts apart, once `cpu/` has not: any index worth reading here has it.
@@ -48,12 +51,14 @@ class Upstream:
         layout: how the index is laid out.
         channel: ``stable``, ``test`` or ``nightly``.
         by_backend: whether there is a directory per backend: always with BACKENDS, maybe with FLAT.
+        backends: all that may have pages here: those ever seen, and what the root page shows beside them.
     """
 
     root: str
     layout: Layout
     channel: str = "stable"
     by_backend: bool = False
+    backends: tuple[Backend, ...] = ()
 
     def list_url(self, backend: Backend | None = None) -> str:
         """Give the address of the page that lists the projects of a backend, or of the root."""
@@ -63,21 +68,6 @@ class Upstream:
         """Give the address of the page that lists a project's files, for a backend or (None) for all together."""
         listing = self.list_url(backend)
         return listing if self.layout is Layout.FLAT else f"{listing}{project}/"
-
-    def backends(self, reader: IndexReader) -> tuple[Backend, ...]:
-        """Give all backends that may have pages: those ever seen, and what the root page shows beside them.
-
-        The root page is not trusted to be whole: it may be missing or unreadable, and takes nothing away.
-        """
-        if not self.by_backend:
-            return ()
-        names = dict.fromkeys(known_backends(self.channel))
-        try:
-            shown = reader.read(self.root).projects
-        except UpstreamError:
-            shown = ()
-        backends = {parse_backend(name) for name in (*names, *shown) if is_backend(name)}
-        return tuple(sorted(backends, key=lambda backend: backend.order))
 
     def directory_of(self, path: str) -> str:
         """Say in which directory below the root a file lies: ``cu121``; empty for root level and for other places."""
@@ -104,9 +94,9 @@ def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stabl
     root = base_url.rstrip("/") + "/" + CHANNELS[channel]
     backend_page = _try(reader, f"{root}{CPU}/")
     if backend_page is not None and backend_page.kind is PageKind.PROJECT_LIST:
-        return Upstream(root=root, layout=Layout.BACKENDS, channel=channel, by_backend=True)
+        return _by_backend(reader, root, Layout.BACKENDS, channel)
     if backend_page is not None and _offers(backend_page, _WITNESS):
-        return Upstream(root=root, layout=Layout.FLAT, channel=channel, by_backend=True)
+        return _by_backend(reader, root, Layout.FLAT, channel)
     # A plain index may have a project that is called `cpu`. Its root page may hold hundreds of thousands of projects,
     # so a project page is asked for first.
     witness = _try(reader, f"{root}{_WITNESS}/")
@@ -120,11 +110,28 @@ def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stabl
             facts={"asked for": ", ".join(redacted(url) for url in (f"{root}{CPU}/", f"{root}{_WITNESS}/", root))},
             hint="name the address whose pages list projects or wheels",
         )
-    shows_backends = any(is_backend(name) for name in whole.projects)
-    if whole.kind is PageKind.FILES and not shows_backends:
-        return Upstream(root=root, layout=Layout.FLAT, channel=channel)
-    layout = Layout.BACKENDS if shows_backends else Layout.SIMPLE
-    return Upstream(root=root, layout=layout, channel=channel, by_backend=shows_backends)
+    if any(is_backend(name) for name in whole.projects):
+        return _by_backend(reader, root, Layout.BACKENDS, channel)
+    layout = Layout.FLAT if whole.kind is PageKind.FILES else Layout.SIMPLE
+    return Upstream(root=root, layout=layout, channel=channel)
+
+
+def known_backends(channel: str = "stable", shown: Iterable[str] = ()) -> tuple[Backend, ...]:
+    """Give the backends that have ever been seen in a channel, and those among the names that a root page shows."""
+    names = (*knowledge.known_backends(channel), *shown)
+    return tuple(sorted({parse_backend(name) for name in names if is_backend(name)}, key=lambda each: each.order))
+
+
+def _by_backend(reader: IndexReader, root: str, layout: Layout, channel: str) -> Upstream:
+    """Describe an index with a directory per backend; its root page may be missing, and takes nothing away."""
+    page = _try(reader, root)
+    return Upstream(
+        root=root,
+        layout=layout,
+        channel=channel,
+        by_backend=True,
+        backends=known_backends(channel, page.projects if page is not None else ()),
+    )
 
 
 def _recognised_flat(reader: IndexReader, url: str, channel: str) -> Upstream:
