@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.codec import parse_target
+from pytorch_offline.target.devices import with_known_capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def this_machine(python: Path | None = None) -> Target:
             hint="the interpreter must be Python 3.6 or newer",
         )
     try:
-        return parse_target(done.stdout.decode("utf-8", "replace"))
+        return with_known_capabilities(parse_target(done.stdout.decode("utf-8", "replace")))
     except UsageError as error:
         raise UsageError(
             "python-not-usable",

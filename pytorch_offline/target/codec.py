@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target import probe
+from pytorch_offline.target.devices import with_known_capabilities
 from pytorch_offline.target.model import MARKER_VARIABLES, Accelerator, AcceleratorKind, Device, Libc, Target
 
 if TYPE_CHECKING:
@@ -190,6 +191,11 @@ def _parse_accelerator(node: _Node) -> Accelerator | None:
     )
 
 
+def accelerator_of(document: dict[str, Any] | None) -> Accelerator | None:
+    """Make an accelerator of the value that the probe makes, which is that of the target file."""
+    return _parse_accelerator(_Node(document, "accelerator"))
+
+
 def _parse_device(node: _Node) -> Device:
     name, capability, gfx = node["name"], node["compute_capability"], node["gfx"]
     return Device(
@@ -264,4 +270,18 @@ def read_target(path: Path) -> Target:
             facts={"file": str(path)} | error.facts,
             hint=error.hint,
         ) from error
-    return replace(target, name=safe_name(path.stem))
+    return with_known_capabilities(replace(target, name=safe_name(path.stem)))
+
+
+def write_text_file(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        UsageError: ``cannot-write`` if the place does not let us.
+    """
+    try:
+        probe.write_file(path, text.encode("utf-8"))
+    except OSError as error:
+        raise UsageError(
+            "cannot-write", f"{path} cannot be written: {error.strerror or error}", facts={"file": str(path)}
+        ) from error

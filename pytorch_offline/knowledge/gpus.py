@@ -1,0 +1,116 @@
+"""Which compute capability an NVIDIA product has: product names as people and nvidia-smi spell them.
+
+Whole names are compared, because parts mislead: ``GTX TITAN X`` is Maxwell (5.2), ``TITAN X (Pascal)`` is 6.1
+(research/selectors.md, section 8). What may differ is the brand in front (``GeForce RTX 4090``, ``NVIDIA RTX 4090``),
+the letter case, the spaces, and behind the name the amount of memory and the form of the card, which never change the
+chip.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.knowledge.table import read_table
+
+_BRANDS = re.compile(r"^(?:nvidia |geforce |quadro |tesla )+")
+# Memory size and kind, form factor and cooling: "-SXM4-80GB", " 80GB HBM3", " PCIe", " with Max-Q Design".
+_SUFFIX = re.compile(r"[ -](?:[0-9]+ ?gb|hbm[0-9]e?|sxm[0-9]?|pcie|nvl|with max-q design)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A product and its compute capability (major, minor)."""
+
+    name: str
+    compute_capability: tuple[int, int]
+
+
+@cache
+def read_gpus() -> tuple[Gpu, ...]:
+    """Read the table of products."""
+    return tuple(Gpu(name=row["name"], compute_capability=_capability(row["cc"])) for row in read_table("gpus"))
+
+
+def _capability(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+def _key(name: str) -> str:
+    return " ".join(name.casefold().split()).removeprefix("nvidia ")
+
+
+def _brandless(key: str) -> str:
+    return _BRANDS.sub("", key)
+
+
+def _spellings(name: str) -> list[str]:
+    """List the keys to look a name up by, the closest to the name first."""
+    keys = [_key(name)]
+    while (shorter := _SUFFIX.sub("", keys[-1])) != keys[-1]:
+        keys.append(shorter)
+    return keys
+
+
+@cache
+def _by_key() -> dict[str, tuple[Gpu, ...]]:
+    """Index the products by their whole name, and by the name without its brand where no product is called so."""
+    whole: dict[str, tuple[Gpu, ...]] = {}
+    short: dict[str, tuple[Gpu, ...]] = {}
+    for gpu in read_gpus():
+        key = _key(gpu.name)
+        whole[key] = (*whole.get(key, ()), gpu)
+        short[_brandless(key)] = (*short.get(_brandless(key), ()), gpu)
+    return short | whole
+
+
+def _candidates(name: str) -> tuple[Gpu, ...]:
+    products = _by_key()
+    for key in _spellings(name):
+        found = products.get(key) or products.get(_brandless(key))
+        if found:
+            return found
+    return ()
+
+
+def capability_of(name: str) -> tuple[int, int] | None:
+    """Look up the compute capability of a device by the name that a tool printed; ``None`` if it is not known.
+
+    Old versions of nvidia-smi cut names (``GeForce GTX 108...``): such a name is known where every product that
+    begins so has one and the same capability.
+    """
+    if name.endswith("..."):
+        start = _key(name.removesuffix("..."))
+        found = tuple(gpu for key, gpus in _by_key().items() if key.startswith(start) for gpu in gpus)
+        found = found or _candidates(name.removesuffix("...").rstrip("-. "))
+    else:
+        found = _candidates(name)
+    capabilities = {gpu.compute_capability for gpu in found}
+    return capabilities.pop() if len(capabilities) == 1 else None
+
+
+def find_gpu(name: str) -> Gpu:
+    """Find the product that a user names.
+
+    Raises:
+        UsageError: ``unknown-gpu`` if no product, or more than one kind of chip, is called so; with near names.
+    """
+    found = _candidates(name)
+    if len({gpu.compute_capability for gpu in found}) == 1:
+        return found[0]
+    names = {_brandless(_key(gpu.name)): gpu.name for gpu in read_gpus()}
+    query = _brandless(_key(name))
+    near = [gpu.name for gpu in found] or [
+        names[key] for key in names if query and (query in key or key.startswith(query.split(" ")[0] + " "))
+    ]
+    near = near or [names[key] for key in difflib.get_close_matches(query, names, n=5, cutoff=0.5)]
+    raise UsageError(
+        "unknown-gpu",
+        f"GPU {name!r} is called so by more than one chip" if found else f"GPU {name!r} is not in the table of GPUs",
+        facts={"near names": ", ".join(sorted(near)[:8])} if near else {},
+        hint="give its compute capability instead, e.g. --compute-capability 8.0 (developer.nvidia.com/cuda-gpus)",
+    )

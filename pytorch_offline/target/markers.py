@@ -1,0 +1,24 @@
+"""The marker environment of a described target: all eleven values, each from the target's own facts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def cpython_marker_values(full_version: str) -> dict[str, str]:
+    """Give the marker values that a CPython of this full version (``3.10.12``) decides."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": full_version,
+        "platform_python_implementation": "CPython",
+        "python_full_version": full_version,
+        "python_version": ".".join(full_version.split(".")[:2]),
+    }
+
+
+def marker_environment(full_version: str, platform_values: Mapping[str, str]) -> dict[str, str]:
+    """Join what the interpreter and what the platform decide; sorted by name."""
+    return dict(sorted({**cpython_marker_values(full_version), **platform_values}.items()))

@@ -1,0 +1,128 @@
+"""A target from pasted texts: what nvidia-smi, ldd, os-release, uname and the like printed on a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.knowledge.glibc import find_distribution
+from pytorch_offline.target import probe
+from pytorch_offline.target.build import TargetFlags, build_target
+from pytorch_offline.target.codec import accelerator_of
+from pytorch_offline.target.devices import with_known_capabilities
+from pytorch_offline.target.platforms import parse_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytorch_offline.target.model import Accelerator, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pasted:
+    """What the texts say; ``learnt_from`` as in a target; ``notes`` is for people, about what is not used."""
+
+    python_version: str | None
+    platform: str | None
+    glibc: str | None
+    accelerator: Accelerator | None
+    learnt_from: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def parse_pasted(texts: Sequence[tuple[str, str]]) -> Pasted:
+    """Read (source, text) pairs; what the texts do not say stays unknown.
+
+    Raises:
+        UsageError: ``nothing-recognised`` if no text holds anything that is known to be readable.
+    """
+    seen = [probe.parse_text(source, text) for source, text in texts]
+    if all(item == probe.Observation(item.source) for item in seen):
+        raise UsageError(
+            "nothing-recognised",
+            f"nothing that describes a machine was recognised in {', '.join(item.source for item in seen)}",
+            hint="paste what these print: nvidia-smi; nvidia-smi --query-gpu=name,driver_version,compute_cap "
+            "--format=csv; ldd --version; cat /etc/os-release; uname -m; python3 -V",
+        )
+    document, learnt = probe.merge_accelerator(seen)
+    notes = [f"nvcc {item.nvcc} was shown; it says what compiles there, not what runs" for item in seen if item.nvcc]
+    python = next((item for item in seen if item.python), None)
+    machine = next((item for item in seen if item.machine), None)
+    libc = next((item for item in seen if item.libc), None)
+    release = next((item for item in seen if item.distribution), None)
+    glibc = f"{libc.libc[1]}" if libc and libc.libc else None
+    musl = bool(libc and libc.libc and libc.libc[0] == "musl")
+    if libc:
+        learnt["libc"] = libc.source
+    elif release and release.distribution:
+        try:
+            found = find_distribution(release.distribution)
+        except UsageError as error:
+            notes.append(error.message)
+        else:
+            musl = found.musl is not None
+            version = found.musl or found.glibc
+            glibc = ".".join(map(str, version)) if version else None
+            learnt["libc"] = f"{release.source}: {found.name}"
+            if found.python and not python:
+                notes.append(f"the own Python of {found.name} is {found.python}")
+    platform = None
+    if machine:
+        arch = machine.machine
+        platform = f"musllinux_{glibc.replace('.', '_')}_{arch}" if musl and glibc else f"linux_{arch}"
+        learnt["marker_environment.platform_machine"] = machine.source
+    if python:
+        learnt["marker_environment.python_full_version"] = python.source
+    return Pasted(
+        python_version=python.python if python else None,
+        platform=platform,
+        glibc=None if musl else glibc,
+        accelerator=accelerator_of(document),
+        learnt_from=learnt,
+        notes=tuple(notes),
+    )
+
+
+def target_of_pasted(pasted: Pasted, flags: TargetFlags) -> Target:
+    """Make the target that texts and flags describe together; flags override the texts.
+
+    Raises:
+        UsageError: ``target-incomplete`` naming everything that neither says and no target can be without; or what
+            ``build_target`` objects to.
+    """
+    distribution = find_distribution(flags.preset) if flags.preset else None
+    python = flags.python_version or pasted.python_version or (distribution.python if distribution else None)
+    platform = flags.platform or (None if flags.preset else pasted.platform)
+    stated = parse_platform(platform) if platform else None
+    glibc = flags.glibc
+    if glibc is None and not distribution and (stated is None or (stated.system == "Linux" and stated.libc is None)):
+        glibc = pasted.glibc
+    needs_glibc = stated is not None and stated.system == "Linux" and stated.libc is None and not distribution
+    missing = {
+        "the Python version (--python-version, or the output of python3 -V)": python is None,
+        "the platform (--platform, or the output of uname -m)": platform is None and not distribution,
+        "the C library (--glibc or --preset, or the output of ldd --version)": needs_glibc and glibc is None,
+    }
+    unknown = [name for name, absent in missing.items() if absent]
+    if unknown:
+        raise UsageError(
+            "target-incomplete",
+            f"the texts leave unknown what no target can be without: {'; '.join(unknown)}",
+            facts={"unknown": unknown} | ({"noticed": "; ".join(pasted.notes)} if pasted.notes else {}),
+            hint="add the flags, or run the file of `pytorch-offline detect --standalone` on the machine",
+        )
+    spoken = replace(flags, python_version=python, platform=platform, glibc=glibc)
+    target = build_target(spoken, accelerator=pasted.accelerator, learnt_from=pasted.learnt_from)
+    own = {key: value for key, value in pasted.learnt_from.items() if _is_still_true(key, flags)}
+    return with_known_capabilities(replace(target, learnt_from={**target.learnt_from, **own}))
+
+
+def _is_still_true(key: str, flags: TargetFlags) -> bool:
+    """Whether what a text taught was not overridden by a flag."""
+    overriding = {
+        "marker_environment.python_full_version": flags.python_version,
+        "marker_environment.platform_machine": flags.platform,
+        "libc": flags.glibc or flags.preset or flags.platform,
+    }
+    return key in overriding and not overriding[key]
