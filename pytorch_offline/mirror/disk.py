@@ -22,6 +22,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 # What fsync of a directory may answer where that has no meaning: SMB, some FUSE file systems, old NFS.
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
+# What link answers where it cannot: FAT and exFAT, some network file systems, or a file with too many names.
+_CANNOT_LINK = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
 
 
 class Disk:
@@ -68,9 +70,15 @@ class Disk:
         """Rename a file, over whatever file has the new name."""
         source.replace(target)
 
-    def link(self, source: Path, target: Path) -> None:
-        """Give a file a second name."""
-        target.hardlink_to(source)
+    def link(self, source: Path, target: Path) -> bool:
+        """Give a file a second name; False where the file system cannot."""
+        try:
+            target.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            return False
+        return True
 
     def remove(self, path: Path) -> None:
         """Remove a file that may be gone already."""

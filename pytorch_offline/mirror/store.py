@@ -331,10 +331,8 @@ class Mirror:
                 continue
             part = self._temporary_name()
             make_directories(self._disk, part.parent)
-            try:
-                self._disk.link(source, part)
-            except OSError:
-                return None  # a file system without hard links
+            if not self._disk.link(source, part):
+                return None
             return self._admit_proved(part, wanted, sha256, origin_url=twin.origin, now=now)
         return None
 
@@ -346,11 +344,9 @@ class Mirror:
                 continue
             temporary = self._temporary_name()
             make_directories(self._disk, temporary.parent)
-            try:
-                self._disk.link(source, temporary)
-                self._disk.replace(temporary, target)
-            except OSError:
-                return  # a file system without hard links, or too many of them; the twin has its own bytes
+            if not self._disk.link(source, temporary):
+                return  # the twin keeps bytes of its own
+            self._disk.replace(temporary, target)
 
     def _check_conflict(self, wanted: WantedFile, sha256: str | None, now: Callable[[], datetime]) -> None:
         held = self._files.get(wanted.path)
