@@ -217,7 +217,7 @@ class Http:
             except _Failure as failure:
                 failures += 1
                 tries = self._retry.connect_tries if failure.connecting else self._retry.tries
-                asked = _retry_after(failure.retry_after, self._now)
+                asked = seconds_until(failure.retry_after, self._now)
                 pause = self._retry.wait(failures, chance=self._chance(), asked=asked)
                 if failures >= tries or waited + pause > self._retry.budget:
                     failure.error.facts["tries"] = failures
@@ -442,7 +442,7 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _retry_after(value: str | None, now: Callable[[], datetime]) -> float | None:
+def seconds_until(value: str | None, now: Callable[[], datetime]) -> float | None:
     """Read a ``Retry-After`` header as seconds from now (RFC 9110, section 10.2.3)."""
     if value is None:
         return None

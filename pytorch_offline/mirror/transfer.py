@@ -146,6 +146,7 @@ class Transfer:
         gaining: whether the present try has brought something.
         furthest: the furthest byte ever held when patience was last renewed.
         dropped: why addresses have left the race.
+        trouble: what went wrong last.
         seen: headers of the last answer that are worth telling if the bytes are wrong.
         upload_time: as the index said it, for messages.
     """
@@ -165,6 +166,7 @@ class Transfer:
     gaining: bool = False
     furthest: int = 0
     dropped: tuple[PytorchOfflineError, ...] = ()
+    trouble: PytorchOfflineError | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
     upload_time: str | None = None
 
@@ -391,7 +393,7 @@ def _faltered(transfer: Transfer, error: PytorchOfflineError, *, retry_after: st
         error.hint = error.hint or "run the same command again: it continues where this one stopped"
         return _failed(transfer, error)
     urls = transfer.urls if transfer.gaining else (*transfer.urls[1:], transfer.urls[0])
-    here = replace(transfer, urls=urls, failures=failures)
+    here = replace(transfer, urls=urls, failures=failures, trouble=error)
     if transfer.gaining or failures % len(urls) == 0:
         return replace(here, step=Wait(failures=max(1, failures // len(urls)), retry_after=retry_after))
     return _asking(here)
@@ -401,7 +403,8 @@ def _drop(transfer: Transfer, error: PytorchOfflineError) -> Transfer:
     """Leave the present address for good."""
     if len(transfer.urls) == 1:
         return _failed(transfer, error)
-    return _asking(replace(transfer, urls=transfer.urls[1:], dropped=(*transfer.dropped, error), restarted=False))
+    dropped = (*transfer.dropped, error)
+    return _asking(replace(transfer, urls=transfer.urls[1:], dropped=dropped, trouble=error, restarted=False))
 
 
 def _failed(transfer: Transfer, error: PytorchOfflineError) -> Transfer:
@@ -434,6 +437,16 @@ def _date(head: Head, name: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
+
+
+def total_length(head: Head) -> int | None:
+    """Say how long a file is, from the answer to a request for its first byte or for all of it."""
+    if head.status == HTTPStatus.OK:
+        return _length(head)
+    span = _CONTENT_RANGE.fullmatch(head.headers.get("Content-Range", ""))
+    if head.status != HTTPStatus.PARTIAL_CONTENT or span is None or span[3] == "*":
+        return None
+    return int(span[3])
 
 
 def _length(head: Head) -> int | None:

@@ -1,0 +1,187 @@
+"""Brings one file: does what the transfer's steps say, with a network, a disk and a clock."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from datetime import UTC
+from itertools import chain
+from typing import TYPE_CHECKING, assert_never
+
+from pytorch_offline.errors import UpstreamError
+from pytorch_offline.mirror.progress import Silent
+from pytorch_offline.mirror.transfer import (
+    PATIENCE,
+    WHEEL_MAGIC,
+    Complete,
+    Failed,
+    Head,
+    Receive,
+    Send,
+    SetAside,
+    Transfer,
+    Verify,
+    Wait,
+)
+from pytorch_offline.mirror.workers import Stopped
+from pytorch_offline.net import seconds_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from pytorch_offline.errors import IntegrityError
+    from pytorch_offline.mirror.model import WantedFile
+    from pytorch_offline.mirror.partial import PartialFile
+    from pytorch_offline.mirror.progress import Progress
+    from pytorch_offline.mirror.room import Room
+    from pytorch_offline.mirror.workers import Stop
+    from pytorch_offline.net import Http, RetryPolicy
+
+_WITH_BODY = frozenset({200, 206})
+
+
+class Download:
+    """One file's download.
+
+    Args:
+        wanted: the file.
+        part: where its bytes go.
+        http: the network.
+        room: told what is to come and what came.
+        stop: how to be stopped.
+        set_aside: moves whole and wrong bytes out of the way, for inspection.
+        now: the time, in UTC.
+        progress: told how far it is.
+        retry: patience; see ``transfer.PATIENCE``.
+        chance: random numbers in [0, 1), so that many clients do not return together.
+    """
+
+    def __init__(
+        self,
+        wanted: WantedFile,
+        part: PartialFile,
+        *,
+        http: Http,
+        room: Room,
+        stop: Stop,
+        set_aside: Callable[[IntegrityError], None],
+        now: Callable[[], datetime],
+        progress: Progress | None = None,
+        retry: RetryPolicy = PATIENCE,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.bytes_received = 0
+        self._wanted = wanted
+        self._part = part
+        self._http = http
+        self._room = room
+        self._stop = stop
+        self._set_aside = set_aside
+        self._now = now
+        self._progress = progress or Silent()
+        self._retry = retry
+        self._chance = chance
+
+    def run(self) -> Complete:
+        """Bring the file.
+
+        Returns:
+            What came; the bytes are those of ``part``, and the published ones if a hash was published.
+
+        Raises:
+            UpstreamError: ``unreachable``, ``transfer-broken``, ``server-error``, ``file-absent``,
+                ``not-a-wheel-body``, ``encoded-body``, ``unexpected-status``, ``bad-range``, ``too-large``,
+                ``disk-full``.
+            IntegrityError: ``hash-mismatch``, ``size-mismatch``.
+            Stopped: when told to.
+            OSError: the disk failed.
+        """
+        transfer = Transfer.begin(self._wanted, self._part.resume(), retry=self._retry)
+        if transfer.position > 0:  # else what is there stays until an answer takes its place
+            self._part.keep(transfer.position)
+        self._progress.begin(str(self._wanted.path), transfer.length, transfer.position)
+        while True:
+            self._stop.check()
+            match transfer.step:
+                case Send() as step:
+                    before, transfer = transfer.trouble, self._exchange(transfer, step)
+                    if transfer.trouble is not None and transfer.trouble is not before:
+                        self._progress.say(transfer.trouble.message)
+                case Wait() as step:
+                    asked = seconds_until(step.retry_after, self._now)
+                    self._stop.sleep(self._retry.wait(step.failures, chance=self._chance(), asked=asked))
+                    transfer = transfer.waited()
+                case Verify():
+                    transfer = transfer.hashed(self._part.sha256())
+                case SetAside(error=error):
+                    error.facts["found at"] = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                    self._set_aside(error)
+                    self._part.reopen()
+                    transfer = transfer.set_aside()
+                case Complete() as complete:
+                    return complete
+                case Failed(error=error):
+                    raise error
+                case Receive():
+                    raise AssertionError("a body is received within its exchange")
+                case _ as never:
+                    assert_never(never)
+
+    def _exchange(self, transfer: Transfer, step: Send) -> Transfer:
+        """Send one request, and take what comes of it, until it ends, breaks or is refused."""
+        try:
+            with self._http.stream(step.url, headers=step.headers) as stream, self._stop.reaching(stream):
+                pieces = stream.iter_chunks()
+                first = _first_bytes(pieces) if stream.status in _WITH_BODY else b""
+                transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=first))
+                if isinstance(transfer.step, Receive):
+                    self._prepare(transfer, transfer.step)
+                    for piece in chain((first,), pieces):
+                        transfer = transfer.received(piece)
+                        if not isinstance(transfer.step, Receive):
+                            break
+                        self._take(transfer, piece)
+                        self._stop.check()
+                    else:
+                        transfer = transfer.ended()
+        except UpstreamError as error:
+            if error.code == "disk-full":
+                raise
+            transfer = transfer.broke(error)
+        except (OSError, Stopped):
+            with suppress(OSError):
+                self._save(transfer)
+            raise
+        self._save(transfer)
+        return transfer
+
+    def _save(self, transfer: Transfer) -> None:
+        """Make safe what came, unless the transfer has given it up."""
+        if transfer.position >= self._part.size > 0:
+            self._part.save(transfer.partial)
+
+    def _prepare(self, transfer: Transfer, step: Receive) -> None:
+        if step.start == 0 and self._part.size > 0:
+            self._progress.say(f"{self._wanted.name.filename} starts again from its first byte")
+        if step.start == 0:
+            self._part.empty()
+        if transfer.length is not None:
+            self._room.learn(self._wanted.path, transfer.length - step.start)
+
+    def _take(self, transfer: Transfer, piece: bytes) -> None:
+        self._part.write(piece)
+        self._part.save_now_and_then(transfer.partial)
+        self.bytes_received += len(piece)
+        self._room.took(self._wanted.path, len(piece))
+        self._progress.advance(str(self._wanted.path), transfer.position, transfer.length)
+
+
+def _first_bytes(pieces: Iterator[bytes]) -> bytes:
+    """Take as many pieces as it needs to see what a body is."""
+    first = b""
+    for piece in pieces:
+        first += piece
+        if len(first) >= len(WHEEL_MAGIC):
+            break
+    return first

@@ -1,0 +1,251 @@
+"""Brings many files into a mirror, several at once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
+from pytorch_offline.mirror.disk import disk_errors
+from pytorch_offline.mirror.download import Download
+from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
+from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.room import Room, free_bytes
+from pytorch_offline.mirror.transfer import PATIENCE, Head, total_length
+from pytorch_offline.mirror.workers import Stop, for_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from pytorch_offline.mirror.model import MirrorFile, WantedFile
+    from pytorch_offline.mirror.store import Mirror
+    from pytorch_offline.net import Http, RetryPolicy
+
+# Enough to keep a line busy through the ends and beginnings of files, few enough to be a polite client.
+JOBS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """What a fetch did: rows of the files that it brought, and of those that were there already."""
+
+    downloaded: tuple[MirrorFile, ...]
+    already: tuple[MirrorFile, ...]
+    bytes_downloaded: int
+
+
+def fetch_files(
+    mirror: Mirror,
+    wanted: Sequence[WantedFile],
+    http: Http,
+    *,
+    jobs: int = JOBS,
+    progress: Progress | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    retry: RetryPolicy = PATIENCE,
+    interval: Interval | None = None,
+    free: Callable[[Path], int] = free_bytes,
+) -> FetchReport:
+    """Bring files into a mirror and publish its pages; what is there already is not asked for.
+
+    One file's failure does not stop the others; the worst of the failures is raised once they are done and published.
+    An interrupt stops all of them within a second. In both cases the next call continues where this one stopped.
+
+    Args:
+        mirror: where to. Its lock is held meanwhile.
+        wanted: the files.
+        http: the network.
+        jobs: how many files at once.
+        progress: told what happens, from several threads.
+        now: the time, in UTC.
+        retry: how many tries in a row may bring nothing, and the waits between them.
+        interval: how much of a file a kill may cost.
+        free: how many bytes a directory's disk has free.
+
+    Raises:
+        UpstreamError: as ``Download.run``, or ``disk-full`` before anything was downloaded.
+        IntegrityError: as ``Download.run`` and ``Mirror.admit``.
+        UsageError: ``mirror-not-writable``.
+    """
+    teller = progress or Silent()
+    with mirror.lock(waiting=teller.say), disk_errors(mirror.root):
+        fetch = _Fetch(
+            mirror, http, progress=teller, now=now, retry=retry, interval=interval, room=Room(mirror.root, free=free)
+        )
+        fetch.take_stock(wanted)
+        if fetch.missing:
+            fetch.bring(max(1, jobs))
+        try:
+            mirror.publish()
+        except UpstreamError:
+            if not fetch.failures:  # else it is the same full disk, and the pages are as old as before
+                raise
+    if fetch.failures:
+        raise _worst(fetch.failures)
+    return FetchReport(
+        downloaded=tuple(sorted(fetch.downloaded, key=lambda file: file.path)),
+        already=tuple(sorted(fetch.already, key=lambda file: file.path)),
+        bytes_downloaded=fetch.bytes_downloaded,
+    )
+
+
+class _Fetch:
+    """One call of ``fetch_files``: what it has to do and what came of it."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        http: Http,
+        *,
+        progress: Progress,
+        now: Callable[[], datetime],
+        retry: RetryPolicy,
+        interval: Interval | None,
+        room: Room,
+    ) -> None:
+        self.missing: dict[PurePosixPath, WantedFile] = {}
+        self.already: list[MirrorFile] = []
+        self.downloaded: list[MirrorFile] = []
+        self.failures: list[tuple[PurePosixPath, PytorchOfflineError]] = []
+        self.bytes_downloaded = 0
+        self._mirror = mirror
+        self._http = http
+        self._progress = progress
+        self._now = now
+        self._retry = retry
+        self._interval = interval
+        self._room = room
+        self._stop = Stop()
+        self._lock = threading.Lock()
+        self._lengths: dict[PurePosixPath, int] = {}
+
+    def take_stock(self, wanted: Iterable[WantedFile]) -> None:
+        """Find what is here already; the rest is missing."""
+        for file in wanted:
+            other = self.missing.get(file.path)
+            try:
+                if other is not None:
+                    _check_same(other, file)
+                elif (held := self._mirror.adopt(file, now=self._now)) is not None:
+                    self.already.append(held)
+                elif not file.urls:
+                    error = UpstreamError("no-address", f"nothing says where {file.path} can be had")
+                    self.failures.append((file.path, error))
+                else:
+                    self.missing[file.path] = file
+            except IntegrityError as error:
+                self.failures.append((file.path, error))
+
+    def bring(self, jobs: int) -> None:
+        """Download and admit what is missing, the biggest first, after a look at the room on disk."""
+        files = list(self.missing.values())
+        self._lengths = {file.path: file.size for file in files if file.size is not None}
+        unknown = [file for file in files if file.size is None]
+        for_each(unknown, self._ask_length, jobs=jobs, stop=self._stop)
+        for file in files:
+            on_disk = _size_of(self._part_of(file))
+            self._room.expect(file.path, max(0, self._lengths.get(file.path, 0) - on_disk))
+        self._room.check()
+        self._progress.plan(len(files), sum(self._lengths.values()))
+        # Files of the same bytes share one partial file: one thread sees to all of them.
+        groups: dict[Path, list[WantedFile]] = {}
+        for file in sorted(files, key=lambda file: self._lengths.get(file.path, 0), reverse=True):
+            groups.setdefault(self._part_of(file), []).append(file)
+        for_each(list(groups.values()), self._bring_group, jobs=jobs, stop=self._stop)
+
+    def _ask_length(self, file: WantedFile) -> None:
+        """Learn how long a file is that the index says no size of; who cannot be asked says it with the file."""
+        try:
+            with (
+                self._http.stream(file.urls[0], headers={"Range": "bytes=0-0"}) as stream,
+                self._stop.reaching(stream),
+            ):
+                length = total_length(Head(status=stream.status, headers=stream.headers))
+        except UpstreamError:
+            return
+        if length is not None:
+            with self._lock:
+                self._lengths[file.path] = length
+
+    def _bring_group(self, files: list[WantedFile]) -> None:
+        for number, file in enumerate(files):
+            try:
+                with disk_errors(self._mirror.root):
+                    twin = self._mirror.adopt(file, now=self._now) if number > 0 else None
+                    row = twin or self._bring(file)
+            except PytorchOfflineError as error:
+                with self._lock:
+                    self.failures.append((file.path, error))
+                if error.code == "disk-full":
+                    error.facts.update(self._room.facts())
+                    self._stop.set()
+                    return
+            else:
+                with self._lock:
+                    self.downloaded.append(row)
+
+    def _bring(self, file: WantedFile) -> MirrorFile:
+        path = self._part_of(file)
+        place = PurePosixPath(path.relative_to(self._mirror.root).as_posix())
+        try:
+            with PartialFile(path, interval=self._interval) as part:
+                download = Download(
+                    file,
+                    part,
+                    http=self._http,
+                    room=self._room,
+                    stop=self._stop,
+                    set_aside=lambda error: self._mirror.set_aside(place, error, now=self._now),
+                    now=self._now,
+                    progress=self._progress,
+                    retry=self._retry,
+                )
+                try:
+                    came = download.run()
+                finally:
+                    with self._lock:
+                        self.bytes_downloaded += download.bytes_received
+            try:
+                return self._mirror.admit(
+                    path, file, size=came.size, sha256=came.sha256, origin_url=came.url, now=self._now
+                )
+            finally:
+                if not path.exists():  # admitted, or rejected: in either case there is nothing left to continue
+                    path.with_name(path.name + SIDECAR_SUFFIX).unlink(missing_ok=True)
+        finally:
+            self._progress.end(str(file.path))
+
+    def _part_of(self, file: WantedFile) -> Path:
+        key = file.sha256 or hashlib.sha256(str(file.path).encode()).hexdigest()
+        return self._mirror.partial / f"{key}.part"
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _check_same(one: WantedFile, other: WantedFile) -> None:
+    if one.sha256 is None or other.sha256 is None or one.sha256 == other.sha256:
+        return
+    raise IntegrityError(
+        "path-conflict",
+        f"two different files are wanted as {one.path}",
+        facts={"one": one.sha256, "other": other.sha256, "urls": [*one.urls, *other.urls]},
+    )
+
+
+def _worst(failures: Sequence[tuple[PurePosixPath, PytorchOfflineError]]) -> PytorchOfflineError:
+    """Pick the error to raise, wrong bytes before trouble with the network; the others become its facts."""
+    worst = max((error for _, error in failures), key=lambda error: (error.code == "disk-full", error.exit_code))
+    if len(failures) > 1:
+        in_order = sorted(failures, key=lambda failure: failure[0])
+        worst.facts["failed files"] = [f"{path}: {error.message} ({error.code})" for path, error in in_order]
+    return worst
