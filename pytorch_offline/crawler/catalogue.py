@@ -110,6 +110,14 @@ class Catalogue:
         )
         return tuple(_observation(row).link for row in rows)
 
+    def count_links(self, url: str) -> int:
+        """Count the links that a page lists."""
+        rows = self._rows(
+            "SELECT count(*) FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND ended IS NULL",
+            (without_credentials(url),),
+        )
+        return int(rows[0][0])
+
     def unlisted_links(self, url: str) -> tuple[Link, ...]:
         """Give the links that a page once listed and no longer does, each as it was last."""
         rows = self._rows(

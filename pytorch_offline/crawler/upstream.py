@@ -101,6 +101,8 @@ def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stabl
     # so a project page is asked for first.
     witness = _try(reader, f"{root}{_WITNESS}/")
     if witness is not None and witness.kind is PageKind.FILES:
+        if any(is_backend(directory) for directory in _directories(witness, root)):
+            return _by_backend(reader, root, Layout.BACKENDS, channel)
         return Upstream(root=root, layout=Layout.SIMPLE, channel=channel)
     whole = _try(reader, root)
     if whole is None or whole.kind is None:
@@ -124,14 +126,11 @@ def known_backends(channel: str = "stable", shown: Iterable[str] = ()) -> tuple[
 
 def _by_backend(reader: IndexReader, root: str, layout: Layout, channel: str) -> Upstream:
     """Describe an index with a directory per backend; its root page may be missing, and takes nothing away."""
-    page = _try(reader, root)
-    return Upstream(
-        root=root,
-        layout=layout,
-        channel=channel,
-        by_backend=True,
-        backends=known_backends(channel, page.projects if page is not None else ()),
-    )
+    try:
+        shown = reader.read(root).projects
+    except UpstreamError:
+        shown = ()
+    return Upstream(root=root, layout=layout, channel=channel, by_backend=True, backends=known_backends(channel, shown))
 
 
 def _recognised_flat(reader: IndexReader, url: str, channel: str) -> Upstream:
@@ -153,6 +152,13 @@ def _try(reader: IndexReader, url: str) -> PageReading | None:
 
 def _offers(page: PageReading, project: str) -> bool:
     return any(file.name.project == project for file in page.files)
+
+
+def _directories(page: PageReading, root: str) -> set[str]:
+    """Name the directories right below the root in which a page's files lie."""
+    start = _decoded_path(root)
+    rests = (file.link.path.removeprefix(start) for file in page.files if file.link.path.startswith(start))
+    return {rest.partition("/")[0] for rest in rests if "/" in rest}
 
 
 def _decoded_path(root: str) -> str:
