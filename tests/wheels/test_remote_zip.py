@@ -187,10 +187,10 @@ class RangeServer:
         if not wanted or request.headers.get("If-Range", self.etag) != self.etag:
             return Answer(headers=headers, body=self.archive)
         first, _, last = wanted.partition("-")
-        start, stop = (
-            (int(first), int(last) + 1) if first else (max(0, len(self.archive) - int(last)), len(self.archive))
-        )
-        body = self.archive[start:stop]
+        start = int(first) if first else max(0, len(self.archive) - int(last))
+        body = self.archive[start : int(last) + 1 if first else None]
+        if not body:
+            return Answer(status=416, headers={**headers, "Content-Range": f"bytes */{len(self.archive)}"})
         self.sent += len(body)
         headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(self.archive)}"
         return Answer(status=206, headers=headers, body=body)
