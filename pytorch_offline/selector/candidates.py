@@ -9,7 +9,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pytorch_offline.knowledge.family import projects_built_per_backend
 from pytorch_offline.knowledge.torch_builds import default_backends
 from pytorch_offline.selector.model import Candidate, Rejection, Source
-from pytorch_offline.wheels.backend import CPU, Backend, BackendKind, is_backend, parse_backend
+from pytorch_offline.target.model import AcceleratorKind
+from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,13 +42,14 @@ class TagRanks:
         return self._rank_of_set[tags]
 
 
-def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool) -> Backend | None:
+def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu: bool = False) -> Backend | None:
     """Say which backend a wheel was built for, None if it serves any.
 
     The directory decides, since up to torch 1.8 the default CUDA wheel had no local version and only its directory
     says which CUDA it is; then the local version. What is left has neither: on an index with a directory per backend
     that is a CPU build at root level (macOS, aarch64 up to 2.5); on a plain index torch for Linux is the release's
-    default CUDA build (research/upstream-index.md, section 4).
+    default CUDA build (research/upstream-index.md, section 4), which runs on the CPU too: ``for_cpu`` says that this is
+    all that the target can do.
     """
     if name.project not in projects_built_per_backend() or all(tag.platform == "any" for tag in name.tags):
         return None
@@ -64,7 +66,7 @@ def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool) -> Backe
     if indexed_by_backend or not any("linux" in tag.platform for tag in name.tags):
         return CPU
     default = default_backends().get(name.version.public)
-    return None if default is None else parse_backend(default)
+    return None if default is None or for_cpu else parse_backend(default)
 
 
 def judge_file(
@@ -86,7 +88,8 @@ def judge_file(
         if not admitted.contains(target.python_full_version, prereleases=True):
             detail = f"needs Python {link.requires_python}; the target has {target.python_full_version}"
             return _rejection(file, "requires-python", detail)
-    backend = backend_of(name, link.path, indexed_by_backend=indexed_by_backend)
+    for_cpu = target.accelerator is None or target.accelerator.kind is AcceleratorKind.NONE
+    backend = backend_of(name, link.path, indexed_by_backend=indexed_by_backend, for_cpu=for_cpu)
     return Candidate(file=file, source=source, backend=backend, rank=rank)
 
 
@@ -109,21 +112,26 @@ def _tag_mismatch(name: WheelName, target: Target) -> str:
     return f"{shown} combines interpreter and platform in a way that the target does not take"
 
 
-def preference(candidate: Candidate, native: frozenset[Backend]) -> tuple[object, ...]:
+def preference(candidate: Candidate) -> tuple[object, ...]:
     """Sort key among candidates of one project: the greatest is the best.
 
-    Not yanked before yanked; then the newest release; then, among its builds, one that the driver covers natively, and
-    of those the highest backend (DESIGN section 6); then pip's own order: the whole version with its local label, the
-    best tag, the highest build tag.
+    It is pip's own order (``CandidateEvaluator._sort_key``): not yanked before yanked, then the whole version with its
+    local label, the best tag, the highest build tag.
     """
-    version = candidate.version
-    backend = candidate.backend
     return (
         candidate.file.link.yanked is None,
-        version.__replace__(local=None),
-        backend is None or backend in native,
-        backend.order if backend is not None else Backend(BackendKind.CPU).order,
-        version,
+        candidate.version,
         -candidate.rank,
         candidate.file.name.build,
     )
+
+
+def admitted(candidates: Iterable[Candidate], specifier: SpecifierSet, *, pre: bool) -> list[Candidate]:
+    """Filter by version, pre-release and yank (PEP 440; PEP 592: a yanked file only serves an exact pin)."""
+    found = list(specifier.filter(candidates, prereleases=True if pre else None, key=lambda one: one.version))
+    pinned = any(
+        one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier
+    )
+    if pinned and all(candidate.file.link.yanked is not None for candidate in found):
+        return found
+    return [candidate for candidate in found if candidate.file.link.yanked is None]

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import FIRST_MAJOR_WITH_MINOR_COMPATIBILITY, read_cuda_driver_table
-from pytorch_offline.target.model import AcceleratorKind
-from pytorch_offline.wheels.backend import CPU, Backend, BackendKind
+from pytorch_offline.target.model import Accelerator, AcceleratorKind
+from pytorch_offline.wheels.backend import Backend, BackendKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from packaging.version import Version
 
-    from pytorch_offline.target.model import Accelerator, Target
+    from pytorch_offline.target.model import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +80,20 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
         return CannotRun(backend=backend, reason="accelerator", detail=f"{backend} is not for a target with {owner}")
     if backend.kind is not BackendKind.CUDA or accelerator is None or backend.version is None:
         return Runs(backend=backend, native=True, detail=f"{backend} suits accelerator kind {kind.value}")
-    return _judge_cuda(backend, backend.version, accelerator, system)
+    return _judge_cuda(backend, backend.version, accelerator, accelerator.driver_system or system)
 
 
 def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, system: str) -> BackendVerdict:
     table = read_cuda_driver_table(system)
     driver, user_mode = accelerator.driver, accelerator.cuda
+    has = f"driver {accelerator.driver_text}" if driver is not None else f"user-mode CUDA {user_mode}"
     if user_mode is not None and user_mode >= cuda:
         return Runs(backend=backend, native=True, detail=f"user-mode CUDA {user_mode} covers {backend}")
     own = table.toolkit.get(cuda)
     if driver is not None and own is not None and driver >= own:
-        return Runs(backend=backend, native=True, detail=f"driver {driver} covers {backend} (needs {own})")
+        return Runs(backend=backend, native=True, detail=f"{has} covers {backend} (needs {_spelt(own)})")
     if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY:
-        needs = f"driver {own} or later" if own is not None else "a driver that the table does not know"
+        needs = f"driver {_spelt(own)} or later" if own is not None else "a driver that the table does not know"
         return CannotRun(
             backend=backend,
             reason="driver",
@@ -103,11 +104,15 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
         return Runs(backend=backend, native=False, detail=detail)
     floor = table.minor_compatibility.get(cuda.major)
     if driver is not None and floor is not None and driver >= floor:
-        detail = f"driver {driver} runs {backend} by minor-version compatibility (floor {floor})"
+        detail = f"{has} runs {backend} by minor-version compatibility (floor {_spelt(floor)})"
         return Runs(backend=backend, native=False, detail=detail)
-    has = f"driver {driver}" if driver is not None else f"user-mode CUDA {user_mode}"
-    needs = f"driver {floor} or later" if floor is not None else "a driver that the table does not know"
+    needs = f"driver {_spelt(floor)} or later" if floor is not None else "a driver that the table does not know"
     return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {has}")
+
+
+def _spelt(driver: Version) -> str:
+    """Spell a driver as NVIDIA does: 450.80.02, where ``Version`` alone would say 450.80.2."""
+    return Accelerator(kind=AcceleratorKind.CUDA, driver=driver).driver_text or str(driver)
 
 
 def verdict_for_forced(target: Target, backend: Backend) -> BackendVerdict:
@@ -116,6 +121,3 @@ def verdict_for_forced(target: Target, backend: Backend) -> BackendVerdict:
         return judge_backends(target, [backend])[0]
     except UsageError as error:
         return CannotRun(backend=backend, reason="driver", detail=error.message)
-
-
-__all__ = ["CPU", "BackendVerdict", "CannotRun", "Runs", "judge_backends", "verdict_for_forced"]

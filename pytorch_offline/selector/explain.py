@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector.candidates import preference
+from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.model import Candidate, Choice, Rejection
-from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, WithExtras, identifier_of
+from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from packaging.version import Version
     from resolvelib.resolvers import RequirementInformation
 
     from pytorch_offline.selector.drivers import CannotRun, Runs
-    from pytorch_offline.selector.offers import Offers
+    from pytorch_offline.selector.model import Offers, Request
+    from pytorch_offline.selector.provider import Need, Pin
     from pytorch_offline.target.model import Target
-    from pytorch_offline.wheels.backend import Backend
 
 # How many of the versions that exist an error names.
 NAMED_VERSIONS = 6
@@ -35,22 +35,31 @@ def backend_rejection(verdict: CannotRun) -> Rejection:
 
 
 def losers(
-    choices: Sequence[Choice], offers: Offers, provider: SelectionProvider, runs: Sequence[Runs]
+    choices: Sequence[Choice],
+    verdict: Runs,
+    runs: Sequence[Runs],
+    *,
+    offers: Offers,
+    passed_over: Mapping[str, Rejection],
+    anchor: NormalizedName,
 ) -> list[Rejection]:
-    """Say of every wheel that the requirements admit, and that is not older than the chosen one, why it lost."""
-    native = frozenset(verdict.backend for verdict in runs if verdict.native)
-    backends = tuple(verdict.backend for verdict in runs)
+    """Say of every wheel that the requirements admit, and that is not older than the chosen one, why it lost.
+
+    Builds for other backends are told of the project that decides between them, whose pages were all read.
+    """
     rejected: list[Rejection] = []
     for choice in choices:
         chosen = choice.candidate
+        others = runs if chosen.project == anchor else [verdict]
+        offer = offers.offer(chosen.project, tuple(other.backend for other in others))
         rejected += [
-            _lost(candidate, chosen, native, provider)
-            for candidate in provider.candidates(chosen.project, backends)
+            passed_over.get(candidate.file.link.url) or _lost(candidate, chosen, verdict, runs)
+            for candidate in offer.candidates
             if candidate != chosen and _is_rival(candidate.version, choice)
         ]
         rejected += [
             rejection
-            for rejection in offers.offer(chosen.project, backends).rejected
+            for rejection in offer.rejected
             if rejection.file is not None and _is_rival(rejection.file.name.version, choice)
         ]
     return rejected
@@ -61,24 +70,24 @@ def _is_rival(version: Version, choice: Choice) -> bool:
     return version >= release and choice.specifier.contains(version, prereleases=True)
 
 
-def _lost(
-    candidate: Candidate, chosen: Candidate, native: frozenset[Backend], provider: SelectionProvider
-) -> Rejection:
-    known = provider.rejected.get(candidate.file.link.url)
-    if known is not None:
-        return known
+def _lost(candidate: Candidate, chosen: Candidate, verdict: Runs, runs: Sequence[Runs]) -> Rejection:
     yanked = candidate.file.link.yanked
     if yanked is not None:
         reason, detail = "yanked", f"yanked by its publisher: {yanked or 'no reason given'}"
     elif candidate.version.is_prerelease and not chosen.version.is_prerelease:
         reason, detail = "pre-release", "a pre-release, which was not asked for (--pre)"
-    elif candidate.backend != chosen.backend and candidate.version.public == chosen.version.public:
+    elif candidate.backend is not None and candidate.backend != verdict.backend:
         reason = "backend"
-        if chosen.backend in native and candidate.backend not in native:
-            detail = f"{chosen.backend} is covered natively by the driver, {candidate.backend} only by compatibility"
+        other = next((one for one in runs if one.backend == candidate.backend), None)
+        if other is None:
+            detail = f"the target is served by {verdict.backend}"
+        elif candidate.version.public != chosen.version.public:
+            detail = f"no closure with it was found for {candidate.backend}"
+        elif verdict.native and not other.native:
+            detail = f"{verdict.detail} natively; {other.detail}"
         else:
-            detail = f"{chosen.backend} is preferred to {candidate.backend}"
-    elif preference(candidate, native) < preference(chosen, native):
+            detail = f"{verdict.backend} is preferred: {verdict.detail}"
+    elif preference(candidate) < preference(chosen):
         detail = f"{chosen.file.name.filename} is preferred: newer, or closer to the target's best tag"
         reason = "less-preferred"
     else:
@@ -89,11 +98,13 @@ def _lost(
 
 
 def explain_impossible(
-    causes: Sequence[RequirementInformation[Need, Pin]],
+    causes: Iterable[RequirementInformation[Need, Pin]],
+    request: Request,
     target: Target,
+    *,
     offers: Offers,
-    provider: SelectionProvider,
     runs: Sequence[Runs],
+    passed_over: Mapping[str, Rejection],
 ) -> UnsatisfiableError:
     """Turn a conflict into one sentence with its facts and the nearest thing that exists."""
     backends = tuple(verdict.backend for verdict in runs)
@@ -108,19 +119,19 @@ def explain_impossible(
                 facts={"backends": ", ".join(map(str, backends))},
                 hint="check the spelling; projects outside torch's family are looked for in the default index",
             )
+        bounds = [need.requirement, *(one for one in request.constraints if canonicalize_name(one.name) == project)]
         specifier = SpecifierSet()
-        for other, _ in needs:
-            if canonicalize_name(other.requirement.name) == project:
-                specifier &= other.requirement.specifier
-        candidates = provider.candidates(project, backends)
-        if not provider.admitted(candidates, specifier):
-            rejected = (*offer.rejected, *provider.rejected_of(project))
-            return _no_wheel(target, asked, project, specifier, candidates=candidates, rejected=rejected)
-    facts = {f"{number}": _spoken(one) for number, one in enumerate(causes, start=1)}
+        for bound in bounds:
+            specifier &= bound.specifier
+        candidates = [one for one in offer.candidates if one.backend is None or one.backend in backends]
+        usable = [one for one in candidates if one.file.link.url not in passed_over]
+        if not admitted(usable, specifier, pre=request.pre):
+            own = [rejection for rejection in passed_over.values() if rejection.project == project]
+            return _no_wheel(target, asked, project, specifier, candidates=usable, rejected=(*offer.rejected, *own))
     return UnsatisfiableError(
         "conflict",
         f"the requirements contradict each other for target {target.name}",
-        facts=facts,
+        facts={str(number): asked for number, (_, asked) in enumerate(needs, start=1)},
         hint="loosen one of these requirements",
     )
 
@@ -147,7 +158,7 @@ def _no_wheel(
     counts = Counter(rejection.reason for rejection in rejected)
     facts: dict[str, object] = {"asked": asked}
     for reason, count in counts.most_common():
-        sample = next(rejection for rejection in reversed(rejected) if rejection.reason == reason)
+        sample = max((one for one in rejected if one.reason == reason), key=_nearness)
         name = sample.file.name.filename if sample.file is not None else str(sample.backend)
         facts[f"{count} fail {reason}"] = f"e.g. {name}: {sample.detail}"
     versions = sorted({candidate.version.public: candidate.version for candidate in candidates}.values(), reverse=True)
@@ -162,3 +173,9 @@ def _no_wheel(
     return UnsatisfiableError(
         "no-wheel", f"no wheel of {project}{bounds} fits target {target.name}", facts=facts, hint=hint
     )
+
+
+def _nearness(rejection: Rejection) -> tuple[bool, object]:
+    """Sort key for the rejection that tells most: a wheel for the right platform, of the newest version."""
+    version = rejection.file.name.version if rejection.file is not None else Version("0")
+    return "another platform" not in rejection.detail, version

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
     from packaging.utils import NormalizedName
@@ -85,6 +87,25 @@ class Rejection:
     backend: Backend | None
     reason: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejection, ...]
+    known: bool
+
+
+class Offers(Protocol):
+    """The port through which the resolver sees the indexes."""
+
+    def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
+        """Say what the indexes have of a project; a family project is looked for on these backends' pages."""
+
+    def metadata(self, candidate: Candidate) -> CoreMetadata:
+        """Return the METADATA of this very wheel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

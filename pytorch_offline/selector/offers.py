@@ -12,14 +12,13 @@ target may come from the default index, and the user is told.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pytorch_offline.crawler.upstream import Layout, recognise_upstream
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import TagRanks, judge_file
-from pytorch_offline.selector.model import Candidate, Rejection, Source
+from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
@@ -42,25 +41,6 @@ if TYPE_CHECKING:
 PARALLEL_PAGES = 6
 # The errors that mean "nobody answered", as opposed to "the answer was no".
 _NO_ANSWER = frozenset({"unreachable", "tls-error"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it."""
-
-    candidates: tuple[Candidate, ...]
-    rejected: tuple[Rejection, ...]
-    known: bool
-
-
-class Offers(Protocol):
-    """The port through which the resolver sees the indexes."""
-
-    def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
-        """Say what the indexes have of a project; a family project is looked for on these backends' pages."""
-
-    def metadata(self, candidate: Candidate) -> CoreMetadata:
-        """Return the METADATA of this very wheel."""
 
 
 class IndexOffers:

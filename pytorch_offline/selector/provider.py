@@ -1,9 +1,8 @@
 """The resolver's view of the world: a resolvelib provider over what the indexes offer, under the target's facts.
 
-Three kinds of thing are identified: a project (``torch``), a project with extras (``cuda-toolkit[cublas]``, which
-requires the very wheel of the project without them), and the one backend that all wheels of torch's family must share.
-A family wheel that was built for a backend requires that backend, so torch, torchvision and their kin agree, and
-choosing torch chooses the backend; uv makes up a package for the same purpose.
+Two kinds of thing are identified: a project (``torch``), and a project with extras (``cuda-toolkit[cublas]``), which
+requires the very wheel of the project without them. One provider serves one backend: of torch's family it admits the
+wheels that were built for it, or for any, so torch, torchvision and their kin agree.
 
 Candidates come best first (``candidates.preference``). METADATA is read only when a candidate's turn comes, since it
 may take range requests; a wheel whose METADATA excludes the target's Python is passed over with a rejection.
@@ -20,9 +19,8 @@ from resolvelib import AbstractProvider
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.candidates import preference
-from pytorch_offline.selector.model import Candidate, Rejection, Request
-from pytorch_offline.wheels.backend import Backend
+from pytorch_offline.selector.candidates import admitted, preference
+from pytorch_offline.selector.model import Candidate, Offers, Rejection, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,13 +28,9 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from resolvelib.structs import Matches, RequirementInformation
 
-    from pytorch_offline.selector.drivers import Runs
-    from pytorch_offline.selector.offers import Offers
     from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.metadata import CoreMetadata
-
-# No project can be called this: names hold no angle brackets.
-BACKEND = "<backend>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +54,6 @@ class SameWheel:
 
 
 @dataclass(frozen=True, slots=True)
-class NeedsBackend:
-    """What a family wheel requires: the backend that it was built for."""
-
-    backend: Backend
-
-    def __str__(self) -> str:
-        return f"backend {self.backend}"
-
-
-@dataclass(frozen=True, slots=True)
 class WithExtras:
     """A wheel together with extras of it."""
 
@@ -77,8 +61,8 @@ class WithExtras:
     extras: frozenset[NormalizedName]
 
 
-Need = Wanted | SameWheel | NeedsBackend
-Pin = Candidate | WithExtras | Backend
+Need = Wanted | SameWheel
+Pin = Candidate | WithExtras
 
 
 def identifier_of(project: NormalizedName, extras: Iterable[str] = ()) -> str:
@@ -95,16 +79,15 @@ def project_of(identifier: str) -> NormalizedName:
 class SelectionProvider(AbstractProvider["Need", "Pin", str]):
     """Answers the resolver's questions for one request and one target.
 
-    ``runs`` are the backends that the family may come from, in any order. After a resolution ``rejected`` holds the
-    wheels that were passed over because of their METADATA, and ``warnings`` sentences for the user.
+    After a resolution ``rejected`` holds the wheels, by address, that were passed over because of their METADATA, and
+    ``warnings`` sentences for the user.
     """
 
-    def __init__(self, request: Request, target: Target, offers: Offers, runs: Sequence[Runs]) -> None:
+    def __init__(self, request: Request, target: Target, offers: Offers, backend: Backend) -> None:
         self._request = request
         self._target = target
         self._offers = offers
-        self._backends = tuple(verdict.backend for verdict in runs)
-        self._native = frozenset(verdict.backend for verdict in runs if verdict.native)
+        self._backend = backend
         self._constraints: dict[NormalizedName, SpecifierSet] = {}
         for constraint in request.constraints:
             if self.applies(constraint):
@@ -129,8 +112,6 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 return identifier_of(candidate.project, extras)
             case Candidate():
                 return requirement_or_candidate.project
-            case _:
-                return BACKEND
 
     def get_preference(
         self,
@@ -140,10 +121,10 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         information: Mapping[str, Iterator[RequirementInformation[Need, Pin]]],
         backtrack_causes: Sequence[RequirementInformation[Need, Pin]],
     ) -> tuple[object, ...]:
-        """Decide torch and the backend first, then the family, then what conflicts, pins, the user's order, names."""
+        """Decide torch first, then the family, then what conflicts, pins, the user's order, names."""
         del resolutions, candidates
         project = project_of(identifier)
-        group = 0 if identifier == BACKEND or project == "torch" else 1 if project in family_projects() else 2
+        group = 0 if project == "torch" else 1 if project in family_projects() else 2
         causes = {self.identify(cause.requirement) for cause in backtrack_causes}
         specifiers = [
             specifier
@@ -170,9 +151,6 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         """List what can satisfy all requirements on one identifier, best first."""
         refused = set(incompatibilities[identifier])
         needs = list(requirements[identifier])
-        if identifier == BACKEND:
-            wanted = {need.backend for need in needs if isinstance(need, NeedsBackend)}
-            return [backend for backend in wanted if len(wanted) == 1 and backend not in refused]
         project = project_of(identifier)
         specifier = self._specifier(project, needs)
         extras = frozenset(
@@ -181,10 +159,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         if identifier != project:
             specifier &= self._specifier(project, requirements.get(project, iter(())))
         same = [need.candidate for need in needs if isinstance(need, SameWheel)]
-        backends = {
-            need.backend for need in requirements.get(BACKEND, iter(())) if isinstance(need, NeedsBackend)
-        } or set(self._backends)
-        ordered = self._ordered(project, specifier, backends, same)
+        ordered = self._ordered(project, specifier, same)
 
         def usable() -> Iterator[Pin]:
             for candidate in ordered:
@@ -197,8 +172,6 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
     def is_satisfied_by(self, requirement: Need, candidate: Pin) -> bool:
         """Whether a candidate of the same identifier satisfies the requirement."""
         match requirement, candidate:
-            case NeedsBackend(backend), _:
-                return backend == candidate
             case SameWheel(wheel), Candidate():
                 return wheel == candidate
             case Wanted(wanted), Candidate():
@@ -209,22 +182,16 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 return False
 
     def get_dependencies(self, candidate: Pin) -> list[Need]:
-        """List what a candidate requires: its backend, its METADATA's requirements that apply to the target."""
+        """List what a candidate requires: its METADATA's requirements that apply to the target."""
         match candidate:
             case Candidate():
-                needs: list[Need] = []
-                if candidate.backend is not None:
-                    needs.append(NeedsBackend(candidate.backend))
-                if not self._request.no_deps:
-                    needs += [Wanted(one) for one in self._required(candidate) if self.applies(one)]
-                return needs
+                if self._request.no_deps:
+                    return []
+                return [Wanted(one) for one in self._required(candidate) if self.applies(one)]
             case WithExtras(inner, extras):
-                needs = [SameWheel(inner)]
-                if not self._request.no_deps:
-                    needs += self._required_by_extras(inner, extras)
-                return needs
-            case _:
-                return []
+                if self._request.no_deps:
+                    return [SameWheel(inner)]
+                return [SameWheel(inner), *self._required_by_extras(inner, extras)]
 
     # The rules behind the answers.
 
@@ -238,12 +205,10 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 self.warnings[f"'{requirement}' depends on {variable}, which is not known of the target"] = None
         return requirement.marker.evaluate({**self._target.marker_environment, "extra": extra})
 
-    def candidates(self, project: NormalizedName, backends: Iterable[Backend]) -> tuple[Candidate, ...]:
-        """All candidates of a project that were built for one of the backends, or for any."""
-        wanted = set(backends)
-        ordered = tuple(backend for backend in self._backends if backend in wanted)
-        offer = self._offers.offer(project, ordered)
-        return tuple(one for one in offer.candidates if one.backend is None or one.backend in wanted)
+    def candidates(self, project: NormalizedName) -> list[Candidate]:
+        """All candidates of a project that were built for this backend, or for any."""
+        offer = self._offers.offer(project, (self._backend,))
+        return [one for one in offer.candidates if one.backend is None or one.backend == self._backend]
 
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         """The METADATA of this very wheel."""
@@ -260,26 +225,11 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 specifier &= need.requirement.specifier
         return specifier
 
-    def _ordered(
-        self, project: NormalizedName, specifier: SpecifierSet, backends: set[Backend], same: Sequence[Candidate]
-    ) -> list[Candidate]:
-        candidates = self.candidates(project, backends)
-        admitted = self.admitted(candidates, specifier)
+    def _ordered(self, project: NormalizedName, specifier: SpecifierSet, same: Sequence[Candidate]) -> list[Candidate]:
+        found = admitted(self.candidates(project), specifier, pre=self._request.pre)
         if same:
-            admitted = [candidate for candidate in admitted if all(candidate == one for one in same)]
-        return sorted(admitted, key=lambda one: preference(one, self._native), reverse=True)
-
-    def admitted(self, candidates: Iterable[Candidate], specifier: SpecifierSet) -> list[Candidate]:
-        """Filter by version, pre-release and yank (PEP 440, PEP 592: a yanked file only serves an exact pin)."""
-        found = list(
-            specifier.filter(candidates, prereleases=True if self._request.pre else None, key=lambda one: one.version)
-        )
-        pinned = any(
-            one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier
-        )
-        if pinned and all(candidate.file.link.yanked is not None for candidate in found):
-            return found
-        return [candidate for candidate in found if candidate.file.link.yanked is None]
+            found = [candidate for candidate in found if all(candidate == one for one in same)]
+        return sorted(found, key=preference, reverse=True)
 
     def _metadata_admits(self, candidate: Candidate) -> bool:
         if self._request.no_deps and (

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from packaging.utils import NormalizedName
 
     from pytorch_offline.selector.model import Choice, Rejection, Selection
+
+from packaging.utils import canonicalize_name
+
+from pytorch_offline.errors import UsageError
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
@@ -24,10 +28,13 @@ def render_size(size: int | None) -> str:
     return f"{size} B"
 
 
-def render_tree(selection: Selection) -> str:
-    """Render the closure as a tree, roots first, each project's own requirements shown once, then the totals."""
-    tree = _Tree(selection)
-    sizes = [choice.candidate.file.link.size for choice in selection.choices]
+def render_tree(selection: Selection, known_sizes: Mapping[str, int] | None = None) -> str:
+    """Render the closure as a tree, roots first, each project's own requirements shown once, then the totals.
+
+    Upstream's pages state no sizes; ``known_sizes`` (bytes by address) gives those that were learnt elsewhere.
+    """
+    tree = _Tree(selection, known_sizes or {})
+    sizes = list(tree.sizes.values())
     total = f"{len(sizes)} wheels, {render_size(sum(size for size in sizes if size is not None))}"
     if missing := sizes.count(None):
         total += f" known, {missing} of unknown size"
@@ -44,8 +51,12 @@ def render_tree(selection: Selection) -> str:
 class _Tree:
     """Who requires whom, drawn depth first."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, known_sizes: Mapping[str, int]) -> None:
         self.roots: list[NormalizedName] = []
+        self.sizes = {
+            choice.candidate.project: known_sizes.get(choice.candidate.file.link.url, choice.candidate.file.link.size)
+            for choice in selection.choices
+        }
         self._files = {choice.candidate.project: choice.candidate.file.link for choice in selection.choices}
         self._children: dict[NormalizedName, list[NormalizedName]] = {}
         self._shown: set[NormalizedName] = set()
@@ -58,13 +69,54 @@ class _Tree:
     def branch(self, project: NormalizedName, own_indent: str = "", inner_indent: str = "") -> Iterator[str]:
         link, children = self._files[project], self._children.get(project, [])
         again = project in self._shown and bool(children)
-        yield f"{own_indent}{link.filename}  ({render_size(link.size)}){'  … as above' if again else ''}"
+        yield f"{own_indent}{link.filename}  ({render_size(self.sizes[project])}){'  … as above' if again else ''}"
         if project in self._shown:
             return
         self._shown.add(project)
         for position, child in enumerate(children, start=1):
             fork, bar = ("└── ", "    ") if position == len(children) else ("├── ", "│   ")
             yield from self.branch(child, inner_indent + fork, inner_indent + bar)
+
+
+def render_why(selection: Selection, project: str) -> str:
+    """Say why a project is in the closure, and why this wheel of it.
+
+    Raises:
+        UsageError: ``not-in-closure``.
+    """
+    name = canonicalize_name(project)
+    choice = next((choice for choice in selection.choices if choice.candidate.project == name), None)
+    if choice is None:
+        raise UsageError("not-in-closure", f"{project} is not in the closure for target {selection.target.name}")
+    lines = [f"{choice.candidate.file.name.filename}: {choice.why}", f"  from {choice.candidate.file.page_url}"]
+    for parent, text in choice.required_by:
+        lines.append(f"  {text} was asked for" if parent is None else f"  {parent} requires {text}")
+    return "\n".join(lines)
+
+
+def render_why_not(selection: Selection, what: str) -> str:
+    """Say why a file, a version or a backend was not chosen.
+
+    Raises:
+        UsageError: ``not-rejected`` if nothing of that name was in question.
+    """
+    lines = []
+    for rejection in selection.rejected:
+        filename = "" if rejection.file is None else rejection.file.name.filename
+        version = "" if rejection.file is None else str(rejection.file.name.version)
+        backends = {str(rejection.backend), version.partition("+")[2]}
+        if what in {filename, version, version.partition("+")[0]} or what in backends - {""}:
+            lines.append(f"{filename or rejection.backend}: {rejection.detail}  [{rejection.reason}]")
+    chosen = [choice.candidate.file.name.filename for choice in selection.choices]
+    if not lines and any(what in name for name in chosen):
+        raise UsageError("was-chosen", f"{what} was chosen: {next(name for name in chosen if what in name)}")
+    if not lines:
+        raise UsageError(
+            "not-rejected",
+            f"{what} was not in question for target {selection.target.name}",
+            hint="name a file, a version (2.4.0+cu124) or a backend (cu124) that the requirements admit",
+        )
+    return "\n".join(lines)
 
 
 def document_of(selection: Selection, paths: dict[str, str]) -> dict[str, Any]:

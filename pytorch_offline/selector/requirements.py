@@ -6,7 +6,6 @@ A line that cannot be honoured is an error that names it, never ignored.
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -75,7 +74,7 @@ def read_requirements_file(
         elif line.startswith("-"):
             raise UsageError(
                 "unsupported-option",
-                f"{where}: option {shlex.split(line)[0]!r} cannot be honoured here",
+                f"{where}: option {re.split(r'[\s=]', line)[0]!r} cannot be honoured here",
                 hint="give indexes with --upstream and --default-index; -r and -c may be nested",
             )
         else:

@@ -1,0 +1,62 @@
+"""``pytorch-offline fetch``: select, download, verify, and publish into the mirror."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import PurePosixPath
+
+import click
+
+from pytorch_offline.cli.progress import open_progress
+from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
+from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.mirror.fetch import fetch_files
+from pytorch_offline.mirror.store import Mirror
+from pytorch_offline.mirror.wanted import places_of, render_locks, wanted_files
+from pytorch_offline.selector.render import render_size, render_tree
+
+EPILOG = """\b
+Examples:
+  pytorch-offline fetch torch torchvision --target gpu-node.json
+  pytorch-offline fetch torch==2.4.0 --preset ubuntu22.04 --driver 535.104.05
+  pytorch-offline fetch torch==2.13.0 --python-version 3.12 --platform macosx_14_0_arm64 --mirror /srv/mirror
+"""
+
+
+@click.command("fetch", epilog=EPILOG)
+@common_options
+@choosing_options
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="How many files to download at once."
+)
+def command(session: Session, choosing: Choosing, jobs: int) -> None:
+    """Choose the wheels for a target, download and verify them, and publish them in the mirror.
+
+    Interrupted at any point, the same command continues where it stopped. What the mirror already holds is not
+    downloaded again. The locks are written to MIRROR/locks.
+    """
+    with chosen(session, choosing) as (selections, http):
+        mirror = Mirror(session.mirror)
+        with mirror.lock(waiting=session.message):
+            with open_progress(session) as progress:
+                report = fetch_files(
+                    mirror, wanted_files(selections), http, jobs=jobs, progress=progress, now=partial(datetime.now, UTC)
+                )
+            held = mirror.read_files()
+            for selection in selections:
+                mirror.write_locks(render_locks(selection, held))
+    sizes = {url: held[PurePosixPath(place)].size for one in selections for url, place in places_of(one).items()}
+    result = document(selections, held) | {
+        "mirror": str(session.mirror),
+        "downloaded": [str(file.path) for file in report.downloaded],
+        "already_there": [str(file.path) for file in report.already],
+        "bytes_downloaded": report.bytes_downloaded,
+        "locks": [f"locks/pylock.{selection.target.name}.toml" for selection in selections],
+    }
+    lines = [render_tree(selection, sizes) for selection in selections]
+    lines.append(
+        f"{len(report.downloaded)} wheels downloaded ({render_size(report.bytes_downloaded)}), "
+        f"{len(report.already)} already there; mirror: {session.mirror}"
+    )
+    session.result(result, "\n".join(lines))

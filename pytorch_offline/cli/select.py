@@ -1,0 +1,75 @@
+"""``pytorch-offline select``: choose and resolve, download nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
+from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.errors import UsageError
+from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
+from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
+from pytorch_offline.selector.render import render_tree, render_why, render_why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytorch_offline.selector.model import Selection
+
+EPILOG = """\b
+Examples:
+  pytorch-offline select torch==2.4.0 --preset ubuntu22.04 --driver 470.82.01 --cuda 12.2
+  pytorch-offline select torch torchvision --target gpu-node.json -o pylock.gpu-node.toml
+  pytorch-offline select torch --target gpu-node.json --why-not cu126
+"""
+
+
+@click.command("select", epilog=EPILOG)
+@common_options
+@choosing_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="LOCK",
+    help="Write a lock: pylock.NAME.toml, or requirements if it ends in .txt; a directory for several.",
+)
+@click.option("--why", metavar="PROJECT", help="Say why this project is in the closure, and why this wheel of it.")
+@click.option("--why-not", metavar="FILE_OR_BACKEND", help="Say why this file, version or backend was not chosen.")
+def command(session: Session, choosing: Choosing, output: Path | None, why: str | None, why_not: str | None) -> None:
+    """Choose the wheels for a target and show them as a tree; download nothing.
+
+    REQ is a requirement such as torch==2.4.0 or "torchvision>=0.19,<0.20". The target is a file, flags, a preset, or
+    this machine.
+    """
+    with chosen(session, choosing) as (selections, _):
+        if output is not None:
+            _write_locks(session, selections, output)
+        parts = []
+        for selection in selections:
+            if len(selections) > 1:
+                parts.append(f"target {selection.target.name}:")
+            if why is not None:
+                parts.append(render_why(selection, why))
+            elif why_not is not None:
+                parts.append(render_why_not(selection, why_not))
+            else:
+                parts.append(render_tree(selection))
+        session.result(document(selections), "\n".join(parts))
+
+
+def _write_locks(session: Session, selections: Sequence[Selection], output: Path) -> None:
+    into_directory = len(selections) > 1 or output.is_dir()
+    if into_directory and output.suffix:
+        raise UsageError("bad-output", f"{output} must name a directory: one lock is written for each target")
+    for selection in selections:
+        path = output / f"pylock.{selection.target.name}.toml" if into_directory else output
+        wheels = locked_at_origin(selection)
+        render = render_requirements if path.suffix == ".txt" else render_pylock
+        text = render(wheels, selection.target)
+        with disk_errors(path.parent):
+            write_atomically(Disk(), path, text.encode(), temporary=path.with_name(f".{path.name}.new"))
+        session.message(f"wrote {path}")

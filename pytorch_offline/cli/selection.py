@@ -1,0 +1,212 @@
+"""What ``select`` and ``fetch`` share: their options, and the choosing that both begin with."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytorch_offline.cli.target_options import target_options
+from pytorch_offline.crawler.catalogue import Catalogue
+from pytorch_offline.crawler.default_index import configured_http, configured_index_url
+from pytorch_offline.crawler.reader import IndexReader
+from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
+from pytorch_offline.errors import UsageError
+from pytorch_offline.mirror.wanted import places_of
+from pytorch_offline.selector.model import Request, Selection
+from pytorch_offline.selector.offers import IndexOffers, find_upstreams
+from pytorch_offline.selector.render import document_of
+from pytorch_offline.selector.requirements import parse_requirement, read_requirements_file
+from pytorch_offline.selector.select import select
+from pytorch_offline.wheels.backend import parse_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from packaging.requirements import Requirement
+
+    from pytorch_offline.cli.session import Session
+    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.net import Http
+    from pytorch_offline.target.model import Target
+
+STATE = ".state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choosing:
+    """The options that decide what is chosen, as the user gave them."""
+
+    requirements: tuple[str, ...]
+    requirement_files: tuple[Path, ...]
+    constraint_files: tuple[Path, ...]
+    targets: tuple[Target, ...]
+    backend: str
+    upstreams: tuple[str, ...]
+    default_index: str | None
+    use_default_index: bool
+    channel: str
+    pre: bool
+    no_deps: bool
+    offline: bool
+
+    def request(self) -> Request:
+        """Read the requirements.
+
+        Raises:
+            UsageError: ``nothing-requested``, or what is wrong with a requirement, a file or the backend.
+        """
+        roots: list[Requirement] = [parse_requirement(text, "command line") for text in self.requirements]
+        constraints: list[Requirement] = []
+        for path in self.requirement_files:
+            inner, bounds = read_requirements_file(path)
+            roots += inner
+            constraints += bounds
+        for path in self.constraint_files:
+            inner, bounds = read_requirements_file(path)
+            constraints += [*inner, *bounds]
+        if not roots:
+            raise UsageError(
+                "nothing-requested", "nothing was asked for", hint="name a project, e.g. torch, or -r FILE"
+            )
+        return Request(
+            requirements=tuple(roots),
+            constraints=tuple(constraints),
+            backend=None if self.backend == "auto" else parse_backend(self.backend),
+            pre=self.pre,
+            no_deps=self.no_deps,
+        )
+
+
+def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that decide what is chosen, and hand it them as ``choosing``."""
+
+    @click.argument("requirements", nargs=-1, metavar="REQ...")
+    @click.option(
+        "-r",
+        "--requirement",
+        "requirement_files",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="Read requirements from a file.",
+    )
+    @click.option(
+        "-c",
+        "--constraint",
+        "constraint_files",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="Bound versions by a file, of projects that are needed anyway.",
+    )
+    @target_options
+    @click.option(
+        "--backend",
+        default="auto",
+        show_default=True,
+        metavar="BACKEND",
+        help="Force a build: cpu, cu121, rocm6.4, xpu …",
+    )
+    @click.option(
+        "--upstream",
+        "upstreams",
+        multiple=True,
+        metavar="URL",
+        help=f"Where torch's family comes from.  [default: {DEFAULT_UPSTREAM}]",
+    )
+    @click.option(
+        "--default-index",
+        default=None,
+        metavar="URL",
+        help="Where everything else comes from.  [default: the index that pip is configured for]",
+    )
+    @click.option("--no-default-index", is_flag=True, default=False, help="Use upstream alone.")
+    @click.option(
+        "--channel",
+        type=click.Choice(["stable", "test", "nightly"]),
+        default="stable",
+        show_default=True,
+        help="Which of upstream's channels.",
+    )
+    @click.option("--pre", is_flag=True, default=False, help="Admit pre-releases.")
+    @click.option("--no-deps", is_flag=True, default=False, help="Choose what is named alone, without dependencies.")
+    @click.option("--offline", is_flag=True, default=False, help="Ask no index; use the catalogue of earlier runs.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, **options: Any) -> None:  # noqa: ANN401  (click passes by keyword)
+        names = set(Choosing.__dataclass_fields__) - {"use_default_index"}
+        mine = {name: options.pop(name) for name in names}
+        if options["no_default_index"] and mine["default_index"] is not None:
+            raise UsageError("contradiction", "--default-index and --no-default-index exclude each other")
+        choosing = Choosing(use_default_index=not options.pop("no_default_index"), **mine)
+        function(*args, choosing=choosing, **options)
+
+    return wrapper
+
+
+@contextmanager
+def chosen(session: Session, choosing: Choosing) -> Iterator[tuple[tuple[Selection, ...], Http]]:
+    """Choose for every target; the HTTP client stays open for what follows.
+
+    Raises:
+        PytorchOfflineError: whatever the request, the indexes or the rules object to.
+    """
+    request = choosing.request()
+    state = session.mirror / STATE
+    with configured_http() as http, Catalogue.open(state / "catalogue.sqlite") as catalogue:
+        reader = IndexReader(http, catalogue, offline=choosing.offline)
+        default_index = _default_index(choosing)
+        selections = []
+        for target in choosing.targets:
+            session.message(f"choosing for target {target.name} …", verbosity=1)
+            upstreams, warnings = find_upstreams(
+                choosing.upstreams or (DEFAULT_UPSTREAM,),
+                target,
+                reader=reader,
+                channel=choosing.channel,
+                default_index=default_index,
+            )
+            offers = IndexOffers(
+                target,
+                upstreams=upstreams,
+                default_index=default_index,
+                reader=reader,
+                http=http,
+                catalogue=catalogue,
+                scratch=state / "scratch",
+                offline=choosing.offline,
+            )
+            backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
+            selection = select(request, target, offers, sorted(backends, key=lambda backend: backend.order))
+            for warning in (*warnings, *selection.warnings):
+                session.warn(warning)
+            selections.append(selection)
+        yield tuple(selections), http
+
+
+def _default_index(choosing: Choosing) -> str | None:
+    if not choosing.use_default_index:
+        return None
+    if choosing.default_index is not None:
+        return choosing.default_index
+    return configured_index_url()
+
+
+def document(selections: Sequence[Selection], held: Mapping[PurePosixPath, MirrorFile] | None = None) -> dict[str, Any]:
+    """Make the ``--json`` document: one target's own, or all of them under ``targets``.
+
+    ``held`` gives sizes and hashes of what the mirror has, which upstream's pages may not state.
+    """
+    documents = [document_of(selection, places_of(selection)) for selection in selections]
+    for file in (file for one in documents for file in one["files"]):
+        row = (held or {}).get(PurePosixPath(file["path"]))
+        if row is not None:
+            file["sha256"], file["size"], file["hash_origin"] = row.sha256, row.size, row.hash_origin.value
+    if len(documents) == 1:
+        return documents[0]
+    union = {file["url"]: file for one in documents for file in one["files"]}
+    return {"targets": documents, "files": list(union.values())}

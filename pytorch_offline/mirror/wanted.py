@@ -1,0 +1,86 @@
+"""From a selection to files for the mirror, and from the mirror's verified files to locks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError
+from pytorch_offline.mirror.layout import mirror_path
+from pytorch_offline.mirror.model import MirrorFile, WantedFile
+from pytorch_offline.selector.lock import LockedWheel, render_pylock, render_requirements
+from pytorch_offline.selector.model import Choice, Selection, Source
+from pytorch_offline.target.codec import render_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import PurePosixPath
+
+
+def place_of(choice: Choice) -> PurePosixPath:
+    """Say where a chosen wheel goes below the mirror's directory."""
+    candidate = choice.candidate
+    return mirror_path(candidate.file.link.path, from_upstream=candidate.source is Source.UPSTREAM)
+
+
+def places_of(selection: Selection) -> dict[str, str]:
+    """Map each chosen wheel's address to its place below the mirror."""
+    return {choice.candidate.file.link.url: str(place_of(choice)) for choice in selection.choices}
+
+
+def wanted_files(selections: Iterable[Selection]) -> tuple[WantedFile, ...]:
+    """List the files of all selections, each once."""
+    wanted: dict[PurePosixPath, WantedFile] = {}
+    for selection in selections:
+        for choice in selection.choices:
+            link, place = choice.candidate.file.link, place_of(choice)
+            wanted.setdefault(
+                place,
+                WantedFile(
+                    name=choice.candidate.file.name,
+                    path=place,
+                    urls=(link.url,),
+                    sha256=link.sha256,
+                    size=link.size,
+                    requires_python=_requires_python(choice),
+                    yanked=link.yanked,
+                    upload_time=link.upload_time,
+                ),
+            )
+    return tuple(wanted.values())
+
+
+def _requires_python(choice: Choice) -> str | None:
+    """Prefer METADATA's word to the page's: upstream's own pages hardly ever have it (upstream-index.md, section 5)."""
+    if choice.metadata is not None and choice.metadata.requires_python is not None:
+        return str(choice.metadata.requires_python)
+    return choice.candidate.file.link.requires_python
+
+
+def render_locks(selection: Selection, held: Mapping[PurePosixPath, MirrorFile]) -> dict[str, bytes]:
+    """Render a selection's files for ``locks/``: pylock, requirements and the target, from what the mirror holds.
+
+    Raises:
+        IntegrityError: ``not-in-mirror`` if a wheel of the selection is not among the mirror's verified files.
+    """
+    wheels = []
+    for choice in selection.choices:
+        place = place_of(choice)
+        file = held.get(place)
+        if file is None:
+            raise IntegrityError("not-in-mirror", f"{place} is not among the mirror's verified files")
+        wheels.append(
+            LockedWheel(
+                name=choice.candidate.file.name,
+                sha256=file.sha256,
+                size=file.size,
+                path=f"../{place}",
+                upload_time=file.upload_time,
+                requires_python=choice.metadata.requires_python if choice.metadata is not None else None,
+            )
+        )
+    name, target = selection.target.name, selection.target
+    return {
+        f"pylock.{name}.toml": render_pylock(wheels, target).encode(),
+        f"requirements.{name}.txt": render_requirements(wheels, target).encode(),
+        f"{name}.json": render_target(target).encode(),
+    }

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from packaging.version import Version
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
+from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
+from pytorch_offline.target.model import Accelerator, AcceleratorKind
+from pytorch_offline.wheels.backend import parse_backend
+from tests.selector.machines import SEED, SEED_WITHOUT_COMPAT, machine, nvidia
+
+NAMES = "cpu cu75 cu92 cu102 cu111 cu117 cu118 cu121 cu124 cu126 cu128 cu129 cu130 cu132 rocm6.4 xpu"
+ALL = [parse_backend(text) for text in NAMES.split(" ")]
+
+
+def spelt(target: object, *, native: bool | None = None) -> list[str]:
+    verdicts = judge_backends(target, ALL)  # type: ignore[arg-type]
+    return [str(one.backend) for one in verdicts if isinstance(one, Runs) and (native is None or one.native is native)]
+
+
+def test_old_driver_with_compat_cuda_covers_its_user_mode_version_natively() -> None:
+    assert spelt(SEED, native=True) == ["cu75", "cu92", "cu102", "cu111", "cu117", "cu118", "cu121"]
+    assert spelt(SEED, native=False) == ["cu124", "cu126", "cu128", "cu129"]
+
+
+def test_old_driver_alone_reaches_its_own_major_and_no_further() -> None:
+    assert spelt(SEED_WITHOUT_COMPAT, native=True) == ["cu75", "cu92", "cu102", "cu111"]
+    assert spelt(SEED_WITHOUT_COMPAT, native=False) == ["cu117", "cu118"]
+    refused = {str(v.backend): v for v in judge_backends(SEED_WITHOUT_COMPAT, ALL) if isinstance(v, CannotRun)}
+    assert "525.60.13" in refused["cu121"].detail
+    assert "470.82.01" in refused["cu121"].detail
+
+
+@pytest.mark.parametrize(
+    ("driver", "newest"),
+    [
+        ("450.80.01", "cu102"),
+        ("450.80.02", "cu118"),
+        ("525.60.12", "cu118"),
+        ("525.60.13", "cu129"),
+        ("579.99", "cu129"),
+        ("580", "cu132"),
+    ],
+)
+def test_floors_of_minor_version_compatibility(driver: str, newest: str) -> None:
+    assert spelt(machine(accelerator=nvidia(driver)))[-1] == newest
+
+
+def test_windows_has_its_own_column() -> None:
+    assert spelt(machine("win_amd64", accelerator=nvidia("528.33")))[-1] == "cu129"
+    assert spelt(machine("win_amd64", accelerator=nvidia("528.32")))[-1] == "cu118"
+
+
+def test_user_mode_version_alone_is_enough() -> None:
+    assert spelt(machine(accelerator=nvidia(cuda="12.2")), native=True)[-1] == "cu121"
+
+
+def test_no_known_accelerator_is_served_by_cpu_alone() -> None:
+    assert spelt(machine()) == ["cpu"]
+    assert spelt(machine(accelerator=Accelerator(kind=AcceleratorKind.NONE))) == ["cpu"]
+    assert spelt(machine("macosx_14_0_arm64", accelerator=Accelerator(kind=AcceleratorKind.MPS))) == ["cpu"]
+
+
+def test_rocm_and_xpu_get_their_own() -> None:
+    assert spelt(machine(accelerator=Accelerator(kind=AcceleratorKind.ROCM))) == ["rocm6.4"]
+    assert spelt(machine(accelerator=Accelerator(kind=AcceleratorKind.XPU))) == ["xpu"]
+
+
+def test_a_device_without_driver_or_cuda_is_asked_for_by_name() -> None:
+    with pytest.raises(UsageError) as caught:
+        judge_backends(machine(accelerator=nvidia()), ALL)
+    assert caught.value.code == "unknown-driver"
+    assert "--driver" in str(caught.value.hint)
+
+
+def test_forcing_needs_no_driver() -> None:
+    assert isinstance(verdict_for_forced(machine(accelerator=nvidia()), parse_backend("cu121")), CannotRun)
+
+
+def test_a_newer_driver_never_runs_less() -> None:
+    drivers = sorted(read_cuda_driver_table("Linux").toolkit.values())
+    previous: set[str] = set()
+    for driver in drivers:
+        now = set(spelt(machine(accelerator=nvidia(str(driver)))))
+        assert previous <= now
+        previous = now
+    assert Version("13.2") in read_cuda_driver_table("Windows").toolkit
