@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from tqdm import tqdm
@@ -200,7 +200,7 @@ class Bars:
         return bar
 
 
-class _Bar(tqdm[Any]):
+class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
     """A tqdm bar without the thread that watches for bars that stand still."""
 
     monitor_interval = 0

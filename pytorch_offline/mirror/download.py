@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from pytorch_offline.errors import IntegrityError
+    from pytorch_offline.errors import IntegrityError, PytorchOfflineError
     from pytorch_offline.mirror.model import WantedFile
     from pytorch_offline.mirror.partial import PartialFile
     from pytorch_offline.mirror.progress import Progress
@@ -106,8 +106,7 @@ class Download:
             match transfer.step:
                 case Send() as step:
                     before, transfer = transfer.trouble, self._exchange(transfer, step)
-                    if transfer.trouble is not None and transfer.trouble is not before:
-                        self._progress.say(transfer.trouble.message)
+                    self._tell(before, transfer)
                 case Wait() as step:
                     asked = seconds_until(step.retry_after, self._now)
                     self._stop.sleep(self._retry.wait(step.failures, chance=self._chance(), asked=asked))
@@ -155,6 +154,12 @@ class Download:
             raise
         self._save(transfer)
         return transfer
+
+    def _tell(self, before: PytorchOfflineError | None, transfer: Transfer) -> None:
+        """Say what went wrong, unless that is told anyway because it was the end."""
+        trouble = transfer.trouble
+        if trouble is not None and trouble is not before and not isinstance(transfer.step, Failed):
+            self._progress.say(f"{trouble.message}; trying again")
 
     def _save(self, transfer: Transfer) -> None:
         """Make safe what came, unless the transfer has given it up."""
