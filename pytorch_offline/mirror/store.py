@@ -97,7 +97,7 @@ class Mirror:
     # The lock --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def lock(self, waiting: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    def lock(self, waiting: Callable[[str], None] = lambda _: None, *, wait: bool = True) -> Iterator[None]:
         """Be the one process that changes the mirror; finish first what a cut-off run left.
 
         May be entered again, from any thread: every method that changes the mirror does so itself. Whoever does
@@ -105,15 +105,16 @@ class Mirror:
 
         Args:
             waiting: told once, in one sentence, if another process has to be waited for.
+            wait: whether to wait for another process at all.
 
         Raises:
-            UsageError: ``mirror-not-writable``.
+            UsageError: ``mirror-not-writable``; ``mirror-busy`` if another process would have to be waited for.
             UpstreamError: ``disk-full``, ``disk-failed``.
         """
         with self._mutex:
             if self._depth == 0:
                 with disk_errors(self.root):
-                    self._acquire(waiting)
+                    self._acquire(waiting, wait=wait)
             self._depth += 1
         try:
             yield
@@ -123,11 +124,13 @@ class Mirror:
                 if self._depth == 0:
                     self._file_lock.release()
 
-    def _acquire(self, waiting: Callable[[str], None]) -> None:
+    def _acquire(self, waiting: Callable[[str], None], *, wait: bool) -> None:
         make_directories(self._disk, self.state)
         try:
             self._file_lock.acquire(blocking=False)
-        except Timeout:
+        except Timeout as busy:
+            if not wait:
+                raise UsageError("mirror-busy", f"another run is changing {self.root}") from busy
             waiting(f"another run is changing {self.root}; waiting for it to end")
             self._file_lock.acquire()
         try:

@@ -1,0 +1,108 @@
+"""``pytorch-offline verify``: re-hash a mirror and name each bad file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytorch_offline.cli.progress import shown_progress
+from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.crawler.default_index import configured_http
+from pytorch_offline.errors import IntegrityError
+from pytorch_offline.mirror.store import Mirror
+from pytorch_offline.mirror.verify import Finding, RepairReport, VerifyReport, repair_mirror, verify_mirror
+from pytorch_offline.selector.render import render_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EPILOG = """\b
+Examples:
+  pytorch-offline verify
+  pytorch-offline verify --mirror /media/usb/mirror --deep
+  pytorch-offline verify --repair
+"""
+
+
+@click.command("verify", epilog=EPILOG)
+@common_options
+@click.option("--deep", is_flag=True, default=False, help="Also check every wheel's zip and RECORD.")
+@click.option("--repair", is_flag=True, default=False, help="Move bad files aside and fetch them again.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), default=None, help="How many files at once. [default: one per core]"
+)
+@click.pass_context
+def command(context: click.Context, session: Session, deep: bool, repair: bool, jobs: int | None) -> None:
+    """Read every file of the mirror, compare it with manifest.json, and name each bad one.
+
+    Works on read-only media and on a bundle. Exits with 4 if anything is wrong, and still is after a repair.
+    """
+    mirror = Mirror(session.mirror)
+    now = partial(datetime.now, UTC)
+    repaired: RepairReport | None = None
+    with shown_progress(session) as progress:
+        report = verify_mirror(mirror, deep=deep, jobs=jobs, progress=progress, now=now)
+    if repair and report.findings:
+        for finding in report.findings:
+            session.message(f"repairing {render_finding(finding)}")
+        with configured_http() as http, shown_progress(session) as progress:
+            repaired = repair_mirror(mirror, report.findings, http, deep=deep, progress=progress, now=now)
+    last = report if repaired is None else repaired.after
+    session.result(document(session, report, repaired), render(report, repaired))
+    if last.findings:
+        context.exit(IntegrityError.exit_code)
+
+
+def render_finding(finding: Finding) -> str:
+    """Say one finding in one line."""
+    sides = f" (expected {finding.expected}, found {finding.found})" if finding.expected is not None else ""
+    return f"{finding.path}: {finding.problem}: {finding.detail}{sides}"
+
+
+def render(report: VerifyReport, repaired: RepairReport | None) -> str:
+    """Say the whole result for people: bad files first, then one line that sums up."""
+    last = report if repaired is None else repaired.after
+    lines = [f"bad: {render_finding(finding)}" for finding in last.findings]
+    if repaired is not None:
+        lines += [f"fetched again: {file.path}" for file in repaired.fetched.downloaded]
+        lines += [f"moved aside: {path}" for path in repaired.set_aside]
+    bad = len({finding.path for finding in last.findings})
+    summed = f"{last.files} files, {render_size(last.size)}"
+    lines.append(f"{summed}: {bad} bad" if bad else f"{summed}: all as the manifest says")
+    return "\n".join(lines)
+
+
+def document(session: Session, report: VerifyReport, repaired: RepairReport | None) -> dict[str, Any]:
+    """Make the result for programs."""
+    last = report if repaired is None else repaired.after
+    result: dict[str, Any] = {
+        "mirror": str(session.mirror),
+        "ok": not last.findings,
+        "files": last.files,
+        "bytes": last.size,
+        "recorded": last.recorded,
+        "bad": _documents(last.findings),
+    }
+    if repaired is not None:
+        result["repaired"] = {
+            "found": _documents(report.findings),
+            "downloaded": [str(file.path) for file in repaired.fetched.downloaded],
+            "moved_aside": [str(path) for path in repaired.set_aside],
+        }
+    return result
+
+
+def _documents(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": str(finding.path),
+            "problem": finding.problem.value,
+            "detail": finding.detail,
+            "expected": finding.expected,
+            "found": finding.found,
+        }
+        for finding in findings
+    ]

@@ -1,0 +1,344 @@
+"""Proof that a mirror still holds what its manifest says, and repair where it does not.
+
+Works on a mirror that is being served, on read-only media, and on any directory of the same shape: reading takes no
+lock. All cores hash at once, each reading its file from end to end in large pieces; bytes that two names share are read
+once (research/performance.md, section D: the hash is the limit, then the disk).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import UTC
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.mirror.admission import check_wheel
+from pytorch_offline.mirror.disk import disk_errors
+from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files
+from pytorch_offline.mirror.hashing import read_sha256
+from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT, files_in_order, sidecar_of
+from pytorch_offline.mirror.model import MirrorFile, WantedFile
+from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.workers import Stop, for_each
+from pytorch_offline.wheels.filename import parse_wheel_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from pytorch_offline.mirror.store import Mirror
+    from pytorch_offline.net import Http
+
+
+class Problem(StrEnum):
+    """What can be wrong with a file."""
+
+    MISSING = "missing"
+    NOT_A_FILE = "not-a-file"
+    UNREADABLE = "unreadable"
+    SIZE = "size"
+    HASH = "hash"
+    METADATA_MISSING = "metadata-missing"
+    METADATA_DIFFERS = "metadata-differs"
+    UNSOUND = "unsound"  # only looked for when asked: zip, RECORD, METADATA
+    UNLISTED = "unlisted"  # lies below whl/, and the manifest knows nothing of it
+
+
+_SIDECAR_PROBLEMS = frozenset({Problem.METADATA_MISSING, Problem.METADATA_DIFFERS})
+# What a download can put right. An unsound wheel whose hash agrees would only come again as it is.
+_BYTES_PROBLEMS = frozenset({Problem.MISSING, Problem.NOT_A_FILE, Problem.UNREADABLE, Problem.SIZE, Problem.HASH})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One bad file: its path below the mirror, what is wrong, and both sides where there are two."""
+
+    path: PurePosixPath
+    problem: Problem
+    detail: str
+    expected: str | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What a verification read and found. ``size`` is in bytes, of the wheels by the manifest."""
+
+    files: int
+    size: int
+    findings: tuple[Finding, ...]
+    recorded: bool = False  # whether the manifest now says when each good file was verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """What a repair did, and what a second verification of the whole found afterwards."""
+
+    fetched: FetchReport
+    set_aside: tuple[PurePosixPath, ...]
+    after: VerifyReport
+
+
+def verify_mirror(
+    mirror: Mirror,
+    *,
+    deep: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    now: Callable[[], datetime],
+) -> VerifyReport:
+    """Read every file that the manifest lists and compare; look for files that it does not list.
+
+    In a mirror of our own that can be written, the manifest notes when each good file was verified. A bundle or a plain
+    copy (no ``.state``) stays as it is: its manifest may be signed.
+
+    Args:
+        mirror: the directory.
+        deep: also read every wheel's zip, RECORD and METADATA.
+        jobs: how many files at once; by default one per core.
+        progress: told of the bytes read, from several threads.
+        now: the time, in UTC.
+
+    Raises:
+        UsageError: ``no-manifest`` if nothing was ever published here, ``unknown-manifest-format``.
+        IntegrityError: ``bad-manifest``.
+    """
+    if not mirror.exists:
+        raise UsageError(
+            "no-manifest",
+            f"{mirror.root} holds no manifest.json, so there is nothing to verify against",
+            hint="name the mirror with --mirror, or fill it with pytorch-offline fetch",
+        )
+    held = mirror.read_files()
+    with disk_errors(mirror.root):
+        findings = verify_files(
+            mirror.root, held.values(), deep=deep, jobs=jobs or os.cpu_count() or 1, progress=progress or Silent()
+        )
+        findings += find_unlisted(mirror.root, held)
+    bad = {finding.path for finding in findings}
+    stamp = now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    recorded = _record(mirror, [replace(file, verified_at=stamp) for path, file in held.items() if path not in bad])
+    return VerifyReport(
+        files=len(held),
+        size=sum(file.size for file in held.values()),
+        findings=tuple(sorted(findings, key=lambda finding: (finding.path, finding.problem))),
+        recorded=recorded,
+    )
+
+
+def verify_files(
+    root: Path, files: Iterable[MirrorFile], *, deep: bool = False, jobs: int = 1, progress: Progress
+) -> list[Finding]:
+    """Compare files with their rows, in path order; each finding is a value, never an exception."""
+    in_order = files_in_order(files)
+    groups: dict[tuple[int, int] | PurePosixPath, list[MirrorFile]] = defaultdict(list)
+    for file in in_order:
+        groups[_identity(root, file.path)].append(file)
+    progress.plan(len(in_order), sum(group[0].size for group in groups.values()))
+    findings: list[Finding] = []
+
+    def check(group: list[MirrorFile]) -> None:
+        found = _check_wheel_bytes(root, group, deep=deep, progress=progress)
+        for file in group:
+            found += _check_sidecar(root, file)
+        findings.extend(found)
+
+    for_each(groups.values(), check, jobs=jobs, stop=Stop())
+    return findings
+
+
+def find_unlisted(root: Path, listed: Iterable[PurePosixPath]) -> list[Finding]:
+    """Find files below ``whl/`` that are neither listed, nor the METADATA of a listed one, nor an index page."""
+    known = set(listed)
+    known |= {sidecar_of(path) for path in known}
+    findings = []
+    for directory, _, names in os.walk(root / ROOT):
+        below = PurePosixPath(Path(directory).relative_to(root).as_posix())
+        findings += [
+            Finding(path=below / name, problem=Problem.UNLISTED, detail="the manifest does not list it")
+            for name in names
+            if below / name not in known and name not in PAGE_NAMES
+        ]
+    return findings
+
+
+def repair_mirror(
+    mirror: Mirror,
+    findings: Sequence[Finding],
+    http: Http,
+    *,
+    deep: bool = False,
+    jobs: int = JOBS,
+    progress: Progress | None = None,
+    now: Callable[[], datetime],
+) -> RepairReport:
+    """Move bad files aside, fetch them again from where they came, and verify once more.
+
+    A wheel comes back only if its bytes have the manifest's hash. A file that the manifest does not list is moved
+    aside. A wheel that is unsound although its hash agrees stays, and stays reported.
+
+    Raises:
+        UpstreamError: what fetching says.
+        IntegrityError: if the origin now has other bytes.
+        UsageError: ``mirror-not-writable``.
+    """
+    teller = progress or Silent()
+    problems: dict[PurePosixPath, set[Problem]] = defaultdict(set)
+    for finding in findings:
+        problems[finding.path].add(finding.problem)
+    aside = []
+    with mirror.lock(waiting=teller.say):
+        held = mirror.read_files()
+        lost = [held[path] for path, found in problems.items() if path in held and found & _BYTES_PROBLEMS]
+        for path, found in problems.items():
+            if found & (_BYTES_PROBLEMS | {Problem.UNLISTED}) and os.path.lexists(mirror.root / path):
+                mirror.set_aside(path, IntegrityError("set-aside", ", ".join(sorted(found))), now=now)
+                aside.append(path)
+            elif found & _SIDECAR_PROBLEMS:
+                mirror.mend_sidecar(held[path])
+        fetched = fetch_files(
+            mirror, [_wanted(file) for file in files_in_order(lost)], http, jobs=jobs, progress=progress, now=now
+        )
+        # The hash that was asked for is the manifest's: what it said of where that came from still holds.
+        mirror.rewrite(replace(file, verified_at=row.verified_at) for file in lost if (row := _row_of(fetched, file)))
+    after = verify_mirror(mirror, deep=deep, progress=progress, now=now)
+    return RepairReport(fetched=fetched, set_aside=tuple(aside), after=after)
+
+
+def _identity(root: Path, path: PurePosixPath) -> tuple[int, int] | PurePosixPath:
+    """Name the bytes behind a path, so that two names of one file are read once."""
+    try:
+        status = (root / path).stat()
+    except OSError:
+        return path
+    return (status.st_dev, status.st_ino) if status.st_ino and stat.S_ISREG(status.st_mode) else path
+
+
+def _check_wheel_bytes(root: Path, group: Sequence[MirrorFile], *, deep: bool, progress: Progress) -> list[Finding]:
+    """Read the bytes that all rows of ``group`` name, once, and compare each row with them."""
+    try:
+        found, size = _read_bytes(root, group[0], {file.size for file in group}, progress)
+    except FileNotFoundError:
+        return [Finding(path=file.path, problem=Problem.MISSING, detail="it is not there") for file in group]
+    except IsADirectoryError:
+        return [Finding(path=file.path, problem=Problem.NOT_A_FILE, detail="it is no regular file") for file in group]
+    except OSError as error:
+        detail = error.strerror or str(error)
+        return [Finding(path=file.path, problem=Problem.UNREADABLE, detail=detail) for file in group]
+    findings = []
+    for file in group:
+        if size != file.size:
+            detail = f"{size} bytes instead of {file.size}"
+            findings.append(
+                Finding(path=file.path, problem=Problem.SIZE, detail=detail, expected=str(file.size), found=str(size))
+            )
+        elif found != file.sha256:
+            detail = "its bytes are not those that were admitted"
+            findings.append(
+                Finding(path=file.path, problem=Problem.HASH, detail=detail, expected=file.sha256, found=found)
+            )
+        elif deep:
+            findings += _check_inside(root, file)
+    return findings
+
+
+def _read_bytes(root: Path, file: MirrorFile, sizes: set[int], progress: Progress) -> tuple[str | None, int]:
+    """Hash a file, unless its size alone says that it is wrong.
+
+    Raises:
+        OSError: what the disk said; ``IsADirectoryError`` for anything but a regular file.
+    """
+    place, label = root / file.path, str(file.path)
+    position = 0
+
+    def advanced(count: int) -> None:
+        nonlocal position
+        position += count
+        progress.advance(label, position, file.size)
+
+    progress.begin(label, file.size, 0)
+    try:
+        status = place.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise IsADirectoryError
+        if status.st_size not in sizes:
+            return None, status.st_size
+        return read_sha256(place, advanced=advanced)
+    finally:
+        progress.end(label)
+
+
+def _check_inside(root: Path, file: MirrorFile) -> list[Finding]:
+    try:
+        metadata = check_wheel(root / file.path, parse_wheel_name(file.path.name)).metadata
+    except IntegrityError as error:
+        detail = "; ".join([error.message, *(f"{name}: {value}" for name, value in error.facts.items())])
+        return [Finding(path=file.path, problem=Problem.UNSOUND, detail=detail)]
+    found = hashlib.sha256(metadata).hexdigest()
+    if found == file.metadata_sha256:
+        return []
+    return [
+        Finding(
+            path=file.path,
+            problem=Problem.UNSOUND,
+            detail="the manifest has another hash for its METADATA",
+            expected=file.metadata_sha256,
+            found=found,
+        )
+    ]
+
+
+def _check_sidecar(root: Path, file: MirrorFile) -> list[Finding]:
+    try:
+        found = hashlib.sha256((root / sidecar_of(file.path)).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return [Finding(path=file.path, problem=Problem.METADATA_MISSING, detail="its .metadata file is not there")]
+    except OSError as error:
+        detail = f"its .metadata file: {error.strerror or error}"
+        return [Finding(path=file.path, problem=Problem.METADATA_DIFFERS, detail=detail)]
+    if found == file.metadata_sha256:
+        return []
+    return [
+        Finding(
+            path=file.path,
+            problem=Problem.METADATA_DIFFERS,
+            detail="its .metadata file is not the wheel's METADATA",
+            expected=file.metadata_sha256,
+            found=found,
+        )
+    ]
+
+
+def _record(mirror: Mirror, files: Sequence[MirrorFile]) -> bool:
+    """Note in the manifest when files were verified, where that can be done at once."""
+    if not mirror.state.is_dir():
+        return False
+    try:
+        with mirror.lock(wait=False):
+            mirror.rewrite(files)
+    except UsageError:  # read-only, or another run is changing it
+        return False
+    return True
+
+
+def _wanted(file: MirrorFile) -> WantedFile:
+    return WantedFile(
+        name=parse_wheel_name(file.path.name),
+        path=file.path,
+        urls=(file.origin,),
+        sha256=file.sha256,
+        size=file.size,
+        requires_python=file.requires_python,
+        yanked=file.yanked,
+        upload_time=file.upload_time,
+    )
+
+
+def _row_of(report: FetchReport, file: MirrorFile) -> MirrorFile | None:
+    return next((row for row in (*report.downloaded, *report.already) if row.path == file.path), None)

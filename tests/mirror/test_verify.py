@@ -1,0 +1,239 @@
+"""Verification and repair."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.mirror.layout import sidecar_of
+from pytorch_offline.mirror.manifest import render_manifest
+from pytorch_offline.mirror.model import HashOrigin
+from pytorch_offline.mirror.progress import Silent
+from pytorch_offline.mirror.store import Mirror
+from pytorch_offline.mirror.verify import Problem, VerifyReport, repair_mirror, verify_mirror
+from pytorch_offline.net import Http
+from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, Wheel, craft_wheel, now, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WHEELS = (TORCH_CPU, TORCH_CUDA, SYMPY)
+
+
+def later() -> datetime:
+    return datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Mirror:
+    """A mirror of three wheels that came from ``upstream``, a directory beside it."""
+    mirror = Mirror(tmp_path / "mirror")
+    with mirror.lock():
+        for wheel in WHEELS:
+            source = tmp_path / "upstream" / wheel.path
+            source.parent.mkdir(parents=True, exist_ok=True)
+            source.write_bytes(wheel.body)
+            wheel.admit(mirror)
+        rows = mirror.read_files()
+        mirror.rewrite(replace(row, origin=(tmp_path / "upstream" / path).as_uri()) for path, row in rows.items())
+        mirror.publish()
+    return mirror
+
+
+def verify(mirror: Mirror, *, deep: bool = False) -> VerifyReport:
+    return verify_mirror(mirror, deep=deep, jobs=2, now=later)
+
+
+def problems(report: VerifyReport) -> list[tuple[str, Problem]]:
+    return [(str(finding.path), finding.problem) for finding in report.findings]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_sound_mirror_is_sound_and_says_when_that_was_seen(mirror: Mirror, deep: bool) -> None:  # noqa: FBT001
+    report = verify(mirror, deep=deep)
+    assert report == VerifyReport(files=3, size=sum(len(wheel.body) for wheel in WHEELS), findings=(), recorded=True)
+    assert {row.verified_at for row in mirror.read_files().values()} == {"2027-01-02T03:04:05Z"}
+    assert mirror.publish() == 0
+
+
+def flip(path: Path) -> None:
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    path.write_bytes(body)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (flip, Problem.HASH),
+        (cut, Problem.SIZE),
+        (Path.unlink, Problem.MISSING),
+        (make_directory, Problem.NOT_A_FILE),
+        (lambda path: path.with_name(f"{path.name}.metadata").unlink(), Problem.METADATA_MISSING),
+        (lambda path: flip(path.with_name(f"{path.name}.metadata")), Problem.METADATA_DIFFERS),
+    ],
+)
+def test_each_bad_file_is_named_and_repaired(mirror: Mirror, harm: Callable[[Path], None], problem: Problem) -> None:
+    before = tree(mirror.root)
+    harm(mirror.root / TORCH_CUDA.path)
+    report = verify(mirror)
+    assert problems(report) == [(str(TORCH_CUDA.path), problem)]
+    verified = {path: row.verified_at for path, row in mirror.read_files().items()}
+    assert verified[SYMPY.path] == "2027-01-02T03:04:05Z"
+    assert verified[TORCH_CUDA.path] == "2026-08-22T12:00:00Z"
+    with Http() as http:
+        repaired = repair_mirror(mirror, report.findings, http, now=now)
+    assert repaired.after.findings == ()
+    assert tree(mirror.root) == before
+    if problem in {Problem.HASH, Problem.SIZE}:
+        assert repaired.set_aside == (TORCH_CUDA.path,)
+        assert (mirror.rejected / TORCH_CUDA.path.name).exists()
+
+
+def test_the_findings_say_both_sides(mirror: Mirror) -> None:
+    flip(mirror.root / TORCH_CPU.path)
+    cut(mirror.root / SYMPY.path)
+    torch, sympy = verify(mirror).findings
+    assert torch.expected == TORCH_CPU.sha256
+    assert torch.found not in {None, TORCH_CPU.sha256}
+    assert (sympy.expected, sympy.found) == (str(len(SYMPY.body)), str(len(SYMPY.body) - 1))
+
+
+def test_files_that_nobody_listed_are_found_and_moved_aside(mirror: Mirror) -> None:
+    before = tree(mirror.root)
+    for stranger in ("whl/cpu/evil-1.0-py3-none-any.whl", "whl/readme.txt", "whl/cpu/torch/torch.whl.metadata"):
+        (mirror.root / stranger).write_bytes(b"")
+    report = verify(mirror)
+    assert problems(report) == [
+        ("whl/cpu/evil-1.0-py3-none-any.whl", Problem.UNLISTED),
+        ("whl/cpu/torch/torch.whl.metadata", Problem.UNLISTED),
+        ("whl/readme.txt", Problem.UNLISTED),
+    ]
+    with Http() as http:
+        repaired = repair_mirror(mirror, report.findings, http, now=now)
+    assert repaired.after.findings == ()
+    assert set(tree(mirror.root)) == set(before)
+
+
+def test_deep_looks_into_wheels_whose_hash_agrees(mirror: Mirror) -> None:
+    lying = craft_wheel(str(SYMPY.path), wrong_record_for="__init__.py")
+    (mirror.root / lying.path).write_bytes(lying.body)
+    mirror.rewrite([lying.row()])
+    assert verify(mirror).findings == ()
+    [finding] = verify(mirror, deep=True).findings
+    assert (finding.path, finding.problem) == (SYMPY.path, Problem.UNSOUND)
+    assert "record-mismatch" in finding.detail
+    with Http() as http:
+        repaired = repair_mirror(mirror, [finding], http, deep=True, now=now)
+    assert problems(repaired.after) == [(str(SYMPY.path), Problem.UNSOUND)]
+    assert (mirror.root / lying.path).read_bytes() == lying.body
+
+
+def test_repair_keeps_what_the_manifest_said_of_the_hash(mirror: Mirror) -> None:
+    mirror.rewrite([replace(mirror.read_files()[SYMPY.path], hash_origin=HashOrigin.COMPUTED)])
+    (mirror.root / SYMPY.path).unlink()
+    with Http() as http:
+        repair_mirror(mirror, verify(mirror).findings, http, now=now)
+    assert mirror.read_files()[SYMPY.path].hash_origin is HashOrigin.COMPUTED
+
+
+def test_repair_does_not_take_other_bytes_from_the_origin(mirror: Mirror, tmp_path: Path) -> None:
+    flip(mirror.root / SYMPY.path)
+    flip(tmp_path / "upstream" / SYMPY.path)
+    with Http() as http, pytest.raises(IntegrityError) as caught:
+        repair_mirror(mirror, verify(mirror).findings, http, now=now)
+    assert SYMPY.sha256 in map(str, caught.value.facts.values())
+    assert problems(verify(mirror)) == [(str(SYMPY.path), Problem.MISSING)]
+
+
+def test_a_bundle_stays_as_it_is(mirror: Mirror, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    for path, body in tree(mirror.root).items():
+        (bundle / path).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / path).write_bytes(body)
+    before = tree(bundle)
+    report = verify(Mirror(bundle))
+    assert (report.findings, report.recorded) == ((), False)
+    assert tree(bundle) == before
+    assert not (bundle / ".state").exists()
+
+
+def test_a_mirror_that_is_being_changed_is_verified_without_waiting(mirror: Mirror) -> None:
+    other = Mirror(mirror.root)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with other.lock():
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(10)
+        report = verify(mirror)
+    finally:
+        done.set()
+        thread.join()
+    assert (report.findings, report.recorded) == ((), False)
+
+
+def test_admitted_files_count_before_they_are_published(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path)
+    SYMPY.admit(mirror)
+    assert verify(mirror).files == 1
+
+
+def test_bytes_that_two_names_share_are_read_once(mirror: Mirror) -> None:
+    twin = Wheel(path=PurePosixPath("whl/cpu") / SYMPY.path.name, body=SYMPY.body, metadata=SYMPY.metadata)
+    twin.admit(mirror)
+
+    class Counting(Silent):
+        def __init__(self) -> None:
+            self.read = 0
+            self.planned = 0
+
+        def plan(self, files: int, size: int) -> None:
+            assert files == 4
+            self.planned = size
+
+        def advance(self, file: str, position: int, size: int | None) -> None:
+            assert position == size, file
+            self.read += position
+
+    counting = Counting()
+    assert verify_mirror(mirror, jobs=1, progress=counting, now=later).findings == ()
+    assert counting.read == counting.planned == sum(len(wheel.body) for wheel in WHEELS)
+    flip(mirror.root / SYMPY.path)
+    assert {path for path, _ in problems(verify(mirror))} == {str(SYMPY.path), str(twin.path)}
+
+
+def test_nothing_to_verify_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        verify(Mirror(tmp_path / "nowhere"))
+    assert caught.value.code == "no-manifest"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_manifest_entry_counts_as_much_as_the_first(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(render_manifest(wheel.row() for wheel in WHEELS))
+    report = verify(Mirror(tmp_path))
+    assert problems(report) == [
+        (str(wheel.path), problem) for wheel in WHEELS for problem in (Problem.METADATA_MISSING, Problem.MISSING)
+    ]
+    assert str(sidecar_of(SYMPY.path)) not in tree(tmp_path)
