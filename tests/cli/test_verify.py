@@ -1,0 +1,106 @@
+"""The command line of ``verify``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytorch_offline.cli.main import main
+from pytorch_offline.mirror.store import Mirror
+from tests.mirror.wheels import SYMPY, TORCH_CPU
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    monkeypatch.setenv("PYTORCH_OFFLINE_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").touch()
+    mirror = Mirror(tmp_path / "mirror")
+    with mirror.lock():
+        for wheel in (SYMPY, TORCH_CPU):
+            source = tmp_path / wheel.path.name
+            source.write_bytes(wheel.body)
+            row = wheel.admit(mirror)
+            mirror.rewrite([replace(row, origin=source.as_uri())])
+        mirror.publish()
+    return mirror
+
+
+def run(capsys: pytest.CaptureFixture[str], mirror: Mirror, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "--mirror", str(mirror.root), *arguments])
+    code = stop.value.code
+    out, err = capsys.readouterr()
+    assert isinstance(code, int)
+    return code, out, err
+
+
+def as_json(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+@pytest.mark.parametrize("options", [(), ("--deep",), ("--jobs", "1"), ("-q",)])
+def test_a_sound_mirror_exits_with_0(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    code, out, _ = run(capsys, mirror, *options)
+    assert code == 0
+    assert out.startswith("2 files, ")
+    assert out.endswith("all as the manifest says\n")
+
+
+def test_each_bad_file_is_named_and_the_exit_code_is_4(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    (mirror.root / SYMPY.path).write_bytes(b"x" * len(SYMPY.body))
+    (mirror.root / TORCH_CPU.path).unlink()
+    code, out, _ = run(capsys, mirror)
+    assert code == 4
+    assert f"bad: {TORCH_CPU.path}: missing: it is not there" in out
+    assert f"bad: {SYMPY.path}: hash: " in out
+    assert SYMPY.sha256 in out
+    assert out.rstrip().endswith(": 2 bad")
+    code, out, _ = run(capsys, mirror, "--json")
+    assert code == 4
+    document = as_json(out)
+    assert (document["ok"], document["files"]) == (False, 2)
+    assert [(bad["path"], bad["problem"]) for bad in document["bad"]] == [
+        (str(TORCH_CPU.path), "missing"),
+        (str(SYMPY.path), "hash"),
+    ]
+
+
+def test_repair_ends_with_0(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    (mirror.root / SYMPY.path).write_bytes(b"x")
+    code, out, err = run(capsys, mirror, "--repair", "--json")
+    assert code == 0
+    document = as_json(out)
+    assert document["ok"] is True
+    assert document["repaired"]["downloaded"] == document["repaired"]["moved_aside"] == [str(SYMPY.path)]
+    assert [bad["problem"] for bad in document["repaired"]["found"]] == ["size"]
+    assert f"repairing {SYMPY.path}: size" in err
+    assert (mirror.root / SYMPY.path).read_bytes() == SYMPY.body
+
+
+def test_without_a_manifest_the_caller_is_told(
+    tmp_path: Path, mirror: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del mirror
+    code, out, err = run(capsys, Mirror(tmp_path / "nowhere"), "--json")
+    assert code == 2
+    assert as_json(out)["error"]["code"] == "no-manifest"
+    assert "error: " in err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_manifest_that_cannot_be_read_is_an_integrity_error(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mirror.root / "manifest.json").write_bytes(b'{"format": 1, "files": [{}]}')
+    code, _, err = run(capsys, mirror)
+    assert code == 4
+    assert "files[0]." in err
