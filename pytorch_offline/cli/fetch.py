@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import click
 
-from pytorch_offline.cli.progress import open_progress
+from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.mirror.fetch import fetch_files
@@ -39,7 +39,7 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
     with chosen(session, choosing) as (selections, http):
         mirror = Mirror(session.mirror)
         with mirror.lock(waiting=session.message):
-            with open_progress(session) as progress:
+            with shown_progress(session) as progress:
                 report = fetch_files(
                     mirror, wanted_files(selections), http, jobs=jobs, progress=progress, now=partial(datetime.now, UTC)
                 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pytorch_offline.crawler.upstream import Layout, recognise_upstream
+from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import TagRanks, judge_file
@@ -113,8 +113,7 @@ class IndexOffers:
             if any(offer.candidates for offer in offers):
                 break
             pages = self._read_pages(upstream, project, backends)
-            by_backend = upstream.layout is not Layout.SIMPLE
-            offers.append(self._judge(project, pages, Source.UPSTREAM, by_backend=by_backend))
+            offers.append(self._judge(project, pages, Source.UPSTREAM, by_backend=upstream.by_backend))
         return Offer(
             candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
             rejected=tuple(rejection for offer in offers for rejection in offer.rejected),

@@ -72,9 +72,10 @@ def read_requirements_file(
             constraints += inner_constraints
             (requirements if option == "-r" else constraints).extend(inner)
         elif line.startswith("-"):
+            option = re.split(r"[\s=]", line)[0]
             raise UsageError(
                 "unsupported-option",
-                f"{where}: option {re.split(r'[\s=]', line)[0]!r} cannot be honoured here",
+                f"{where}: option {option!r} cannot be honoured here",
                 hint="give indexes with --upstream and --default-index; -r and -c may be nested",
             )
         else:

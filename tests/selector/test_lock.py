@@ -44,7 +44,7 @@ def test_pylock_is_valid_and_selects_the_wheels_for_its_target() -> None:
     lock = Pylock.from_dict(tomllib.loads(render_pylock(WHEELS, SEED)))
     lock.validate()
     picked = lock.select(environment=dict(SEED.marker_environment), tags=list(SEED.tags))  # type: ignore[arg-type]
-    assert [(package.name, artifact.path) for package, artifact in picked] == [  # type: ignore[union-attr]
+    assert [(package.name, artifact.path) for package, artifact in picked] == [
         ("filelock", "../whl/filelock-3.16.0-py3-none-any.whl"),
         ("torch", "../whl/cu121/torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl"),
     ]
