@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -45,6 +46,14 @@ class Row:
 def escape_key(key: str) -> str:
     """Write a key as upstream's generator puts it into an href: only ``+`` is escaped, spaces are not."""
     return key.replace("+", "%2B")
+
+
+def in_page_order(rows: Iterable[Row]) -> list[Row]:
+    """Sort links as the generator does: by the key with ``%2B`` in it, whatever the host.
+
+    So directories come before the root's files, 2.10.0 before 2.2.0, and ``2.5.1%2Bcpu`` before ``2.5.1-``.
+    """
+    return sorted(rows, key=lambda row: re.sub(r"^https?://[^/]*", "", row.href))
 
 
 def render_project_page(project: str, rows: Iterable[Row], *, timestamp: int) -> bytes:
@@ -93,16 +102,22 @@ class FlatStyle(StrEnum):
 
 def render_flat_page(hrefs: Iterable[str], style: FlatStyle) -> bytes:
     """Write a flat page for ``--find-links``: links and nothing else, relative, without hashes."""
-    return "".join(style.value.format(href=href) + "\n" for href in hrefs).encode()
+    return "\n".join(style.value.format(href=href) for href in hrefs).encode()
 
 
-def render_vendor_page(rows: Iterable[Row]) -> bytes:
-    """Write a link page that was copied from NVIDIA's index: another frame, absolute hrefs, no attributes."""
-    links = "<br>\n".join(f'    <a href="{row.target}">{row.text}</a>' for row in rows)
-    head = (
-        '<!DOCTYPE html>\n<html>\n  <head>\n    <meta charset="UTF-8">\n    <title>Package Index</title>\n  </head>\n'
-    )
-    return f"{head}  <body>\n{links}\n  </body>\n</html>\n".encode()
+def render_vendor_page(rows: Iterable[Row], *, older: bool = False) -> bytes:
+    """Write a link page that was copied from NVIDIA's index: absolute hrefs, no attributes, another frame.
+
+    Most projects of CUDA 11 and 12 have the older of two frames.
+    """
+    head = ['    <meta charset="UTF-8">', "    <title>Package Index</title>"]
+    anchors = [f'<a href="{row.target}">{row.text}</a>' for row in rows]
+    if older:
+        lines = ["<head>", *head, "</head>", "<body>", *(f"  {anchor}<br/>" for anchor in anchors), "</body>"]
+    else:
+        links = "<br>\n".join(f"    {anchor}" for anchor in anchors)
+        lines = ["  <head>", *head, "  </head>", "  <body>", links, "  </body>"]
+    return "\n".join(["<!DOCTYPE html>", "<html>", *lines, "</html>", ""]).encode()
 
 
 def render_simple_page(project: str, rows: Iterable[Row], *, serial: int) -> bytes:

@@ -296,6 +296,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not stalled and sent >= (answer.stall_at or 0):
                 stalled = True
                 self._wait(answer.stall_seconds)
+                continue
             if sent >= end:
                 break
             size = min(step, end - sent)

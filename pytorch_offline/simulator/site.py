@@ -35,6 +35,8 @@ LINK_PROJECTS = frozenset(
 )
 # Builds with libraries inside or another ABI; their pages have been frozen since eras.SPECIAL_BUILDS_FROZEN.
 SPECIAL_BUILD = re.compile(r"cpu-cxx11-abi|cpu_pypi_pkg|cu\d+_full|cu\d+_pypi_cudnn")
+# NVIDIA's projects whose pages have the older frame: the toolkit's, not those that are released on their own.
+OLDER_VENDOR_PAGE = re.compile(r"nvidia-(.*-cu11|(?!cudnn|cusparselt|nccl|nvshmem).*-cu12)")
 # The directories that the root's pages cover.
 STABLE = re.compile(r"(cu\d|rocm\d+\.\d|cpu|xpu)")
 FLAT_PAGE = re.compile(r"torch_(stable|test|nightly|lts)\.html")
@@ -207,9 +209,8 @@ class GeneratedSite:
         rows = [self._row(offer) for offer in offers if self._page_name(offer) == name]
         if not rows:
             return None
-        # By the key with `%2B` in it: directories come before the root's files, 2.10.0 before 2.2.0.
-        rows.sort(key=lambda row: row.href.removeprefix(self._second_url))
-        return pages.render_project_page(name.replace("_", "-"), rows, timestamp=self._timestamp)
+        heading = name.replace("_", "-")
+        return pages.render_project_page(heading, pages.in_page_order(rows), timestamp=self._timestamp)
 
     def _link_page(self, name: str) -> bytes | None:
         rows = self._simple_rows(name)
@@ -217,7 +218,8 @@ class GeneratedSite:
             return None
         if name.startswith("nvidia-"):
             vendor = f"{self._second_url}/nvidia/{name}/"
-            return pages.render_vendor_page(replace(row, href=vendor + row.href.rpartition("/")[2]) for row in rows)
+            rows = [replace(row, href=vendor + row.href.rpartition("/")[2]) for row in rows]
+            return pages.render_vendor_page(rows, older=OLDER_VENDOR_PAGE.fullmatch(name) is not None)
         return pages.render_simple_page(name, rows, serial=SERIAL)
 
     @property
