@@ -68,9 +68,11 @@ def parse_pasted(texts: Sequence[tuple[str, str]]) -> Pasted:
             if found.python and not python:
                 notes.append(f"the own Python of {found.name} is {found.python}")
     platform = None
+    macos = next((item.macos for item in seen if item.macos), None)
     if machine:
         arch = machine.machine
-        platform = f"musllinux_{glibc.replace('.', '_')}_{arch}" if musl and glibc else f"linux_{arch}"
+        platform = f"macosx_{macos.replace('.', '_')}_{arch}" if macos else None
+        platform = platform or (f"musllinux_{glibc.replace('.', '_')}_{arch}" if musl and glibc else f"linux_{arch}")
         learnt["marker_environment.platform_machine"] = machine.source
     if python:
         learnt["marker_environment.python_full_version"] = python.source
@@ -98,19 +100,21 @@ def target_of_pasted(pasted: Pasted, flags: TargetFlags) -> Target:
     glibc = flags.glibc
     if glibc is None and not distribution and (stated is None or (stated.system == "Linux" and stated.libc is None)):
         glibc = pasted.glibc
-    needs_glibc = stated is not None and stated.system == "Linux" and stated.libc is None and not distribution
-    missing = {
-        "the Python version (--python-version, or the output of python3 -V)": python is None,
-        "the platform (--platform, or the output of uname -m)": platform is None and not distribution,
-        "the C library (--glibc or --preset, or the output of ldd --version)": needs_glibc and glibc is None,
-    }
-    unknown = [name for name, absent in missing.items() if absent]
+    may_need_libc = stated is None or (stated.system == "Linux" and stated.libc is None)
+    unknown = {}
+    if python is None:
+        unknown["the Python version"] = "--python-version, or the output of python3 -V"
+    if platform is None and not distribution:
+        unknown["the platform"] = "--platform, or the output of uname -m"
+    if may_need_libc and glibc is None and not distribution:
+        unknown["the C library"] = "--glibc or --preset, or the output of ldd --version"
     if unknown:
+        noticed = {"noticed": "; ".join(pasted.notes)} if pasted.notes else {}
         raise UsageError(
             "target-incomplete",
-            f"the texts leave unknown what no target can be without: {'; '.join(unknown)}",
-            facts={"unknown": unknown} | ({"noticed": "; ".join(pasted.notes)} if pasted.notes else {}),
-            hint="add the flags, or run the file of `pytorch-offline detect --standalone` on the machine",
+            f"the texts do not say {', '.join(unknown)}, which no target can be without",
+            facts=unknown | noticed,
+            hint="add what is missing, or run the file of `pytorch-offline detect --standalone` on the machine",
         )
     spoken = replace(flags, python_version=python, platform=platform, glibc=glibc)
     target = build_target(spoken, accelerator=pasted.accelerator, learnt_from=pasted.learnt_from)

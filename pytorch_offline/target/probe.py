@@ -173,20 +173,21 @@ class Observation(NamedTuple):
     distribution: Optional[str] = None
     python: Optional[str] = None
     machine: Optional[str] = None
-    system: Optional[str] = None
+    macos: Optional[str] = None
 
 
 VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 # "NVIDIA-SMI 535.183.06   Driver Version: 535.183.06   CUDA Version: 12.2"; since R610 "KMD Version" and
 # "CUDA UMD Version"; before R410 no CUDA at all.
 SMI_HEADER = re.compile(r"NVIDIA-SMI\s+(\S+)\s+(?:Driver|KMD) Version:\s*(\S+)(?:\s+CUDA (?:UMD )?Version:\s*(\S+))?")
-SMI_TOOL = re.compile(r"^NVIDIA-SMI version\s*:\s*(\S+)", re.MULTILINE)
+SMI_TOOL = re.compile(r"^[ \t]*NVIDIA-SMI version\s*:\s*(\S+)", re.MULTILINE)
 # The two columns after a device's name: persistence or driver model, then the bus address (N/A on Jetson).
 SMI_ROW = re.compile(
-    r"^[|\u2502]\s+[0-9]+\s+(\S.*?)\s+(?:On|Off|N/A|ERR!|WDDM|TCC|MCDM)\s*[|\u2502]\s+(?:[0-9A-Fa-f]+:[0-9A-Fa-f]+:|N/A\s)",
+    r"^[ \t]*[|\u2502]\s+[0-9]+\s+(\S.*?)\s+(?:On|Off|N/A|ERR!|WDDM|TCC|MCDM)\s*[|\u2502]\s+"
+    r"(?:[0-9A-Fa-f]+:[0-9A-Fa-f]+:|N/A\s)",
     re.MULTILINE,
 )
-SMI_LIST = re.compile(r"^GPU [0-9]+: (\S.*?) \(UUID: ", re.MULTILINE)
+SMI_LIST = re.compile(r"^[ \t]*GPU [0-9]+: (\S.*?) \(UUID: ", re.MULTILINE)
 # "DRIVER version      : 590.48.01" of --version, "Driver Version        : 535.183.06" of -q.
 KEYED = re.compile(r"^[ \t]*(driver|kmd|cuda|cuda umd) version[ \t]*:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
 XML_KEYED = re.compile(r"<(driver|kmd|cuda|cuda_umd)_version>\s*([^<\s]*)[^<]*<")
@@ -207,10 +208,14 @@ MUSL = re.compile(r"^musl libc(?: \((\S+)\))?\s*\nVersion ([0-9]+\.[0-9]+)", re.
 OS_RELEASE = re.compile(r"^(ID|VERSION_ID)=[\"']?([^\"'\n]*)", re.MULTILINE)
 PYTHON = re.compile(r"^Python (3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\b", re.MULTILINE)
 UNAME = re.compile(r"^(?:Linux .*?\b)?(x86_64|aarch64|arm64)(?: GNU/Linux| x86_64| aarch64)*\s*$", re.MULTILINE)
+MACOS = re.compile(r"^ProductVersion:\s+([0-9]+\.[0-9]+)", re.MULTILINE)
 ROCM_AGENT = re.compile(r"^Agent [0-9]+\s*$", re.MULTILINE)
 GFX = re.compile(r"gfx[0-9a-f]{3,}")
 KFD = re.compile(r"^gfx_target_version ([0-9]+)", re.MULTILINE)
 WINDOWS_DRIVER = re.compile(r"[0-9]{3}\.[0-9]{2}")
+# Tegra's drivers have numbers of their own (34.1.1, 540.4.0), whose last part has one digit; others write two.
+TEGRA_DRIVER = re.compile(r"[0-9]{1,2}\..*|[0-9]+\.[0-9]+\.[0-9]")
+FIRST_COMMON_TEGRA = 38  # from L4T R38 on, Jetson takes the drivers of every other aarch64 machine
 
 
 def version_or_none(text: Optional[str]) -> Optional[str]:
@@ -257,7 +262,9 @@ def parse_rocm(text: str) -> Tuple[Device, ...]:
     """Read rocminfo, rocm_agent_enumerator or KFD's node properties; CPU agents are no devices."""
     devices = []
     for agent in ROCM_AGENT.split(text)[1:]:
-        fields = dict(re.findall(r"^  (Name|Marketing Name|Device Type):[ \t]+(\S.*?)[ \t]*$", agent, re.MULTILINE))
+        # Reversed, so that the agent's own name wins over those of the ISAs below it.
+        lines = re.findall(r"^[ \t]+(Name|Marketing Name|Device Type):[ \t]+(\S.*?)[ \t]*$", agent, re.MULTILINE)
+        fields = dict(reversed(lines))
         gfx = GFX.match(fields.get("Name", ""))
         if fields.get("Device Type") == "GPU" and gfx:
             devices.append(Device(fields.get("Marketing Name"), None, gfx.group()))
@@ -303,15 +310,13 @@ def parse_text(source: str, text: str) -> Observation:
     bare = BARE_DRIVER.fullmatch(text)
     driver = (nvrm.group(2) if nvrm else None) or driver or queried or (bare.group(1) if bare else None)
     tegra = TEGRA.search(text)
-    if nvrm and int(nvrm.group(2).split(".")[0]) < 100:  # Tegra's own numbering; desktop drivers passed 100 in 2007
-        driver = None
     nvcc, ldd, musl = NVCC.search(text), LDD.search(text), MUSL.search(text)
     if ldd:
         libc = ("glibc", ldd.group(1))
     elif musl:
         libc = ("musl", musl.group(2))
     release = dict(OS_RELEASE.findall(text))
-    python, uname = PYTHON.search(text), UNAME.search(text)
+    python, uname, macos = PYTHON.search(text), UNAME.search(text), MACOS.search(text)
     kernel = re.search(r"\b(x86_64|aarch64)\b", nvrm.group(1)) if nvrm else None
     machine = uname or kernel or (musl if musl and musl.group(1) else None)
     return Observation(
@@ -327,7 +332,7 @@ def parse_text(source: str, text: str) -> Observation:
         distribution="{}:{}".format(release["ID"], release.get("VERSION_ID", "")) if "ID" in release else None,
         python=python.group(1) if python else None,
         machine=machine.group(1) if machine else None,
-        system="Darwin" if re.search(r"^ProductName:\s+(?:macOS|Mac OS X)", text, re.MULTILINE) else None,
+        macos=macos.group(1) if macos else None,
     )
 
 
@@ -347,16 +352,17 @@ def merge_accelerator(observations: Sequence[Observation]) -> Tuple[Optional[Dic
     learnt = {}  # type: Dict[str, str]
     driver = next((item for item in observations if item.driver), None)
     cuda = next((item for item in observations if item.cuda), None)
-    described = [item for item in observations if item.devices]
-    best = max(described, key=lambda item: completeness(item.devices)) if described else None
     tegra = next((item for item in observations if item.tegra), None)
-    nvidia = driver or cuda or tegra or (best and not best.devices[0].gfx)
+    described = [item for item in observations if item.devices]
+    nvidia = bool(driver or cuda or tegra or any(not item.devices[0].gfx for item in described))
+    described = [item for item in described if bool(item.devices[0].gfx) is not nvidia]
+    best = max(described, key=lambda item: completeness(item.devices)) if described else None
     if not nvidia and not best:
         return None, learnt
-    accelerator = {"kind": "cuda" if nvidia else "rocm", "driver": None, "cuda": None, "devices": []}  # type: Dict[str, Any]
-    # L4T up to R36 has drivers of its own with numbers that mean nothing elsewhere; R38 took the common ones.
-    own_driver = bool(tegra and int(str(tegra.tegra).split(".")[0]) < 38)
-    if driver and not own_driver:
+    kind = "cuda" if nvidia else "rocm"
+    accelerator = {"kind": kind, "driver": None, "cuda": None, "devices": []}  # type: Dict[str, Any]
+    old_tegra = tegra is not None and int(str(tegra.tegra).split(".")[0]) < FIRST_COMMON_TEGRA
+    if driver and not old_tegra and not TEGRA_DRIVER.fullmatch(str(driver.driver)):
         accelerator["driver"], learnt["accelerator.driver"] = driver.driver, driver.source
         if any(item.wsl for item in observations):
             accelerator["driver_system"] = "Windows"
