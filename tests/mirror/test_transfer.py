@@ -1,0 +1,675 @@
+"""The resumable download as a state machine: every transition, and whole downloads against a model of a server."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
+from pytorch_offline.mirror.sidecar import Partial, Validator, origin, parse_partial, render_partial, url_path
+from pytorch_offline.mirror.transfer import (
+    MAX_LENGTH,
+    WORTHWHILE,
+    Complete,
+    Failed,
+    Head,
+    Receive,
+    Send,
+    SetAside,
+    Transfer,
+    Verify,
+    Wait,
+    total_length,
+)
+from pytorch_offline.net import RetryPolicy
+from tests.mirror.wheels import SYMPY
+
+if TYPE_CHECKING:
+    from pytorch_offline.mirror.model import WantedFile
+
+ONE = "https://one.example/whl/sympy-1.2-py3-none-any.whl"
+TWO = "https://two.example/whl/sympy-1.2-py3-none-any.whl"
+BODY = b"PK\x03\x04" + bytes(range(96))
+SHA256 = hashlib.sha256(BODY).hexdigest()
+RETRY = RetryPolicy(tries=3)
+BROKEN = UpstreamError("transfer-broken", "it broke")
+
+
+def wanted(*urls: str, sha256: str | None = SHA256, size: int | None = None) -> WantedFile:
+    return SYMPY.wanted(urls=urls or (ONE,), sha256=sha256, size=size)
+
+
+def head(status: int, first: bytes = BODY[:10], **headers: str) -> Head:
+    return Head(
+        status=status,
+        headers=CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()}),
+        first=first,
+    )
+
+
+def whole(**headers: str) -> Head:
+    return head(200, BODY[:10], Content_Length=str(len(BODY)), ETag='"a"', **headers)
+
+
+def rest(start: int, *, etag: str = '"a"', total: int | str = len(BODY), shift: int = 0) -> Head:
+    end = len(BODY) - 1
+    return head(206, BODY[start : start + 4], Content_Range=f"bytes {start + shift}-{end}/{total}", ETag=etag)
+
+
+def begin(*urls: str, sha256: str | None = SHA256, size: int | None = None, partial: Partial | None = None) -> Transfer:
+    return Transfer.begin(wanted(*urls, sha256=sha256, size=size), partial, retry=RETRY)
+
+
+def broken_at(position: int, *urls: str, sha256: str | None = SHA256) -> Transfer:
+    """A download that received some bytes and then broke, about to ask again."""
+    transfer = begin(*urls, sha256=sha256).answered(whole()).received(BODY[:position]).broke(BROKEN)
+    return transfer.waited() if isinstance(transfer.step, Wait) else transfer
+
+
+def sent(transfer: Transfer) -> Send:
+    assert isinstance(transfer.step, Send)
+    return transfer.step
+
+
+def failure(transfer: Transfer) -> PytorchOfflineError:
+    assert isinstance(transfer.step, Failed)
+    return transfer.step.error
+
+
+# The plain way --------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_file_in_one_answer() -> None:
+    transfer = begin()
+    assert transfer.step == Send(url=ONE)
+    transfer = transfer.answered(whole())
+    assert transfer.step == Receive(start=0)
+    transfer = transfer.received(BODY[:40]).received(BODY[40:])
+    assert transfer.step == Receive(start=0)
+    transfer = transfer.ended()
+    assert transfer.step == Verify()
+    assert transfer.hashed(SHA256).step == Complete(url=ONE, sha256=SHA256, size=len(BODY))
+
+
+def test_without_a_published_hash_the_computed_one_is_the_result() -> None:
+    transfer = begin(sha256=None).answered(whole()).received(BODY).ended().hashed("0" * 64)
+    assert transfer.step == Complete(url=ONE, sha256="0" * 64, size=len(BODY))
+
+
+def test_a_body_of_unannounced_length_ends_where_its_framing_ends() -> None:
+    transfer = begin().answered(head(200, ETag='"a"')).received(BODY).ended()
+    assert transfer.step == Verify()
+    assert transfer.length == len(BODY)
+
+
+# Breaking and resuming ------------------------------------------------------------------------------------------------
+
+
+def test_after_a_break_the_rest_is_asked_for_guarded_by_the_etag() -> None:
+    step = sent(broken_at(30))
+    assert step.headers == {"Range": "bytes=30-", "If-Range": '"a"'}
+
+
+def test_the_rest_continues_where_it_broke() -> None:
+    transfer = broken_at(30).answered(rest(30))
+    assert transfer.step == Receive(start=30)
+    assert transfer.received(BODY[30:]).ended().step == Verify()
+
+
+def test_a_break_after_the_last_byte_is_no_break() -> None:
+    assert begin().answered(whole()).received(BODY).broke(BROKEN).step == Verify()
+
+
+def test_a_body_that_ends_early_without_an_error_is_broken_too() -> None:
+    transfer = begin(size=len(BODY)).answered(head(200)).received(BODY[:50]).ended()
+    assert isinstance(transfer.step, Wait)
+    assert transfer.position == 50
+
+
+def test_a_200_to_a_range_request_starts_over() -> None:
+    transfer = broken_at(30).answered(whole())
+    assert transfer.step == Receive(start=0)
+    assert transfer.position == 0
+    assert not transfer.joined
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        rest(30, shift=1),
+        rest(30, shift=-1),
+        rest(30, total=len(BODY) + 1),
+        rest(30, etag='"b"'),
+        head(206, ETag='"a"'),
+        head(206, Content_Range="bytes */100"),
+        head(206, Content_Range="items 30-99/100"),
+        head(206, Content_Range="bytes 30-29/100"),
+        head(206, Content_Range="bytes 30-99/" + "9" * 40),
+    ],
+)
+def test_a_206_that_does_not_continue_this_very_file_is_refused_and_everything_asked_for_again(answer: Head) -> None:
+    transfer = broken_at(30).answered(answer)
+    assert isinstance(transfer.step, Wait)
+    assert transfer.position == 0
+    assert transfer.waited().step == Send(url=ONE)
+    assert transfer.trouble is not None
+    assert transfer.trouble.code == "bad-range"
+
+
+def test_a_206_that_tells_no_total_is_taken() -> None:
+    assert broken_at(30).answered(rest(30, total="*")).step == Receive(start=30)
+
+
+def test_a_206_nobody_asked_for_is_no_answer() -> None:
+    assert failure(begin().answered(rest(0))).code == "unexpected-status"
+
+
+def test_a_416_at_the_end_means_that_the_announced_length_was_wrong() -> None:
+    lying = head(200, Content_Length=str(len(BODY) + 7), ETag='"a"')
+    transfer = begin().answered(lying).received(BODY).broke(BROKEN).waited()
+    transfer = transfer.answered(head(416, b"", Content_Range=f"bytes */{len(BODY)}"))
+    assert transfer.step == Verify()
+    assert transfer.hashed(SHA256).step == Complete(url=ONE, sha256=SHA256, size=len(BODY))
+
+
+@pytest.mark.parametrize("said", ["", "bytes */29", "bytes */31", "bytes 0-1/30"])
+def test_any_other_416_starts_over(said: str) -> None:
+    transfer = broken_at(30).answered(head(416, b"", Content_Range=said))
+    assert transfer.position == 0
+    assert transfer.waited().step == Send(url=ONE)
+
+
+def test_a_416_to_a_request_without_a_range_is_no_answer() -> None:
+    assert failure(begin().answered(head(416, b""))).code == "unexpected-status"
+
+
+# Validators -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"ETag": '"x"'}, '"x"'),
+        ({"ETag": 'W/"x"'}, None),
+        ({"ETag": "x"}, None),
+        ({"ETag": '"'}, None),
+        (
+            {"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Date": "Thu, 01 Jan 2026 00:01:00 GMT"},
+            "Thu, 01 Jan 2026 00:00:00 GMT",
+        ),
+        ({"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Date": "Thu, 01 Jan 2026 00:00:59 GMT"}, None),
+        ({"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}, None),
+        ({"Last-Modified": "yesterday", "Date": "Thu, 01 Jan 2026 00:00:59 GMT"}, None),
+        (
+            {
+                "ETag": 'W/"x"',
+                "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
+                "Date": "Fri, 02 Jan 2026 00:00:00 GMT",
+            },
+            None,
+        ),
+        ({}, None),
+    ],
+)
+def test_only_strong_validators_guard_a_seam(headers: dict[str, str], expected: str | None) -> None:
+    answer = Head(status=200, headers=CaseInsensitiveDict(headers), first=BODY)
+    validator = begin().answered(answer).validator
+    assert (validator.value if validator else None) == expected
+
+
+def test_without_validator_and_hash_nothing_is_joined() -> None:
+    transfer = begin(sha256=None).answered(head(200)).received(BODY[:30]).broke(BROKEN).waited()
+    assert transfer.step == Send(url=ONE)
+    assert transfer.position == 0
+
+
+def test_without_validator_a_published_hash_will_judge() -> None:
+    transfer = begin().answered(head(200)).received(BODY[:30]).broke(BROKEN).waited()
+    assert sent(transfer).headers == {"Range": "bytes=30-"}
+
+
+def test_the_validator_of_one_host_is_not_shown_to_another() -> None:
+    transfer = broken_at(30, ONE, TWO)
+    assert transfer.step == Send(url=TWO, headers={"Range": "bytes=30-"})
+    assert transfer.answered(rest(30, etag='"other"')).step == Receive(start=30)
+
+
+def test_without_a_hash_another_host_starts_over() -> None:
+    assert broken_at(30, ONE, TWO, sha256=None).step == Send(url=TWO)
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_what_is_absent_is_asked_for_elsewhere_and_then_given_up(status: int) -> None:
+    transfer = begin(ONE, TWO).answered(head(status))
+    assert transfer.step == Send(url=TWO)
+    error = failure(transfer.answered(head(status)))
+    assert (error.code, error.exit_code) == ("file-absent", 3)
+    assert error.facts["status"] == status
+
+
+@pytest.mark.parametrize("status", [204, 301, 400, 401, 407, 418])
+def test_other_refusals_are_final_for_an_address(status: int) -> None:
+    assert failure(begin().answered(head(status))).code == "unexpected-status"
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_trouble_of_the_server_is_waited_for(status: int) -> None:
+    transfer = begin().answered(head(status, Retry_After="7"))
+    assert transfer.step == Wait(failures=1, retry_after="7")
+    assert transfer.waited().step == Send(url=ONE)
+
+
+def test_a_page_instead_of_a_wheel_is_never_received() -> None:
+    page = head(200, b"<!DOCTYPE html>", Content_Type="text/html")
+    error = failure(begin().answered(page))
+    assert error.code == "not-a-wheel-body"
+    assert "text/html" in error.message
+
+
+def test_a_page_instead_of_the_rest_does_not_cost_what_is_in_hand() -> None:
+    transfer = broken_at(30, ONE, ONE + "?again").answered(head(200, b"<html>", Content_Type="text/html"))
+    assert transfer.position == 30
+    assert sent(transfer).headers["Range"] == "bytes=30-"
+
+
+def test_an_empty_body_is_a_broken_one() -> None:
+    assert isinstance(begin().answered(head(200, b"")).step, Wait)
+
+
+def test_a_coded_body_is_refused() -> None:
+    assert failure(begin().answered(whole(Content_Encoding="gzip"))).code == "encoded-body"
+    assert failure(broken_at(30).answered(replace(rest(30), headers={"Content-Encoding": "br"}))).code == "encoded-body"
+
+
+def test_a_length_that_contradicts_the_index_is_refused_before_any_byte() -> None:
+    error = failure(begin(size=len(BODY) - 1).answered(whole()))
+    assert (error.code, error.exit_code) == ("size-mismatch", 4)
+
+
+def test_no_more_bytes_than_the_file_has_are_taken() -> None:
+    transfer = begin(size=len(BODY)).answered(head(200)).received(BODY).received(b"x")
+    assert failure(transfer).code == "size-mismatch"
+    assert transfer.position == len(BODY)
+
+
+def test_no_body_is_endless() -> None:
+    huge = head(200, Content_Length=str(MAX_LENGTH + 1))
+    assert failure(begin().answered(huge)).code == "too-large"
+    endless = replace(begin().answered(head(200)), position=MAX_LENGTH)
+    assert failure(endless.received(b"x")).code == "size-mismatch"
+
+
+@pytest.mark.parametrize("declared", ["", "-1", "x", "1e3", "٣", "9" * 30])
+def test_a_length_that_is_none_counts_as_unknown(declared: str) -> None:
+    assert begin().answered(head(200, Content_Length=declared)).length is None
+
+
+@pytest.mark.parametrize("code", ["bad-url", "tls-error", "bad-redirect"])
+def test_what_asking_again_does_not_mend_is_not_asked_again(code: str) -> None:
+    assert failure(begin().broke(UpstreamError(code, "no"))).code == code
+
+
+# Patience -------------------------------------------------------------------------------------------------------------
+
+
+def test_patience_ends() -> None:
+    transfer = begin()
+    for _ in range(RETRY.tries - 1):
+        transfer = transfer.broke(BROKEN)
+        assert isinstance(transfer.step, Wait)
+        transfer = transfer.waited()
+    error = failure(transfer.broke(UpstreamError("unreachable", "nobody there")))
+    assert error.code == "unreachable"
+    assert error.facts["tries"] == RETRY.tries
+
+
+def test_waits_grow() -> None:
+    first = begin().broke(BROKEN)
+    second = first.waited().broke(BROKEN)
+    assert (first.step, second.step) == (Wait(failures=1), Wait(failures=2))
+
+
+def test_patience_starts_anew_with_every_worthwhile_gain() -> None:
+    piece = bytes(WORTHWHILE)
+    transfer = begin().answered(head(200, Content_Length=str(100 * WORTHWHILE), ETag='"a"'))
+    for number in range(50):
+        transfer = transfer.received(piece).broke(BROKEN)
+        assert transfer.step == Wait(failures=1)
+        start = transfer.position
+        said = f"bytes {start}-{100 * WORTHWHILE - 1}/{100 * WORTHWHILE}"
+        transfer = transfer.waited().answered(head(206, Content_Range=said, ETag='"a"'))
+        assert transfer.step == Receive(start=(number + 1) * WORTHWHILE)
+
+
+def test_the_same_bytes_again_are_no_gain() -> None:
+    transfer = begin().answered(head(200, ETag='"0"'))
+    tries = 0
+    while not isinstance(transfer.step, Failed):
+        tries += 1
+        transfer = transfer.received(bytes(3 * WORTHWHILE)).broke(BROKEN)
+        if isinstance(transfer.step, Wait):
+            transfer = transfer.waited().answered(head(200, ETag=f'"{tries}"'))
+    assert tries == RETRY.tries
+
+
+def test_hosts_take_turns_and_waits_come_after_a_round() -> None:
+    transfer = begin(ONE, TWO).broke(BROKEN)
+    assert transfer.step == Send(url=TWO)
+    transfer = transfer.broke(BROKEN)
+    assert transfer.step == Wait(failures=1)
+    assert transfer.waited().step == Send(url=ONE)
+
+
+def test_the_worst_is_told_and_the_rest_is_not_forgotten() -> None:
+    transfer = begin(ONE, TWO, size=len(BODY)).answered(head(200, Content_Length="5"))
+    error = failure(transfer.answered(head(404)))
+    assert error.code == "size-mismatch"
+    assert error.facts["also"] == [f"file-absent: {TWO} is not there: the server answers 404"]
+
+
+def test_no_error_shows_a_password() -> None:
+    address = "https://user:secret@one.example/whl/x.whl"
+    for answer in (head(404), head(418), head(200, b"<html>"), head(200, Content_Encoding="gzip")):
+        error = failure(begin(address).answered(answer))
+        assert "secret" not in f"{error.message} {error.facts}"
+    partial = begin(address).answered(whole()).received(BODY[:30]).partial
+    assert "secret" not in render_partial(partial)
+
+
+# The hash -------------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_bytes_in_one_answer_are_kept_apart_and_told_with_both_hashes() -> None:
+    transfer = begin().answered(whole(Last_Modified="Thu, 01 Jan 2026 00:00:00 GMT")).received(BODY).ended()
+    transfer = transfer.hashed("f" * 64)
+    assert isinstance(transfer.step, SetAside)
+    error = failure(transfer.set_aside())
+    assert isinstance(error, IntegrityError)
+    assert error.code == "hash-mismatch"
+    assert error.facts["published"] == SHA256
+    assert error.facts["actual"] == "f" * 64
+    assert error.facts["last-modified"] == "Thu, 01 Jan 2026 00:00:00 GMT"
+    assert error.facts["url"] == ONE
+
+
+def test_wrong_bytes_of_two_answers_are_fetched_once_more_from_one() -> None:
+    transfer = broken_at(30).answered(rest(30)).received(BODY[30:]).ended().hashed("f" * 64)
+    assert transfer.step == Send(url=ONE)
+    assert transfer.position == 0
+    again = transfer.answered(whole()).received(BODY).ended()
+    assert again.hashed(SHA256).step == Complete(url=ONE, sha256=SHA256, size=len(BODY))
+    assert isinstance(again.hashed("f" * 64).step, SetAside)
+
+
+def test_the_clean_start_is_given_once() -> None:
+    transfer = broken_at(30).answered(rest(30)).received(BODY[30:]).ended().hashed("f" * 64)
+    transfer = transfer.answered(whole()).received(BODY[:30]).broke(BROKEN).waited().answered(rest(30))
+    assert isinstance(transfer.received(BODY[30:]).ended().hashed("f" * 64).step, SetAside)
+
+
+def test_wrong_bytes_of_one_host_may_be_right_at_another() -> None:
+    transfer = begin(ONE, TWO).answered(whole()).received(BODY).ended().hashed("f" * 64).set_aside()
+    assert transfer.step == Send(url=TWO)
+    assert transfer.answered(whole()).received(BODY).ended().hashed(SHA256).step == Complete(
+        url=TWO, sha256=SHA256, size=len(BODY)
+    )
+
+
+# Across runs ----------------------------------------------------------------------------------------------------------
+
+
+def kept(completed: int = 30, **changes: object) -> Partial:
+    partial = Partial(
+        url_path=url_path(ONE),
+        sha256=SHA256,
+        length=len(BODY),
+        validator=Validator(origin="https://one.example", value='"a"'),
+        completed=completed,
+    )
+    return replace(partial, **changes)  # type: ignore[arg-type]
+
+
+def test_a_later_run_asks_for_the_rest() -> None:
+    assert sent(begin(partial=kept())).headers == {"Range": "bytes=30-", "If-Range": '"a"'}
+
+
+def test_a_later_run_that_finds_all_bytes_only_verifies_them() -> None:
+    transfer = begin(partial=kept(len(BODY)))
+    assert transfer.step == Verify()
+    assert transfer.hashed("f" * 64).step == Send(url=ONE)  # they may be old: once more
+
+
+def test_bytes_of_the_published_hash_are_of_use_whatever_the_address() -> None:
+    assert sent(begin("https://three.example/elsewhere.whl", partial=kept())).headers == {"Range": "bytes=30-"}
+
+
+@pytest.mark.parametrize(
+    ("partial", "sha256", "size"),
+    [
+        (kept(sha256="0" * 64), SHA256, None),
+        (kept(sha256=None), SHA256, None),
+        (kept(), None, None),
+        (kept(sha256=None, url_path="/whl/other.whl"), None, None),
+        (kept(sha256=None, validator=None), None, None),
+        (kept(sha256=None, validator=Validator(origin="https://two.example", value='"a"')), None, None),
+        (kept(), SHA256, len(BODY) + 1),
+        (kept(length=None), SHA256, 29),
+    ],
+)
+def test_bytes_of_another_file_are_not_continued(partial: Partial, sha256: str | None, size: int | None) -> None:
+    assert begin(sha256=sha256, size=size, partial=partial).step == Send(url=ONE)
+
+
+def test_a_sidecar_survives_writing_and_reading() -> None:
+    for partial in (kept(), kept(sha256=None, length=None, validator=None)):
+        assert parse_partial(render_partial(partial)) == partial
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"format": 1', '"format": 2'),
+        ('"completed": 30', '"completed": -1'),
+        ('"completed": 30', '"completed": 0'),
+        ('"completed": 30', '"completed": true'),
+        ('"completed": 30', '"completed": 30.0'),
+        ('"completed": 30', '"completed": 101'),
+        ('"length": 100', '"length": "100"'),
+        ('"url_path": "', '"other": "'),
+        ('"value": ', '"worth": '),
+        ("{", "["),
+        ("}", ""),
+    ],
+)
+def test_a_damaged_sidecar_is_none(change: tuple[str, str]) -> None:
+    text = render_partial(kept())
+    assert change[0] in text
+    assert parse_partial(text.replace(*change, 1)) is None
+
+
+@given(st.text())
+def test_no_text_breaks_the_sidecar_reader(text: str) -> None:
+    assert parse_partial(text) is None
+
+
+def test_an_address_is_known_by_host_and_path() -> None:
+    assert origin("https://user:pw@Host.example:8443/a%2Bb?c#d") == "https://host.example:8443"
+    assert url_path("https://user:pw@Host.example:8443/a%2Bb%252B?c#d") == "/a+b%2B"
+
+
+@pytest.mark.parametrize(
+    ("answer", "length"),
+    [
+        (head(200, Content_Length="17"), 17),
+        (head(206, Content_Range="bytes 0-0/17", Content_Length="1"), 17),
+        (head(206, Content_Range="bytes 0-0/*", Content_Length="1"), None),
+        (head(206, Content_Length="1"), None),
+        (head(404, Content_Length="17"), None),
+    ],
+)
+def test_the_length_of_a_file_can_be_asked_for(answer: Head, length: int | None) -> None:
+    assert total_length(answer) == length
+
+
+# Any server, any break ------------------------------------------------------------------------------------------------
+
+FILE = b"PK\x03\x04" + bytes(index % 251 for index in range(5 * WORTHWHILE))
+FILE_SHA256 = hashlib.sha256(FILE).hexdigest()
+CHANGED = b"PK\x03\x04" + bytes(index % 241 for index in range(4 * WORTHWHILE))
+
+
+@dataclass
+class ModelServer:
+    """Serves one file as RFC 9110 says, but for what it is told to do wrong."""
+
+    body: bytes = FILE
+    etag: str | None = '"1"'
+    log: list[str] = field(default_factory=list)
+
+    def answer(self, request: Send, fault: str) -> tuple[Head, bytes]:
+        self.log.append(fault)
+        if fault == "change":
+            self.body, self.etag = CHANGED, '"2"'
+        headers = {"ETag": self.etag} if self.etag else {}
+        ranged = request.headers.get("Range", "")
+        guard = request.headers.get("If-Range")
+        if fault == "503":
+            return head(503, b""), b""
+        if fault == "page":
+            return head(200, b"<html>"), b"<html>"
+        if ranged and fault != "whole" and guard in {None, self.etag}:
+            start = int(ranged.removeprefix("bytes=").removesuffix("-"))
+            total = len(self.body)
+            if start >= total:
+                return head(416, b"", Content_Range=f"bytes */{total}"), b""
+            said = start + 1 if fault == "shift" else start
+            body = self.body[start:]
+            return (
+                Head(
+                    status=206,
+                    headers=CaseInsensitiveDict(headers | {"Content-Range": f"bytes {said}-{total - 1}/{total}"}),
+                    first=body[:8],
+                ),
+                body,
+            )
+        if fault != "no length":
+            headers["Content-Length"] = str(len(self.body))
+        return Head(status=200, headers=CaseInsensitiveDict(headers), first=self.body[:8]), self.body
+
+
+@dataclass
+class Loop:
+    """The loop around the machine: bytes that it lets through go to ``disk``; a kill ends a run."""
+
+    servers: dict[str, ModelServer]
+    faults: list[tuple[str, int | None]]
+    disk: bytearray = field(default_factory=bytearray)
+
+    def run(self, transfer: Transfer) -> Transfer:
+        for _ in range(2000):
+            match transfer.step:
+                case Complete() | Failed():
+                    return transfer
+                case Wait():
+                    transfer = transfer.waited()
+                case Verify():
+                    transfer = transfer.hashed(hashlib.sha256(self.disk).hexdigest())
+                case SetAside():
+                    self.disk.clear()
+                    transfer = transfer.set_aside()
+                case Send() as step:
+                    fault, cut = self.faults.pop(0) if self.faults else ("none", None)
+                    if fault == "kill":
+                        return transfer
+                    transfer = self.exchange(transfer, step, fault, cut)
+            assert transfer.position in {0, len(self.disk)}
+            assert transfer.length is None or transfer.position <= transfer.length
+        raise AssertionError("it does not end")
+
+    def exchange(self, transfer: Transfer, step: Send, fault: str, cut: int | None) -> Transfer:
+        if fault == "unreachable":
+            return transfer.broke(UpstreamError("unreachable", "nobody there"))
+        answer, body = self.servers[step.url].answer(step, fault)
+        transfer = transfer.answered(answer)
+        if not isinstance(transfer.step, Receive):
+            return transfer
+        assert transfer.step.start in {0, len(self.disk)}
+        del self.disk[transfer.step.start :]
+        body = body if cut is None else body[:cut]
+        for start in range(0, len(body), WORTHWHILE):
+            piece = body[start : start + WORTHWHILE]
+            transfer = transfer.received(piece)
+            if not isinstance(transfer.step, Receive):
+                return transfer
+            self.disk += piece
+        return transfer.ended() if cut is None else transfer.broke(BROKEN)
+
+
+FAULTS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["none", "none", "none", "503", "page", "whole", "shift", "change", "no length", "unreachable", "kill"]
+        ),
+        st.none() | st.integers(0, len(FILE)),
+    ),
+    max_size=40,
+)
+
+
+@given(
+    faults=FAULTS,
+    published=st.booleans(),
+    sized=st.booleans(),
+    hosts=st.integers(1, 2),
+    etag=st.sampled_from(['"1"', None, 'W/"1"']),
+)
+def test_interrupted_anywhere_any_number_of_times_it_ends_with_the_same_bytes_or_the_right_error(
+    *, faults: list[tuple[str, int | None]], published: bool, sized: bool, hosts: int, etag: str | None
+) -> None:
+    servers = {url: ModelServer(etag=etag) for url in (ONE, TWO)[:hosts]}
+    file = wanted(*servers, sha256=FILE_SHA256 if published else None, size=len(FILE) if sized else None)
+    loop = Loop(servers=servers, faults=list(faults))
+    partial: Partial | None = None
+    ended: Complete | Failed | None = None
+    while ended is None:  # each turn is a run of the program; a kill ends it
+        transfer = Transfer.begin(file, partial, retry=RETRY)
+        del loop.disk[transfer.position :]
+        transfer = loop.run(transfer)
+        # Only what was told to be in hand is written down; a kill keeps that much.
+        partial = parse_partial(render_partial(transfer.partial)) if transfer.position else None
+        if isinstance(transfer.step, Complete | Failed):
+            ended = transfer.step
+    seen = {fault for server in servers.values() for fault in server.log}
+    if isinstance(ended, Complete):
+        # Whatever happened: the file as it is or was, from its first byte to its last, and never a mixture.
+        disk = bytes(loop.disk)
+        assert disk in ({FILE} if published or sized else {FILE, CHANGED})
+        assert ended.sha256 == hashlib.sha256(disk).hexdigest()
+        assert ended.size == len(disk)
+    else:
+        assert isinstance(ended.error, UpstreamError | IntegrityError)
+        assert faults, "nothing was wrong, and yet it failed"
+        if isinstance(ended.error, IntegrityError):
+            assert "change" in seen
+        if ended.error.code == "not-a-wheel-body":
+            assert "page" in seen
+
+
+@given(cuts=st.lists(st.integers(1, len(FILE)), max_size=30))
+def test_breaks_alone_never_lose_a_byte_nor_fetch_one_twice(cuts: list[int]) -> None:
+    """Breaks that each bring enough to be worth it, however many, end with the file."""
+    server = ModelServer()
+    loop = Loop(servers={ONE: server}, faults=[("none", max(cut, WORTHWHILE)) for cut in cuts])
+    transfer = loop.run(begin(sha256=FILE_SHA256))
+    assert isinstance(transfer.step, Complete)
+    assert bytes(loop.disk) == FILE
+    assert len(server.log) <= len(FILE) // WORTHWHILE + 1
