@@ -45,10 +45,14 @@ _FIRST_SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds to wait for a connection, and for the next bytes of an answer."""
+    """Seconds to wait: for a connection, for the next bytes of an answer, and for a small body as a whole.
+
+    The last one is for servers that send a byte now and then for ever; 64 MiB in ten minutes is 0.1 MB/s.
+    """
 
     connect: float = 10.0
     read: float = 60.0
+    whole: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +157,7 @@ class Http:
         sleep: how to wait.
         chance: random numbers in [0, 1).
         now: the time, to read a ``Retry-After`` date against.
+        clock: seconds that only go forward.
     """
 
     def __init__(
@@ -168,6 +173,7 @@ class Http:
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
@@ -179,6 +185,7 @@ class Http:
         self._sleep = sleep
         self._chance = chance
         self._now = now
+        self._clock = clock
         self._local = threading.local()
         self._lock = threading.Lock()
         self._sessions: list[requests.Session] = []
@@ -254,21 +261,34 @@ class Http:
                     facts={"url": redacted(stream.url), "status": stream.status},
                 )
                 raise _Failure(error, retry_after=stream.headers.get("Retry-After"))
-            if stream.length is not None and stream.length > max_bytes:
-                raise _too_large(stream.url, max_bytes)
-            body = bytearray()
-            try:
-                for chunk in stream.iter_chunks(CHUNK):
-                    body += chunk
-                    if len(body) > max_bytes:
-                        raise _too_large(stream.url, max_bytes)
-            except UpstreamError as error:
-                if error.code == "transfer-broken":
-                    raise _Failure(error) from error
-                raise
-            return Response(url=stream.url, status=stream.status, headers=stream.headers, body=bytes(body))
+            body = self._read_whole(stream, max_bytes)
+            return Response(url=stream.url, status=stream.status, headers=stream.headers, body=body)
         finally:
             response.close()
+
+    def _read_whole(self, stream: Stream, max_bytes: int) -> bytes:
+        if stream.length is not None and stream.length > max_bytes:
+            raise _too_large(stream.url, max_bytes)
+        deadline = self._clock() + self._timeouts.whole
+        body = bytearray()
+        chunks = stream.iter_chunks()
+        while True:
+            try:
+                chunk = next(chunks, b"")
+            except UpstreamError as error:
+                raise _Failure(error) from error
+            if not chunk:
+                return bytes(body)
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(stream.url, max_bytes)
+            if self._clock() > deadline:
+                # Not tried again: that much patience has been had once already.
+                raise UpstreamError(
+                    "transfer-broken",
+                    f"{redacted(stream.url)} takes longer than {self._timeouts.whole:g} seconds",
+                    facts={"url": redacted(stream.url), "received": len(body), "expected": stream.length},
+                )
 
     def _open(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Ask once, following redirects by hand: ``requests`` would follow one from the network to ``file://``."""
@@ -281,7 +301,7 @@ class Http:
             response.close()
             # Header bytes arrive as Latin-1; servers that send other characters mean UTF-8.
             location = location.encode("latin-1", "replace").decode("utf-8", "replace")
-            following = sendable_url(urljoin(response.url, location))
+            following = sendable_url(_joined(response.url, location))
             headers = _redirected_headers(headers, target, following)
             target = following
         raise UpstreamError(
@@ -363,6 +383,13 @@ def sendable_url(url: str) -> str:
             facts={"url": redacted(url)},
         )
     return whole
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:  # a host in brackets that is no address; sendable_url refuses what stands there alone
+        return location
 
 
 def _redirected_headers(headers: Mapping[str, str], old: str, new: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from requests.structures import CaseInsensitiveDict
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
 
@@ -38,9 +39,9 @@ class Answer:
 
 
 class Loopback:
-    """A server for one test; ``answer`` may be exchanged between requests."""
+    """A server for one test; ``answer`` may be exchanged between requests. With ``tls`` it speaks https."""
 
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+    def __init__(self, answer: Callable[[Request], Answer], *, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         loopback = self
@@ -77,11 +78,16 @@ class Loopback:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            # The handshake is made by the thread that answers, so that a client without one holds up nobody.
+            plain = self._server.socket
+            self._server.socket = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()
