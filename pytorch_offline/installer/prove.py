@@ -44,7 +44,7 @@ def list_conflicts(plan: Plan, interpreter: Path) -> tuple[str, ...]:
         if isinstance(plan.program, Pip):
             command = (*plan.program.command(str(interpreter)), *pip_check_arguments())
         else:
-            command = (str(plan.program), *uv_check_arguments(python=str(interpreter), cache=work))
+            command = (str(plan.program), *uv_check_arguments(python=str(interpreter), cache=work / "cache"))
         completed = run(command, clean_environment(os.environ), directory=work)
     if completed.returncode == 0:
         return ()
