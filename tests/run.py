@@ -56,13 +56,11 @@ def _prepare() -> None:
     pip = [str(PYTHON), "-m", "pip"]
     if with_pip.returncode != 0:  # Debian keeps ensurepip in a package of its own; the pip that called us will do
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", ENVIRONMENT], check=True)
-        subprocess.run(
-            [sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", GROUPS_SINCE], check=True
-        )
+        subprocess.run([sys.executable, "-m", "pip", "--python", PYTHON, "install", "-qq", GROUPS_SINCE], check=True)
     else:
-        subprocess.run([*pip, "install", "--quiet", "--upgrade", GROUPS_SINCE], check=True)
+        subprocess.run([*pip, "install", "-qq", "--upgrade", GROUPS_SINCE], check=True)
     groups = ["--group", "test", "--group", "lint"]
-    subprocess.run([*pip, "install", "--quiet", "--editable", ".", *groups], cwd=REPOSITORY, check=True)
+    subprocess.run([*pip, "install", "-qq", "--editable", ".", *groups], cwd=REPOSITORY, check=True)
     STAMP.write_text(_made_from(), encoding="utf-8")
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import pytest
 from packaging.tags import compatible_tags, cpython_tags
 
 from pytorch_offline.mirror.manifest import render_manifest
@@ -22,8 +20,6 @@ from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 
 TORCH = '''"""A torch that can multiply two matrices."""
 __version__ = "{version}"
@@ -173,11 +169,3 @@ def _write_wheel(root: Path, wheel: Crafted) -> MirrorFile:
         upload_time=None,
         verified_at="2026-11-21T00:00:00Z",
     )
-
-
-def interpreter(version: str) -> Path:
-    """Find an interpreter of this machine by its major.minor, or skip the test."""
-    found = sorted(PYENV.glob(f"{version}.*/bin/python"))
-    if not found:
-        pytest.skip(f"no Python {version} below {PYENV}")
-    return found[-1]

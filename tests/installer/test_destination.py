@@ -21,13 +21,13 @@ from pytorch_offline.installer.destination import (
     read_survey,
 )
 from pytorch_offline.installer.installer_line import clean_environment
-from tests.installer.crafted import Crafted, interpreter
+from tests.installer.crafted import Crafted
+from tests.interpreters import MINORS, interpreter
 
-VERSIONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 CLEAN = clean_environment(os.environ)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", MINORS)
 def test_every_python_surveys_itself(version: str) -> None:
     python = interpreter(version)
     survey = read_survey(python, CLEAN, hashed=["pip"])

@@ -25,7 +25,8 @@ from pytorch_offline.installer.installer_line import Installer, Pip, clean_envir
 from pytorch_offline.installer.plan import Plan, Request, plan_installation
 from pytorch_offline.installer.prove import EVIDENCE
 from pytorch_offline.target.capture import this_machine
-from tests.installer.crafted import Crafted, interpreter, linux_target, pure, torch, write_mirror
+from tests.installer.crafted import Crafted, linux_target, pure, torch, write_mirror
+from tests.interpreters import MINORS, interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,7 +77,7 @@ def venv(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", MINORS)
 def test_the_pip_that_each_python_brings_along_installs(version: str, tmp_path: Path) -> None:
     venv = tmp_path / "new env"
     evidence = install(make_mirror(tmp_path / "mirror"), python=interpreter(version), venv=venv)
