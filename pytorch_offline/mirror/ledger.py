@@ -57,6 +57,14 @@ class Ledger:
         present = {path: file for path, file in admitted.items() if path in published or (self._root / path).is_file()}
         return published | present
 
+    def read_announced(self) -> set[PurePosixPath]:
+        """Read the paths of all files that are held or were about to be.
+
+        Whoever looks at the tree first and asks this afterwards finds the path of every admitted file that was there.
+        """
+        admitted = set(self._read_log())
+        return admitted | {file.path for file in self._read_manifest()}
+
     def record(self, file: MirrorFile) -> None:
         """Note that a file is about to get its name."""
         make_directories(self._disk, self._log.parent)

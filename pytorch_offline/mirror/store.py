@@ -94,6 +94,11 @@ class Mirror:
         with self._mutex, disk_errors(self.root):
             return dict(self._files) if self._depth else self._ledger.read()
 
+    def read_announced(self) -> set[PurePosixPath]:
+        """Read the paths that an admitted file may have, those of admissions under way or cut off included."""
+        with disk_errors(self.root):
+            return self._ledger.read_announced()
+
     # The lock --------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -136,6 +141,8 @@ class Mirror:
         try:
             self._recover()
             self._files = self._ledger.read()
+            for path in self._ledger.read_announced() - set(self._files):
+                self._disk.remove(self.root / sidecar_of(path))  # its wheel never came
         except BaseException:
             self._file_lock.release()
             raise

@@ -120,7 +120,7 @@ def verify_mirror(
         findings = verify_files(
             mirror.root, held.values(), deep=deep, jobs=jobs or os.cpu_count() or 1, progress=progress or Silent()
         )
-        findings += find_unlisted(mirror.root, held)
+        findings += find_unlisted(mirror.root, mirror.read_announced)
     bad = {finding.path for finding in findings}
     stamp = now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     recorded = _record(mirror, [replace(file, verified_at=stamp) for path, file in held.items() if path not in bad])
@@ -153,19 +153,22 @@ def verify_files(
     return findings
 
 
-def find_unlisted(root: Path, listed: Iterable[PurePosixPath]) -> list[Finding]:
-    """Find files below ``whl/`` that are neither listed, nor the METADATA of a listed one, nor an index page."""
-    known = set(listed)
-    known |= {sidecar_of(path) for path in known}
-    findings = []
+def find_unlisted(root: Path, read_listed: Callable[[], Iterable[PurePosixPath]]) -> list[Finding]:
+    """Find files below ``whl/`` that are neither listed, nor the METADATA of a listed one, nor an index page.
+
+    What is listed is asked for after the tree was looked at: a wheel that a fetch admits meanwhile is no stranger.
+    """
+    there = []
     for directory, _, names in os.walk(root / ROOT):
         below = PurePosixPath(Path(directory).relative_to(root).as_posix())
-        findings += [
-            Finding(path=below / name, problem=Problem.UNLISTED, detail="the manifest does not list it")
-            for name in names
-            if below / name not in known and name not in PAGE_NAMES
-        ]
-    return findings
+        there += [below / name for name in names if name not in PAGE_NAMES]
+    listed = set(read_listed())
+    listed |= {sidecar_of(path) for path in listed}
+    return [
+        Finding(path=path, problem=Problem.UNLISTED, detail="the manifest does not list it")
+        for path in there
+        if path not in listed
+    ]
 
 
 def repair_mirror(

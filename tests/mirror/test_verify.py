@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.mirror.disk import Disk
 from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin
@@ -31,8 +33,9 @@ def later() -> datetime:
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Mirror:
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     """A mirror of three wheels that came from ``upstream``, a directory beside it."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power will fail here, and the disk may be a slow one
     mirror = Mirror(tmp_path / "mirror")
     with mirror.lock():
         for wheel in WHEELS:
@@ -197,6 +200,23 @@ def test_admitted_files_count_before_they_are_published(tmp_path: Path) -> None:
     mirror = Mirror(tmp_path)
     SYMPY.admit(mirror)
     assert verify(mirror).files == 1
+
+
+def test_what_a_cut_off_admission_left_is_no_stranger_and_goes_with_the_next_run(mirror: Mirror) -> None:
+    class Cut(Disk):
+        def replace(self, source: Path, target: Path) -> None:
+            if target.suffix == ".whl":
+                raise KeyboardInterrupt
+            super().replace(source, target)
+
+    numpy = craft_wheel("whl/numpy-1.0-py3-none-any.whl")
+    with pytest.raises(KeyboardInterrupt):
+        numpy.admit(Mirror(mirror.root, disk=Cut()))
+    sidecar = mirror.root / sidecar_of(numpy.path)
+    assert sidecar.exists()
+    report = verify_mirror(Mirror(mirror.root), now=later)
+    assert (report.files, report.findings) == (3, ())
+    assert not sidecar.exists()
 
 
 def test_bytes_that_two_names_share_are_read_once(mirror: Mirror) -> None:
