@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from functools import partial as bound
+from io import FileIO
 from queue import Queue
 from typing import TYPE_CHECKING, Self
 
@@ -73,7 +74,7 @@ class PartialFile:
         self._saved_size = 0
         self._saved_at = clock()
         make_directories(self._disk, path.parent)
-        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+        self._file = _open(path, "r+b" if path.exists() else "w+b")
         self._hashing = _Worker(f"hash {path.name}", backlog=_HASH_BACKLOG)
         self._saving = _Worker(f"save {path.name}", backlog=1)
 
@@ -163,7 +164,7 @@ class PartialFile:
         """Begin a new, empty file, after the old one was moved away."""
         self.forget()
         self._file.close()
-        self._file = self.path.open("w+b", buffering=0)
+        self._file = _open(self.path, "w+b")
         self.empty()
 
     def _begin_saving(self, partial: Partial) -> None:
@@ -227,3 +228,8 @@ class _Worker:
                 self._failure = error
             finally:
                 self._jobs.task_done()
+
+
+def _open(path: Path, mode: str) -> FileIO:
+    """Open a file for writing without a buffer of our own: what ``write`` took, a kill cannot take back."""
+    return FileIO(path, mode)

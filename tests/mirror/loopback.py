@@ -83,6 +83,7 @@ class Loopback(ThreadingHTTPServer):
         self.faults: dict[str, deque[Fault | None]] = defaultdict(deque)
         self.always: dict[str, Fault] = {}
         self.requests: list[Request] = []
+        self.tells_length = True  # to who asks for the first byte alone
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
@@ -126,8 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.close_connection = True
-        asks_length = self.headers.get("Range") == "bytes=0-0"
-        fault = Fault() if asks_length else self.server.next_fault(self.path_decoded)
+        if self.headers.get("Range") == "bytes=0-0":
+            fault = Fault() if self.server.tells_length else Fault(status=503)
+        else:
+            fault = self.server.next_fault(self.path_decoded)
         served = self.server.files.get(self.path_decoded)
         if served is None:
             self._answer(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"}, fault)
