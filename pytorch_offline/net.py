@@ -40,6 +40,7 @@ MAX_REDIRECTS = 10
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PASSWORD = re.compile(r"//[^/?#\s]*@")
 _FIRST_SERVER_ERROR = 500
 
 
@@ -355,7 +356,7 @@ def redacted(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return re.sub(r"//[^/?#]*@", "//***@", url)
+        return _PASSWORD.sub("//***@", url)
     if "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
@@ -433,15 +434,17 @@ def _raise_failure(url: str, error: Exception) -> NoReturn:
         if isinstance(_innermost(error), ssl.SSLCertVerificationError):
             raise untrusted from error
         raise _Failure(untrusted, connecting=True) from error
+    if isinstance(error, requests.exceptions.InvalidHeader | urllib3.exceptions.InvalidHeader):
+        raise UpstreamError("transfer-broken", f"{shown} answers nonsense: {_reason(error)}", facts=facts) from error
     # A proxy's URL is the environment's fault, not the URL's, but it reads the same way.
     if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, InvalidHeader, LocationParseError, UnicodeError
-        raise UpstreamError("bad-url", f"{shown!r} cannot be requested: {error}", facts=facts) from error
+        raise UpstreamError("bad-url", f"{shown!r} cannot be requested: {_reason(error)}", facts=facts) from error
     if isinstance(error, requests.exceptions.ProxyError):
         broken = UpstreamError("unreachable", f"the proxy for {shown} does not answer: {_reason(error)}", facts=facts)
         raise _Failure(broken, connecting=True) from error
     if not isinstance(error, requests.exceptions.RequestException | urllib3.exceptions.HTTPError):
         # requests raises a bare OSError for one thing: a CA bundle or client certificate that is not there.
-        raise UpstreamError("tls-error", f"{shown} cannot be requested: {error}", facts=facts) from error
+        raise UpstreamError("tls-error", f"{shown} cannot be requested: {_reason(error)}", facts=facts) from error
     if _never_connected(error):
         lost = UpstreamError("unreachable", f"{shown} cannot be reached: {_reason(error)}", facts=facts)
         raise _Failure(lost, connecting=True) from error
@@ -460,7 +463,7 @@ def _never_connected(error: Exception) -> bool:
 def _reason(error: BaseException) -> str:
     """Say the innermost reason: the outer errors repeat the URL, with its password, and name our libraries."""
     error = _innermost(error)
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return _PASSWORD.sub("//***@", getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 def _innermost(error: BaseException) -> BaseException:

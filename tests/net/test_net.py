@@ -12,7 +12,7 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -39,6 +39,15 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    look_up = socket.getaddrinfo
+
+    def look_up_loopback(host: str, *further: Any, **named: Any) -> Any:  # noqa: ANN401  (as the real one)
+        if host.startswith("127."):
+            return look_up(host, *further, **named)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    # No name server is asked either: what it says of names that do not exist is not the same everywhere.
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_loopback)
 
 
 class Waits:
@@ -133,8 +142,18 @@ def test_passwords_are_not_shown(http: Http) -> None:
     assert redacted("https://user:secret@host:8080/p?q") == "https://***@host:8080/p?q"
     assert redacted("https://host/a@b") == "https://host/a@b"
     assert "secret" not in redacted("http://user:secret@[::1/x")
-    for url in ("http://user:secret@127.0.0.1:1/", "http://user:secret@[::1/", "ftp://user:secret@host/"):
-        error = failure(http, url)
+    for host in (
+        "127.0.0.1:1",
+        "[::1",
+        "exa mple.invalid",
+        ".invalid",
+        "*.invalid",
+        "a" * 70,
+        "[fe80::1%]",
+        "\udcff",
+        "h:x",
+    ):
+        error = failure(http, f"http://user:secret@{host}/")
         assert "secret" not in f"{error} {error.facts}"
 
 
@@ -252,8 +271,7 @@ def test_a_body_that_takes_for_ever(waits: Waits) -> None:
 
 def test_an_answer_that_is_no_http(http: Http) -> None:
     with Loopback(in_turn(Answer(headers={"Content-Length": "1\r\nContent-Length: 2"}, body=b"x"))) as server:
-        error = failure(http, server.url)
-    assert error.code in {"transfer-broken", "bad-url"}
+        assert failure(http, server.url).code == "transfer-broken"
 
 
 # --- trying again ---
