@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -32,9 +31,9 @@ from filelock import FileLock, Timeout
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.admission import check_bytes, check_wheel
 from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
+from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
-from pytorch_offline.mirror.journal import Journal, carry_out, parse_journal, render_journal
-from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT, sidecar_of
+from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.mirror.ledger import LOG_NAME, MANIFEST_NAME, Ledger
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
@@ -45,6 +44,7 @@ from pytorch_offline.wheels.filename import parse_wheel_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from pytorch_offline.mirror.model import WantedFile
 
@@ -66,10 +66,9 @@ class Mirror:
         self.partial = self.state / "partial"  # downloads under way
         self.rejected = self.state / "rejected"  # bytes that did not pass the gate, kept for inspection
         self._temporary = self.state / "temporary"
-        self._generation = self.state / "generation"
-        self._journal = self.state / "journal.json"
         self._disk = disk or Disk()
         self._ledger = Ledger(root, self._disk)
+        self._generations = Generations(root, self.state, self._disk)
         self._file_lock = FileLock(self.state / "lock", thread_local=False)
         self._mutex = threading.RLock()
         self._depth = 0
@@ -139,19 +138,14 @@ class Mirror:
             waiting(f"another run is changing {self.root}; waiting for it to end")
             self._file_lock.acquire()
         try:
-            self._recover()
+            self._generations.finish()
+            sweep(self._disk, self._temporary)
             self._files = self._ledger.read()
             for path in self._ledger.read_announced() - set(self._files):
                 self._disk.remove(self.root / sidecar_of(path))  # its wheel never came
         except BaseException:
             self._file_lock.release()
             raise
-
-    def _recover(self) -> None:
-        if self._journal.exists():
-            self._switch(parse_journal(self._journal.read_bytes()))
-        self._sweep(self._generation)  # without a journal it was never complete
-        self._sweep(self._temporary)
 
     # Changing --------------------------------------------------------------------------------------------------------
 
@@ -263,22 +257,11 @@ class Mirror:
         with self.lock(), disk_errors(self.root):
             pages = render_pages(self._files.values())
             changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
-            stale = [path for path in self._pages_on_disk() if path not in pages]
+            stale = [str(path) for path in self._generations.pages_on_disk() if path not in pages]
             manifest = render_manifest(self._files.values())
-            documents = dict(changed)
-            if _read(self.root / MANIFEST_NAME) != manifest:
-                documents[PurePosixPath(MANIFEST_NAME)] = manifest
-            if not documents and not stale and not self._ledger.has_unpublished:
-                return 0
-            make_directories(self._disk, self._generation)
-            renames = []
-            for number, (path, body) in enumerate(documents.items()):
-                self._disk.write(self._generation / str(number), body)
-                renames.append((f"{STATE_NAME}/{self._generation.name}/{number}", str(path)))
-            self._disk.sync_directory(self._generation)
-            journal = Journal(renames=tuple(renames), removals=(*map(str, stale), LOG_NAME))
-            self._write(self._journal, render_journal(journal))
-            self._switch(journal)
+            if changed or stale or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
+                documents = changed | {PurePosixPath(MANIFEST_NAME): manifest}
+                self._generations.switch(documents, [*stale, LOG_NAME], temporary=self._temporary_name())
             return len(changed) + len(stale)
 
     # Steps; the lock is held -----------------------------------------------------------------------------------------
@@ -407,24 +390,6 @@ class Mirror:
         self._write(self.rejected / f"{filename}.json", json.dumps(reason, indent=1, default=str).encode())
         error.facts["kept for inspection"] = str(self.rejected / filename)
 
-    def _switch(self, journal: Journal) -> None:
-        carry_out(self._disk, self.root, journal)
-        self._disk.remove(self._journal)
-        self._disk.sync_directory(self.state)
-        self._sweep(self._generation)
-        for path in journal.removals:
-            self._remove_if_empty((self.root / path).parent)
-
-    def _remove_if_empty(self, directory: Path) -> None:
-        if directory.is_dir() and directory not in {self.root, self.state} and not any(directory.iterdir()):
-            self._disk.remove_directory(directory)
-
-    def _sweep(self, directory: Path) -> None:
-        if directory.is_dir():
-            for leftover in directory.iterdir():
-                self._disk.remove(leftover)
-            self._disk.remove_directory(directory)
-
     def _write(self, path: Path, body: bytes) -> None:
         write_atomically(self._disk, path, body, temporary=self._temporary_name())
 
@@ -432,13 +397,6 @@ class Mirror:
         with self._mutex:
             self._names_given += 1
             return self._temporary / str(self._names_given)
-
-    def _pages_on_disk(self) -> list[PurePosixPath]:
-        found = []
-        for directory, _, names in os.walk(self.root / ROOT):
-            below = PurePosixPath(Path(directory).relative_to(self.root).as_posix())
-            found += [below / name for name in names if name in PAGE_NAMES]
-        return sorted(found)
 
 
 def _read(path: Path) -> bytes | None:
