@@ -1,7 +1,8 @@
 """Eras: what download.pytorch.org/whl looked like at a date.
 
-Each change has the day from which pages showed it (research/upstream-index.md, sections 1 to 3). Everything the
-simulator knows about an era follows from comparing those days with the era's date.
+Each change has the day from which pages showed it (research/upstream-index.md, sections 1 to 3; for flat pages the
+history of pytorch/builder). A change of an afternoon counts from the next day, as an era's pages are those of noon.
+Everything the simulator knows about an era follows from comparing those days with the era's date.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from datetime import UTC, date, datetime, time
 
 from pytorch_offline.errors import UsageError
 
-FLAT_TEXT = date(2019, 8, 1)  # flat pages gain a text and `<br>`
-FLAT_BROKEN = date(2020, 12, 17)  # `<a href=X</a><br>`, quote missing, wrong content type …
-FLAT_MENDED = date(2021, 1, 4)  # … until this day
-PROJECT_PAGES = date(2021, 6, 1)  # PEP 503 pages; flat pages get `<br/>`
+FLAT_TEXT = date(2019, 7, 30)  # flat pages gain a text, `<br>` and `%2B`
+FLAT_UNQUOTED = date(2020, 12, 17)  # `<a href=X</a><br>`, and the wrong content type
+FLAT_UNCLOSED = date(2020, 12, 18)  # `<a href="X"</a>X<br>`
+FLAT_MENDED = date(2021, 1, 5)
+PROJECT_PAGES = date(2021, 6, 15)  # PEP 503 pages; flat pages get `<br/>`
 SLASHLESS = date(2021, 9, 1)  # directories answer without the trailing slash
 DASHES = date(2022, 12, 30)  # page directories with `-` instead of `_`
 HASHES = date(2023, 9, 22)  # `#sha256=` fragments
 FLAT_FROZEN = date(2024, 6, 5)  # flat pages are no longer written
 SLASHLESS_ROCM_PATCH = date(2024, 12, 17)  # `rocm6.2.4` without slash, before only `rocm6.2`
 METADATA = date(2025, 1, 3)  # sidecars and their two attributes
+NETWORKX_REQUIRES_PYTHON = date(2025, 4, 25)  # one attribute written by hand, until networkx got a link page
 NIGHTLY_WITHOUT_HASHES = date(2025, 2, 20)
 DIRECTORIES_AS_PROJECTS = date(2025, 11, 21)  # the root list shows `cpu`, `nightly`, `cu121-full` … as if projects
 SPECIAL_BUILDS_FROZEN = date(2025, 12, 4)  # `cpu-cxx11-abi`, `cu121_full` … are no longer listed
 LINK_PAGES = date(2025, 12, 9)  # pages of dependencies are copies of their origin's page
 UPLOAD_TIME = date(2026, 4, 23)
+LIBTORCH_REDIRECTED = date(2026, 6, 8)  # libtorch archives answer 301 to the second host
 PAGES_CACHED = date(2026, 7, 1)  # stable pages may be kept for ten minutes
 
 # The day from which a project's stable wheels are linked to the second host, by absolute address.
@@ -66,7 +70,7 @@ class Era:
     def on_second_host(self, project: str, channel: str) -> bool:
         """Whether pages link a project's wheels to the second host; ``whl/test`` never did."""
         since = SECOND_HOST.get(project)
-        return since is not None and channel != "test" and self.has(since)
+        return since is not None and channel in ("", "nightly") and self.has(since)
 
     def page_cache_control(self, channel: str) -> str:
         """The Cache-Control header of a page."""

@@ -14,6 +14,13 @@ from typing import Protocol
 from pytorch_offline.simulator.answers import Answer, page_answer
 from pytorch_offline.simulator.bodies import Body, MemoryBody
 
+SCRIPT = (
+    b"<script>(function(){function c(){var b=a.contentDocument;if(b){var d=b.createElement('script');"
+    b"d.src='/cdn-cgi/challenge-platform/scripts/jsd/main.js';b.getElementsByTagName('head')[0].appendChild(d)}}"
+    b"if(document.body){var a=document.createElement('iframe');a.height=1;document.body.appendChild(a);"
+    b"if(0<1&&a)c();}})();</script></body>\n"
+)
+
 
 class Fault(Protocol):
     """A way to go wrong: from the sound answer to the one that is sent."""
@@ -140,6 +147,20 @@ class Challenge:
             "document.head.appendChild(s);</script></body></html>"
         )
         return page_answer(200, "text/html; charset=UTF-8", text.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InjectedScript:
+    """A bot-challenge loader between the last link and ``</html>``, with ``</body>`` swallowed into it (2026-01-20)."""
+
+    def apply(self, answer: Answer) -> Answer:
+        """Spoil an answer."""
+        page = answer.body.read(0, answer.body.size)
+        links, found, rest = page.rpartition(b"<br/>\n")
+        if not found:
+            return answer
+        spoilt = links + found + SCRIPT + rest.replace(b"  </body>\n", b"", 1)
+        return replace(answer, body=MemoryBody(spoilt), start=0, length=len(spoilt))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ Sources of the tables, in ``tables/``. File names: the index's own pages and loc
 (``wheels.csv``, and ``dependencies.csv`` for what the family needs; triton 3.7.1 follows the pattern of 3.6.0).
 Requirement lines: METADATA of the wheels of the default index, and uv's locks for the other CUDA builds
 (``requirements.csv``; the pins of 2.2.2+cu118, 2.4+cu118 and 2.4+cu124 are those of the next release known).
-``published`` is the release's day, or the first day on which a page was recorded to list the file.
+``hash`` says whether the last recorded page states one; ``published`` is the release's day, or the first day on which
+a page was recorded to list the file.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 # The directory of files that the default index offers, and that upstream does not hold.
 DEFAULT_INDEX = "simple"
-CHANNELS = ("nightly", "test")
+CHANNELS = ("nightly", "test", "variant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class Offer:
 
     @property
     def channel(self) -> str:
-        """``nightly``, ``test``, or empty for stable."""
+        """``nightly``, ``test``, ``variant`` (wheel variants, PEP 817), or empty for stable."""
         first = self.directory.partition("/")[0]
         return first if first in CHANNELS else ""
 
@@ -89,15 +90,15 @@ def read_offers() -> tuple[Offer, ...]:
             day = date.fromisoformat(row["published"])
             for tag in expand_tags(row["files"]):
                 filename = f"{row['name']}-{row['version']}-{tag}.whl"
-                offers.append(make_offer(row["directory"], filename, day))
+                offers.append(make_offer(row["directory"], filename, day, hash_listed=row["hash"] == "yes"))
     return tuple(offers)
 
 
-def make_offer(directory: str, filename: str, published: date) -> Offer:
+def make_offer(directory: str, filename: str, published: date, *, hash_listed: bool = True) -> Offer:
     """A real file's offer, by upstream's rule: sidecars exist for what was uploaded since 2025-01-03."""
     moment = datetime.combine(published, time(15, 10, 34), UTC)
     sidecar = directory == DEFAULT_INDEX or published >= date(2025, 1, 3)
-    return Offer(directory=directory, filename=filename, published=moment, sidecar=sidecar)
+    return Offer(directory=directory, filename=filename, published=moment, sidecar=sidecar, hash_listed=hash_listed)
 
 
 def expand_tags(text: str) -> Iterator[str]:

@@ -94,9 +94,10 @@ def _attributes(row: Row) -> str:
 class FlatStyle(StrEnum):
     """How a line of a flat page looks; ``{href}`` is all that a line says."""
 
-    EMPTY_TEXT = '<a href="{href}"></a>'  # 2018 to mid 2019, with a raw `+`
-    TEXT = '<a href="{href}">{href}</a><br>'  # 2019-08 on
-    BROKEN = '<a href="{href}</a><br>'  # 2020-12-17 to 2021-01-04: the closing quote is missing
+    EMPTY_TEXT = '<a href="{href}"></a>'  # to mid 2019, with a raw `+`
+    TEXT = '<a href="{href}">{href}</a><br>'
+    UNQUOTED = "<a href={href}</a><br>"  # one day of 2020-12
+    UNCLOSED = '<a href="{href}"</a>{href}<br>'  # 2020-12-18 to 2021-01-04
     XHTML = '<a href="{href}">{href}</a><br/>'  # 2021-06 on
 
 

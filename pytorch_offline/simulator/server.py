@@ -12,6 +12,7 @@ import http.server
 import select
 import socket
 import struct
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
@@ -229,8 +230,12 @@ class _Server(http.server.ThreadingHTTPServer):
                 except OSError:
                     continue  # the client was quicker
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that went away: tests kill them on purpose."""
+    def handle_error(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: tuple[str, int]
+    ) -> None:
+        """Say nothing of clients that went away, which tests kill on purpose; a fault of our own is told."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

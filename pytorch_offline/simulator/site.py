@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from pytorch_offline.simulator import eras, pages
 from pytorch_offline.simulator.answers import Host
@@ -39,10 +40,16 @@ SPECIAL_BUILD = re.compile(r"cpu-cxx11-abi|cpu_pypi_pkg|cu\d+_full|cu\d+_pypi_cu
 OLDER_VENDOR_PAGE = re.compile(r"nvidia-(.*-cu11|(?!cudnn|cusparselt|nccl|nvshmem).*-cu12)")
 # The directories that the root's pages cover.
 STABLE = re.compile(r"(cu\d|rocm\d+\.\d|cpu|xpu)")
+LIBTORCH = re.compile(r"/libtorch/.+\.zip")
 FLAT_PAGE = re.compile(r"torch_(stable|test|nightly|lts)\.html")
 ROCM_SEGMENT = re.compile(r"rocm[0-9]+(\.[0-9]+)*")
 ROCM_SEGMENT_BEFORE_PATCHES = re.compile(r"rocm[0-9]+\.[0-9]+")
+# The serial number that pages of the default index end with; any will do.
 SERIAL = 27418093
+# How many versions of a project nightly pages list (KEEP_THRESHOLD of upstream's generator).
+NIGHTLIES_LISTED = 60
+# Wheels whose Requires-Python somebody wrote into the generator by hand.
+BY_HAND = frozenset({"networkx-3.3-py3-none-any.whl", "networkx-3.4.2-py3-none-any.whl"})
 
 
 def rewritten(path: str, era: Era) -> str:
@@ -92,6 +99,8 @@ class GeneratedSite:
             path = f"/packages/{path.rpartition('/')[2]}"
         if path.startswith("/packages/") and host is Host.FIRST:
             return None
+        if host is Host.FIRST and LIBTORCH.fullmatch(path) and self._era.has(eras.LIBTORCH_REDIRECTED):
+            return self._redirect(self._second_url + escape_key(path))
         found = self._file(host, path)
         if found is not None:
             return found
@@ -105,6 +114,11 @@ class GeneratedSite:
             etag=f'"{hashlib.sha256(page.text).hexdigest()[:32]}"',
             last_modified=self._era.time,
             cache_control=page.cache_control,
+        )
+
+    def _redirect(self, url: str) -> Resource:
+        return Resource(
+            body=MemoryBody(b""), content_type=PAGE_TYPE, etag='""', last_modified=self._era.time, location=url
         )
 
     def replace(self, path: str, body: bytes) -> None:
@@ -206,7 +220,8 @@ class GeneratedSite:
     def _project_page(self, offers: list[Offer], name: str) -> bytes | None:
         if self._era.has(eras.LINK_PAGES) and self._is_link_project(name):
             return self._link_page(name)
-        rows = [self._row(offer) for offer in offers if self._page_name(offer) == name]
+        named = [offer for offer in offers if self._page_name(offer) == name]
+        rows = [self._row(offer) for offer in _newest_nightlies(named)]
         if not rows:
             return None
         heading = name.replace("_", "-")
@@ -231,11 +246,13 @@ class GeneratedSite:
         if self._era.on_second_host(offer.project, offer.channel):
             href = self._second_url + href
         upload_time = f"{offer.published:%Y-%m-%dT%H:%M:%SZ}" if self._era.has(eras.UPLOAD_TIME) else None
+        by_hand = offer.filename in BY_HAND and self._era.has(eras.NETWORKX_REQUIRES_PYTHON)
         return Row(
             href=href,
             text=offer.filename,
             sha256=self._listed_hash(offer),
             metadata_sha256=self._metadata_hash(offer) if self._era.has(eras.METADATA) else None,
+            requires_python=">=3.10" if by_hand else None,
             upload_time=upload_time,
         )
 
@@ -262,16 +279,15 @@ class GeneratedSite:
             hrefs = sorted(escape_key(offer.path.removeprefix("/whl/")) for offer in offers)
         if not hrefs:
             return None
-        style, content_type = FlatStyle.EMPTY_TEXT, PAGE_TYPE
-        if era.has(eras.PROJECT_PAGES):
-            style = FlatStyle.XHTML
-        elif era.has(eras.FLAT_BROKEN) and not era.has(eras.FLAT_MENDED):
-            style, content_type = FlatStyle.BROKEN, FILE_TYPE
-        elif era.has(eras.FLAT_TEXT):
-            style = FlatStyle.TEXT
+        style = _flat_style(era)
+        if era.has(eras.FLAT_UNQUOTED):
+            hrefs.sort()  # the first generator sorts all lines, the script before it each directory
         if style is FlatStyle.EMPTY_TEXT:
             hrefs = [href.replace("%2B", "+") for href in hrefs]
-        return _Page(text=pages.render_flat_page(hrefs, style), content_type=content_type)
+        text = pages.render_flat_page(hrefs, style)
+        # The script's lines all end with a newline, the generator's only stand between newlines.
+        text += b"" if era.has(eras.FLAT_UNQUOTED) else b"\n"
+        return _Page(text=text, content_type=FILE_TYPE if style is FlatStyle.UNQUOTED else PAGE_TYPE)
 
     # The default index
 
@@ -337,9 +353,28 @@ class GeneratedSite:
         return _Page(text=pages.render_listing(path, [*entries, *sorted(files)]))
 
 
+def _flat_style(era: Era) -> FlatStyle:
+    """How flat pages of an era look."""
+    changes = (
+        (eras.PROJECT_PAGES, FlatStyle.XHTML),
+        (eras.FLAT_MENDED, FlatStyle.TEXT),
+        (eras.FLAT_UNCLOSED, FlatStyle.UNCLOSED),
+        (eras.FLAT_UNQUOTED, FlatStyle.UNQUOTED),
+        (eras.FLAT_TEXT, FlatStyle.TEXT),
+    )
+    return next((style for since, style in changes if era.has(since)), FlatStyle.EMPTY_TEXT)
+
+
 def _inside(offer: Offer) -> str:
     """The offer's directory within its channel."""
     return offer.directory.removeprefix(offer.channel).removeprefix("/")
+
+
+def _newest_nightlies(offers: list[Offer]) -> list[Offer]:
+    """Keep of one project's nightly builds those that pages list: the newest versions."""
+    versions = {Version(offer.filename.split("-")[1]) for offer in offers if offer.channel == "nightly"}
+    kept = set(sorted(versions, reverse=True)[:NIGHTLIES_LISTED])
+    return [offer for offer in offers if offer.channel != "nightly" or Version(offer.filename.split("-")[1]) in kept]
 
 
 def _is_below(directory: str, top: str) -> bool:

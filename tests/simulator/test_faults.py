@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,16 @@ def test_a_challenge_in_place_of_a_page(simulator: Simulator, client: requests.S
     assert answer.status_code == 200
     assert "<a " not in answer.text
     assert "<script>" in answer.text
+
+
+def test_a_script_in_a_page(simulator: Simulator, client: requests.Session) -> None:
+    page = f"{simulator.url}/cpu/demo/"
+    sound = client.get(page).text
+    simulator.faults.add("/whl/cpu/demo/", faults.InjectedScript())
+    spoilt = client.get(page).text
+    assert "</a><br/>\n<script>(function(){" in spoilt
+    assert spoilt.count("<a ") == sound.count("<a ") == 1
+    assert re.sub("<script>.*</script></body>\n", "  </body>\n", spoilt) == sound
 
 
 def test_slowness_and_a_stall_deliver_everything_in_the_end(

@@ -49,7 +49,7 @@ def rendered(page: RecordedPage, recorded: bytes) -> bytes:
     if "<title>Package Index</title>" in text:
         return pages.render_vendor_page(rows, older="\n<head>" in text)
     if page.path.endswith(".html"):
-        return pages.render_flat_page([row.text for row in rows], FlatStyle.TEXT)
+        return pages.render_flat_page(sorted(row.text for row in rows), FlatStyle.TEXT)
     if heading := re.search("<h1>Links for (.*)</h1>", text):
         return pages.render_project_page(heading[1], pages.in_page_order(rows), timestamp=written)
     return pages.render_project_list([row.text for row in rows], timestamp=written)

@@ -91,15 +91,38 @@ def test_only_what_was_published_is_shown() -> None:
 
 
 def test_flat_pages_of_each_year() -> None:
-    name = "cu92/torch-1.2.0%2Bcu92-cp36-cp36m-manylinux1_x86_64.whl"
-    assert f'<a href="{name.replace("%2B", "+")}"></a>' not in (page("2019-07", "/whl/torch_stable.html") or "")
-    assert '<a href="cu100/torch-1.0.1-cp36-cp36m-linux_x86_64.whl"></a>' in (
-        page("2019-07", "/whl/torch_stable.html") or ""
+    old, new = (
+        "cu100/torch-1.0.1-cp36-cp36m-linux_x86_64.whl",
+        "cu92/torch-1.2.0%2Bcu92-cp36-cp36m-manylinux1_x86_64.whl",
     )
-    assert f'<a href="{name}">{name}</a><br>' in (page("2019-09", "/whl/torch_stable.html") or "")
-    assert f'<a href="{name}</a><br>' in (page("2020-12-20", "/whl/torch_stable.html") or "")
-    assert f'<a href="{name}">{name}</a><br/>' in (page("2021-06", "/whl/torch_stable.html") or "")
-    assert page("2019-07", "/whl/torch/") is None
+    address = "/whl/torch_stable.html"
+    assert f'<a href="{old}"></a>\n' in (page("2019-06", address) or "")
+    for era, expected in (
+        ("2019-09", f'<a href="{new}">{new}</a><br>\n'),
+        ("2020-12-17", f"<a href={new}</a><br>\n"),
+        ("2020-12-20", f'<a href="{new}"</a>{new}<br>\n'),
+        ("2021-02", f'<a href="{new}">{new}</a><br>\n'),
+        ("2021-06", f'<a href="{new}">{new}</a><br/>\n'),
+    ):
+        text = page(era, address) or ""
+        assert expected in text
+        assert text.endswith("\n") == (era < "2020-12")
+    assert page("2019-06", "/whl/torch/") is None
+    site = GeneratedSite(Spec(OFFERS), parse_era("2020-12-17"), second_url=SECOND)
+    broken = site.find(Host.FIRST, address, accept="")
+    assert broken is not None
+    assert broken.content_type == "binary/octet-stream"
+
+
+def test_a_directorys_flat_page_has_the_roots_files_too() -> None:
+    spec = Spec()
+    spec.add_wheel("cu92", "torch-1.2.0+cu92-cp36-cp36m-manylinux1_x86_64.whl")
+    spec.add_wheel("", "torchtext-0.4.0-py3-none-any.whl")
+    own = '<a href="torch-1.2.0%2Bcu92-cp36-cp36m-manylinux1_x86_64.whl">'
+    root = '<a href="../torchtext-0.4.0-py3-none-any.whl">'
+    for era, order in (("2020-06", (own, root)), ("2021-02", (root, own))):
+        lines = (served(spec, era, "/whl/cu92/torch_stable.html") or "").splitlines()
+        assert [line.startswith(start) for line, start in zip(lines, order, strict=True)] == [True, True]
 
 
 def test_root_level_files_are_on_every_backends_page_and_come_last() -> None:
@@ -147,6 +170,31 @@ def test_nightly_and_test_are_channels_of_their_own() -> None:
     stable = served(spec, "2026-07", "/whl/torch/") or ""
     assert "2.15.0" not in stable
     assert "2.14.0" not in stable
+
+
+def test_nightly_pages_list_the_sixty_newest_versions() -> None:
+    spec = Spec()
+    names = [f"demo-1.0.dev2026{number:04}+cpu-py3-none-any.whl" for number in range(100, 162)]
+    for name in names:
+        spec.add_wheel("nightly/cpu", name)
+    text = served(spec, "2026-07", "/whl/nightly/cpu/demo/") or ""
+    assert [name for name in names if name not in text] == names[:2]
+    assert served(spec, "2026-07", "/whl/nightly/cpu/demo/x") is None
+    site = GeneratedSite(spec, parse_era("2026-07"), second_url=SECOND)
+    assert site.find(Host.FIRST, f"/whl/nightly/cpu/{names[0]}", accept="") is not None
+
+
+def test_one_attribute_was_written_by_hand() -> None:
+    name = "networkx-3.3-py3-none-any.whl"
+    assert "requires-python" not in line(page("2025-03", "/whl/networkx/"), name)
+    assert line(page("2025-06", "/whl/networkx/"), name).endswith(f'" data-requires-python="&gt;=3.10">{name}</a><br/>')
+
+
+def test_libtorch_is_redirected_to_the_second_host() -> None:
+    for era, expected in (("2026-05", None), ("2026-06", f"{SECOND}/libtorch/cpu/libtorch-2.13.0%2Bcpu.zip")):
+        site = GeneratedSite(Spec(), parse_era(era), second_url=SECOND)
+        found = site.find(Host.FIRST, "/libtorch/cpu/libtorch-2.13.0+cpu.zip", accept="")
+        assert (None if found is None else found.location) == expected
 
 
 def test_a_spec_can_change_while_it_is_served() -> None:
