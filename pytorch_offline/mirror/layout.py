@@ -31,12 +31,19 @@ if TYPE_CHECKING:
 ROOT = PurePosixPath("whl")
 HTML_NAME = "index.html"
 JSON_NAME = "index.v1+json"
-FLAT_NAME = "torch_stable.html"
-PAGE_NAMES = frozenset({HTML_NAME, JSON_NAME, FLAT_NAME})
 METADATA_SUFFIX = ".metadata"
 
-# The channels that upstream has, as directories below whl/ (upstream-index.md, section 2); stable is whl/ itself.
-CHANNELS = (("nightly",), ("test",), ("lts", "1.8"), ("preview", "forge"))
+# The channels that upstream has, as directories below whl/, stable being whl/ itself; and what upstream calls the flat
+# page of a variant in each (upstream-index.md, section 2).
+FLAT_NAMES = {
+    (): "torch_stable.html",
+    ("nightly",): "torch_nightly.html",
+    ("test",): "torch_test.html",
+    ("lts", "1.8"): "torch_lts.html",
+    ("preview", "forge"): "torch_stable.html",
+}
+CHANNELS = tuple(channel for channel in FLAT_NAMES if channel)
+PAGE_NAMES = frozenset({HTML_NAME, JSON_NAME, *FLAT_NAMES.values()})
 
 # The directories that upstream's generator has ever filled: a backend, or a special build of one, such as
 # cpu-cxx11-abi, cu121_full and cu117_pypi_cudnn.
@@ -147,7 +154,8 @@ def plan_pages(files: Iterable[MirrorFile]) -> tuple[IndexPage, ...]:
             own = [file for file in held if file.path.parent == variant]
             offered = _each_name_once([*own, *everywhere])
             indexes[variant] = offered
-            pages.append(FlatPage(path=variant / FLAT_NAME, files=_flat_order(offered, variant, names)))
+            path = variant / FLAT_NAMES[channel.parts[len(ROOT.parts) :]]
+            pages.append(FlatPage(path=path, files=_flat_order(offered, variant, names)))
         for directory, offered in indexes.items():
             by_project = _by_project(offered, names)
             pages += [

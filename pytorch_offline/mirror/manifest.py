@@ -44,7 +44,7 @@ def render_row(file: MirrorFile) -> str:
         "upload_time": file.upload_time,
         "verified_at": file.verified_at,
     }
-    return json.dumps(row, ensure_ascii=False)
+    return json.dumps(row)  # in ASCII: an upstream may say what UTF-8 has no bytes for
 
 
 def parse_manifest(text: bytes) -> tuple[MirrorFile, ...]:

@@ -99,7 +99,8 @@ def _render_html(title: str, anchors: Iterable[str]) -> bytes:
         "  </body>",
         "</html>",
     ]
-    return ("\n".join(lines) + "\n").encode()
+    # A lone surrogate, which an upstream's JSON may hold, has no bytes in UTF-8.
+    return ("\n".join(lines) + "\n").encode("utf-8", "xmlcharrefreplace")
 
 
 def _anchor(directory: PurePosixPath, file: MirrorFile) -> str:
@@ -134,7 +135,7 @@ def _file_document(directory: PurePosixPath, file: MirrorFile) -> dict[str, Any]
 
 
 def _render_json(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def _upload_time(text: str | None) -> str | None:

@@ -170,7 +170,8 @@ class Mirror:
             if wanted.sha256 is None:
                 return None
             if target.is_file() and read_sha256(target)[0] == wanted.sha256:
-                return self._admit_proved(target, wanted, wanted.sha256, origin_url=wanted.urls[0], now=now)
+                origin = next(iter(wanted.urls), target.resolve().as_uri())
+                return self._admit_proved(target, wanted, wanted.sha256, origin_url=origin, now=now)
             return self._adopt_twin(wanted, wanted.sha256, now)
 
     def admit(

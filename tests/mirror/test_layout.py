@@ -135,6 +135,7 @@ def test_nightly_stays_off_the_stable_pages_and_borrows_only_what_it_lacks() -> 
     assert pages["whl/nightly"] == pages["whl/nightly/cpu"] == ["sympy", "torch"]
     assert pages["whl/nightly/cpu/torch"] == [str(nightly.path)]
     assert pages["whl/nightly/cpu/sympy"] == [str(SYMPY.path)]
+    assert pages["whl/nightly/cpu/torch_nightly.html"] == [str(nightly.path), str(SYMPY.path)]
 
 
 def test_versions_are_in_order_of_version_not_of_text() -> None:

@@ -140,6 +140,13 @@ def test_no_text_can_break_a_page(yanked: str | None, requires_python: str | Non
     assert file["yanked"] == (yanked or yanked is not None)
 
 
+def test_text_that_utf_8_has_no_bytes_for_does_not_stop_a_page() -> None:
+    pages = render_pages([SYMPY.row(yanked="half of \ud83d", requires_python="\udfff")])
+    [file] = document(pages[PurePosixPath("whl/sympy/index.v1+json")])["files"]
+    assert file["yanked"] == "half of \ud83d"
+    assert b'data-yanked="half of &#55357;"' in pages[PurePosixPath("whl/sympy/index.html")]
+
+
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
