@@ -24,10 +24,8 @@ from pytorch_offline.errors import IntegrityError
 from pytorch_offline.wheels.dist_info import find_dist_info
 from pytorch_offline.wheels.metadata import MAX_METADATA, parse_metadata
 from pytorch_offline.wheels.zip_format import (
-    DEFLATED,
     LOCAL_HEADER_SIZE,
     LONGEST_END,
-    STORED,
     Member,
     disagreement,
     find_directory,
@@ -250,8 +248,8 @@ def _check_member(member: Member) -> Iterator[ArchiveProblem]:
         yield ArchiveProblem(code="special-file", member=member.name, detail="a directory that holds data")
     if member.is_encrypted:
         yield ArchiveProblem(code="encrypted", member=member.name, detail="it cannot be read without a password")
-    if member.method not in {STORED, DEFLATED}:
-        detail = f"compression method {member.method}"
+    if not member.is_readable:
+        detail = f"compression method {member.method} of version {member.version / 10}, flags {member.flags:#x}"
         yield ArchiveProblem(code="unsupported-compression", member=member.name, detail=detail)
 
 

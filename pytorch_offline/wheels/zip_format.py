@@ -46,6 +46,7 @@ _FLAG_DESCRIPTOR = 0x0008
 _FLAG_UTF8 = 0x0800
 _FLAGS_ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _FLAG_PATCHED = 0x0020
+_NEWEST_VERSION = 63  # the highest that Python's own zipfile, and so pip, opens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +60,13 @@ class Directory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One member as the central directory describes it; sizes in bytes, ``mode`` as Unix has it (0 if unknown)."""
+    """One member as the central directory describes it.
+
+    Sizes are in bytes; ``mode`` is as Unix has it (0 if unknown); ``version`` is ten times the format version needed.
+    """
 
     name: str
+    version: int
     raw_name: bytes
     flags: int
     method: int
@@ -80,6 +85,12 @@ class Member:
     def is_encrypted(self) -> bool:
         """Whether it cannot be read without a password."""
         return bool(self.flags & _FLAGS_ENCRYPTED)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether every installer can decompress it: nothing newer than it knows, and no other method than deflate."""
+        supported = self.version <= _NEWEST_VERSION and self.method in {STORED, DEFLATED}
+        return supported and not self.flags & _FLAG_PATCHED
 
     @property
     def has_descriptor(self) -> bool:
@@ -171,7 +182,7 @@ def parse_directory(data: bytes, directory: Directory) -> tuple[Member, ...]:
         if len(data) - at < _ENTRY.size:
             raise malformed("its directory is cut off")
         (
-            signature, _, _, flags, method, _, _, crc, compressed_size, size, name_length, extra_length,
+            signature, _, version, flags, method, _, _, crc, compressed_size, size, name_length, extra_length,
             comment_length, disk, _, attributes, offset,
         ) = _ENTRY.unpack_from(data, at)  # fmt: skip
         at += _ENTRY.size
@@ -187,6 +198,7 @@ def parse_directory(data: bytes, directory: Directory) -> tuple[Member, ...]:
         members.append(
             Member(
                 name=_name(raw_name, flags),
+                version=version & 0xFF,  # the high byte names a system
                 raw_name=raw_name,
                 flags=flags,
                 method=method,
@@ -278,7 +290,7 @@ def inflate(member: Member, compressed: Iterable[bytes], *, piece: int = 1024 * 
 
 
 def _decompressed(member: Member, compressed: Iterable[bytes], piece: int) -> Iterator[bytes]:
-    if member.is_encrypted or member.flags & _FLAG_PATCHED or member.method not in {STORED, DEFLATED}:
+    if member.is_encrypted or not member.is_readable:
         raise malformed(f"member {member.name!r} is encrypted or compressed in another way than deflate")
     if member.method == STORED:
         yield from compressed

@@ -235,6 +235,13 @@ def test_compression_that_not_every_installer_has(method: int) -> None:
     assert "unsupported-compression" in codes(file.getvalue())
 
 
+@pytest.mark.parametrize(("offset", "value"), [(6, 64), (8, 0x20)], ids=["newer version", "patched data"])
+def test_members_that_not_every_installer_opens(offset: int, value: int) -> None:
+    archive = bytearray(good_wheel())
+    archive[archive.index(b"PK\x01\x02") + offset] = value
+    assert "unsupported-compression" in codes(bytes(archive))
+
+
 def test_an_encrypted_member() -> None:
     archive = bytearray(good_wheel())
     central = archive.index(b"PK\x01\x02")
