@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 
@@ -35,14 +35,14 @@ class Distribution:
     """A distribution or family of container images.
 
     ``glibc`` and ``musl`` are (major, minor), one of them is ``None``; ``python`` is the default Python 3, e.g.
-    ``3.10``, where there is exactly one; ``note`` says what the table's reader should know.
+    ``3.10``, where there is exactly one. A row that is not ``certain`` does not stand for its minor releases.
     """
 
     name: str
     glibc: tuple[int, int] | None
     musl: tuple[int, int] | None
     python: str | None
-    note: str
+    certain: bool
 
     @property
     def is_jetpack(self) -> bool:
@@ -66,12 +66,12 @@ def _distribution(row: dict[str, str]) -> Distribution:
         glibc=(int(glibc[1]), int(glibc[2])) if glibc else None,
         musl=(int(musl[1]), int(musl[2])) if musl else None,
         python=python[1] if python else None,
-        note=row["note"],
+        certain=not row["certainty"].startswith("low"),
     )
 
 
 def _squashed(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]", "", name)
+    return re.sub(r"[^a-z0-9.]", "", name.lower())
 
 
 @cache
@@ -80,10 +80,27 @@ def _by_squashed_name() -> dict[str, Distribution]:
     for row in read_distributions():
         if "*" in row.name:
             continue
-        alias = _ALIAS.fullmatch(row.name.lower())  # "jetpack:5 (L4T R35)" has two names
-        for name in alias.groups() if alias else (row.name.lower(),):
+        alias = _ALIAS.fullmatch(row.name)  # "jetpack:5 (L4T R35)" has two names
+        for name in alias.groups() if alias else (row.name, row.name.removeprefix("opensuse/")):
             known[_squashed(name)] = row
+            known.setdefault(_squashed(name).replace(".", ""), row)
     return known
+
+
+def _look_up(plain: str) -> Distribution | None:
+    """Look a distribution's name up: as it is, by its major release, then without its tag (``ubi9:9.4``)."""
+    known = _by_squashed_name()
+    key = _squashed(re.sub(r"(?<=[0-9])-[a-z-]+$", "", plain))  # "12-slim", "9-minimal"
+    if (head := re.match(r"[a-z]+", key)) and head[0] in _OS_RELEASE_NAMES:
+        key = _OS_RELEASE_NAMES[head[0]] + key[head.end() :]
+    whole = key = _OS_RELEASE_NAMES.get(key, key)
+    while key not in known and "." in key:
+        key = key.rsplit(".", 1)[0]
+        key = _OS_RELEASE_NAMES.get(key, key)
+    found = known.get(key)
+    if found is not None and (key == whole or found.certain):
+        return found
+    return known.get(_squashed(plain.partition(":")[0]))
 
 
 def find_distribution(name: str) -> Distribution:
@@ -98,25 +115,10 @@ def find_distribution(name: str) -> Distribution:
     for row in read_distributions():
         if "*" in row.name and fnmatchcase(plain, row.name):
             tagged = _IMAGE_PYTHON.match(plain)
-            return Distribution(
-                name=plain,
-                glibc=row.glibc,
-                musl=row.musl,
-                python=tagged[1] if tagged else row.python,
-                note=row.note,
-            )
-    known = _by_squashed_name()
-    key = _squashed(plain.removesuffix("-slim"))
-    head = re.match(r"[a-z]*", key)
-    if head and head[0] in _OS_RELEASE_NAMES:
-        key = _OS_RELEASE_NAMES[head[0]] + key[head.end() :]
-    key = _OS_RELEASE_NAMES.get(key, key)
-    while key not in known and "." in key:
-        key = key.rsplit(".", 1)[0]
-    key = _OS_RELEASE_NAMES.get(key, key)
-    if key in known:
-        return known[key]
-    names = {_squashed(row.name.lower()): row.name for row in read_distributions()}
+            return replace(row, name=plain, python=tagged[1] if tagged else row.python)
+    if found := _look_up(plain):
+        return found
+    names = {_squashed(row.name): row.name for row in read_distributions()}
     near = [names[item] for item in difflib.get_close_matches(_squashed(plain), names, n=5, cutoff=0.5)]
     raise UsageError(
         "unknown-preset",

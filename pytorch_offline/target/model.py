@@ -78,8 +78,10 @@ class Accelerator:
 
         AMD's numbers are not padded.
         """
-        if self.driver is None or self.kind is not AcceleratorKind.CUDA:
-            return None if self.driver is None else str(self.driver)
+        if self.driver is None:
+            return None
+        if self.kind is not AcceleratorKind.CUDA or self.driver.base_version != str(self.driver):
+            return str(self.driver)
         major, *rest = self.driver.release
         return ".".join([str(major), *(f"{part:02d}" for part in rest)])
 

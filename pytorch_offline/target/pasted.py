@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
@@ -117,16 +118,12 @@ def target_of_pasted(pasted: Pasted, flags: TargetFlags) -> Target:
             hint="add what is missing, or run the file of `pytorch-offline detect --standalone` on the machine",
         )
     spoken = replace(flags, python_version=python, platform=platform, glibc=glibc)
-    target = build_target(spoken, accelerator=pasted.accelerator, learnt_from=pasted.learnt_from)
-    own = {key: value for key, value in pasted.learnt_from.items() if _is_still_true(key, flags)}
-    return with_known_capabilities(replace(target, learnt_from={**target.learnt_from, **own}))
-
-
-def _is_still_true(key: str, flags: TargetFlags) -> bool:
-    """Whether what a text taught was not overridden by a flag."""
-    overriding = {
-        "marker_environment.python_full_version": flags.python_version,
-        "marker_environment.platform_machine": flags.platform,
-        "libc": flags.glibc or flags.preset or flags.platform,
+    accelerator_facts = {key: said for key, said in pasted.learnt_from.items() if key.startswith("accelerator.")}
+    target = build_target(spoken, accelerator=pasted.accelerator, learnt_from=accelerator_facts)
+    of_texts = {
+        "marker_environment.python_full_version": flags.python_version is None,
+        "marker_environment.platform_machine": flags.platform is None and not flags.preset,
+        "libc": target.libc is not None and flags.glibc is None and (glibc is not None or platform != flags.platform),
     }
-    return key in overriding and not overriding[key]
+    own = {key: pasted.learnt_from[key] for key, holds in of_texts.items() if holds and key in pasted.learnt_from}
+    return with_known_capabilities(replace(target, learnt_from=MappingProxyType({**target.learnt_from, **own})))

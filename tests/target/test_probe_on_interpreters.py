@@ -155,7 +155,7 @@ def test_the_file_works_alone_from_any_folder(python: Path, tmp_path: Path) -> N
     smi.write_text(
         "| NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: 12.2     |\n", encoding="utf-8"
     )
-    command = [python, "-I", standalone, "--from-text", smi, "-o", "gpu-node.json"]
+    command: list[str | Path] = [python, "-I", standalone, "--from-text", smi, "-o", "gpu-node.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     target = parse_target((tmp_path / "gpu-node.json").read_text(encoding="utf-8"))

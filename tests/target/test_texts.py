@@ -17,7 +17,7 @@ def smi(header: str, *rows: str) -> str:
     line = "+" + "-" * 87 + "+"
     usage = "| N/A   26C    P0   139W / 700W |  0MiB / 81559MiB |  0%  Default |"
     body = "".join(f"|   {index}  {row} |\n{usage}\n" for index, row in enumerate(rows))
-    return f"Thu Sep 11 20:22:19 2025       \n{line}\n| {header}     |\n|{'-' * 41}+{'-' * 22}+\n{body}{line}\n"  # fmt: skip
+    return f"Thu Sep 11 20:22:19 2025       \n{line}\n| {header}     |\n|{'-' * 64}+\n{body}{line}\n"
 
 
 def facts(text: str) -> tuple[str | None, str | None, bool]:

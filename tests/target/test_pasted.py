@@ -1,0 +1,115 @@
+"""A target from pasted texts: what they say, what flags add, and what stays unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.target.build import TargetFlags, build_target
+from pytorch_offline.target.codec import parse_target, render_target
+from pytorch_offline.target.describe import unknown_facts
+from pytorch_offline.target.model import AcceleratorKind, Libc, Target
+from pytorch_offline.target.pasted import parse_pasted, target_of_pasted
+
+SMI = """+-----------------------------------------------------------------------------+
+| NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: 12.2     |
+|   0  NVIDIA A100-PCI...  On   | 00000000:3B:00.0 Off |                    0 |
+"""
+LDD = "ldd (Ubuntu GLIBC 2.35-0ubuntu3.8) 2.35\n"
+OS_RELEASE = 'NAME="Ubuntu"\nVERSION_ID="22.04"\nID=ubuntu\n'
+
+
+def target(*texts: str, **flags: Any) -> Target:  # noqa: ANN401  (whatever a flag takes)
+    pasted = parse_pasted([(f"text {index}", text) for index, text in enumerate(texts)])
+    return target_of_pasted(pasted, TargetFlags(**flags))
+
+
+def test_texts_alone_describe_a_machine() -> None:
+    made = target(SMI, LDD, "x86_64\n", "Python 3.10.12\n")
+    flags = TargetFlags(python_version="3.10.12", platform="linux_x86_64", glibc="2.35")
+    assert made.tags == build_target(flags).tags
+    assert made.accelerator is not None
+    assert (made.accelerator.driver_text, str(made.accelerator.cuda)) == ("470.82.01", "12.2")
+    assert [device.compute_capability for device in made.accelerator.devices] == [(8, 0)]
+    assert made.learnt_from["accelerator.driver"] == "text 0"
+    assert made.learnt_from["libc"] == "text 1"
+    assert made.learnt_from["marker_environment.platform_machine"] == "text 2"
+    assert made.learnt_from["marker_environment.python_full_version"] == "text 3"
+    assert parse_target(render_target(made)) == made
+
+
+def test_a_distribution_says_its_c_library_but_not_which_python_is_used() -> None:
+    pasted = parse_pasted([("os", OS_RELEASE)])
+    assert (pasted.glibc, pasted.python_version) == ("2.35", None)
+    assert pasted.notes == ("the own Python of ubuntu:22.04 is 3.10",)
+    with pytest.raises(UsageError) as caught:
+        target_of_pasted(pasted, TargetFlags())
+    assert caught.value.code == "target-incomplete"
+    assert list(caught.value.facts) == ["the Python version", "the platform", "noticed"]
+    made = target(OS_RELEASE, python_version="3.10", platform="linux_aarch64")
+    assert made.libc == Libc(name="glibc", version=(2, 35))
+    assert made.learnt_from["libc"] == "text 0: ubuntu:22.04"
+
+
+def test_everything_that_is_missing_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        target(SMI)
+    assert caught.value.exit_code == 2
+    assert list(caught.value.facts) == ["the Python version", "the platform", "the C library"]
+    assert "--python-version" in str(caught.value.facts["the Python version"])
+
+
+def test_flags_and_presets_complete_and_override_texts() -> None:
+    made = target(SMI, LDD, preset="rhel8", driver="580.95.05")
+    assert made.libc == Libc(name="glibc", version=(2, 28))
+    assert made.learnt_from["libc"] == "--preset rhel8"
+    assert made.accelerator is not None
+    assert (made.accelerator.driver_text, str(made.accelerator.cuda)) == ("580.95.05", "12.2")
+    windows = target(SMI, LDD, platform="win_amd64", python_version="3.12")
+    assert (windows.system, windows.libc) == ("Windows", None)
+    assert "libc" not in windows.learnt_from
+    stated = target(SMI, LDD, platform="manylinux_2_28_x86_64", python_version="3.12")
+    assert stated.learnt_from["libc"] == "--platform manylinux_2_28_x86_64"
+
+
+def test_other_platforms() -> None:
+    mac = target("ProductName: macOS\nProductVersion: 14.5\n", "arm64\n", "Python 3.12.1\n")
+    assert (mac.tags[0].platform, mac.machine) == ("macosx_14_0_arm64", "arm64")
+    assert mac.accelerator is not None
+    assert mac.accelerator.kind is AcceleratorKind.MPS
+    alpine = target("musl libc (x86_64)\nVersion 1.2.4\n", "Python 3.12.1\n")
+    assert alpine.libc == Libc(name="musl", version=(1, 2))
+    assert alpine.learnt_from["libc"] == "text 0"
+    amd = target("gfx000\ngfx1100\n", preset="ubuntu24.04")
+    assert amd.accelerator is not None
+    assert (amd.accelerator.kind, amd.accelerator.devices[0].gfx) == (AcceleratorKind.ROCM, "gfx1100")
+
+
+def test_wsl_remembers_whose_driver_it_is() -> None:
+    made = target("| NVIDIA-SMI 560.35.02    Driver Version: 560.94    CUDA Version: 12.6     |", preset="ubuntu22.04")
+    assert made.accelerator is not None
+    assert (made.accelerator.driver, made.accelerator.driver_system) == (Version("560.94"), "Windows")
+    assert parse_target(render_target(made)) == made
+
+
+def test_what_stays_unknown_is_named() -> None:
+    made = target("| NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: N/A |", preset="ubuntu22.04")
+    assert unknown_facts(made)[2:] == ("accelerator.cuda", "accelerator.devices")
+    strange = target("NVIDIA Something New, 999.01\n", preset="ubuntu22.04")
+    assert unknown_facts(strange)[2:] == ("accelerator.cuda", "accelerator.devices[0].compute_capability")
+
+
+def test_the_compilers_version_is_shown_and_not_used() -> None:
+    pasted = parse_pasted([("nvcc", "Cuda compilation tools, release 13.4, V13.4.92\n")])
+    assert pasted.accelerator is None
+    assert "nvcc 13.4" in pasted.notes[0]
+
+
+def test_texts_that_say_nothing_are_an_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_pasted([("a.txt", "hello"), ("b.txt", "")])
+    assert caught.value.code == "nothing-recognised"
+    assert "a.txt, b.txt" in caught.value.message
