@@ -148,7 +148,7 @@ def fetch_metadata_by_ranges(http: Http, url: str, name: WheelName, *, expected_
     """Read METADATA out of the wheel at a URL, without downloading the wheel.
 
     Raises:
-        UpstreamError: ``ranges-not-served`` if the server ignores ranges or answers them wrongly; ``not-found`` for any
+        UpstreamError: ``ranges-not-served`` if the server ignores ranges or answers them wrongly; ``file-absent`` for any
             other status; ``changed-while-read`` if the file changed, and changed again at the second try; what
             ``Http.get`` raises.
         IntegrityError: ``bad-archive``, ``bad-dist-info`` or ``size-mismatch`` if the file is no such wheel.
@@ -207,7 +207,7 @@ def _ask(http: Http, url: str, wanted: ByteRange, pin: Mapping[str, str] | None)
             return _ask(http, url, ByteRange(start=0, stop=int(match["total"])), pin)
         raise _refusal(url, "it answers 416", pin)
     raise UpstreamError(
-        "not-found",
+        "file-absent",
         f"{redacted(url)} answers {response.status}",
         facts={"url": redacted(url), "status": response.status},
     )

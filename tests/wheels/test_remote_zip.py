@@ -308,7 +308,7 @@ def test_a_refused_range(http: Http, said: str) -> None:
 
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_missing_file(http: Http, status: int) -> None:
-    assert failure(http, lambda _: Answer(status=status, body=b"no")) == "not-found"
+    assert failure(http, lambda _: Answer(status=status, body=b"no")) == "file-absent"
 
 
 def test_a_server_in_trouble(http: Http) -> None:
