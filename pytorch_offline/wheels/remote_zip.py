@@ -148,8 +148,8 @@ def fetch_metadata_by_ranges(http: Http, url: str, name: WheelName, *, expected_
     """Read METADATA out of the wheel at a URL, without downloading the wheel.
 
     Raises:
-        UpstreamError: ``ranges-not-served`` if the server ignores ranges or answers them wrongly; ``file-absent`` for any
-            other status; ``changed-while-read`` if the file changed, and changed again at the second try; what
+        UpstreamError: ``ranges-not-served`` if the server ignores ranges or answers them wrongly; ``file-absent`` for
+            any other status; ``changed-while-read`` if the file changed, and changed again at the second try; what
             ``Http.get`` raises.
         IntegrityError: ``bad-archive``, ``bad-dist-info`` or ``size-mismatch`` if the file is no such wheel.
     """
