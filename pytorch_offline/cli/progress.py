@@ -30,8 +30,8 @@ _NAME_WIDTH = 32
 
 
 @contextmanager
-def shown_progress(session: Session) -> Iterator[Progress]:
-    """Give what shows progress as the user asked for."""
+def shown_progress(session: Session, *, doing: str = "fetching", done: str = "fetched") -> Iterator[Progress]:
+    """Give what shows progress as the user asked for; ``doing`` and ``done`` are its words for the work."""
     if session.verbosity < 0:
         yield Silent()
     elif session.show_bars:
@@ -41,7 +41,7 @@ def shown_progress(session: Session) -> Iterator[Progress]:
         finally:
             bars.close()
     else:
-        lines = Lines(lambda text: click.echo(text, err=True))
+        lines = Lines(lambda text: click.echo(text, err=True), doing=doing, done=done)
         yield lines
         lines.close()
 
@@ -53,6 +53,8 @@ class Lines:
         write: takes one line.
         clock: seconds that never go back.
         pause: seconds between two lines of progress.
+        doing: the word for the work, at its beginning.
+        done: the word for it at its end.
     """
 
     def __init__(
@@ -61,8 +63,12 @@ class Lines:
         *,
         clock: Callable[[], float] = time.monotonic,
         pause: float = SECONDS_BETWEEN_LINES,
+        doing: str = "fetching",
+        done: str = "fetched",
     ) -> None:
         self._write = write
+        self._doing = doing
+        self._done = done
         self._clock = clock
         self._pause = pause
         self._lock = threading.Lock()
@@ -78,7 +84,7 @@ class Lines:
         with self._lock:
             self._files, self._size = files, size
             self._started = self._last = self._clock()
-            self._write(f"fetching {_count(files)}, {render_size(size)}")
+            self._write(f"{self._doing} {_count(files)}, {render_size(size)}")
 
     def begin(self, file: str, size: int | None, position: int) -> None:
         """Note where a file stands."""
@@ -113,7 +119,7 @@ class Lines:
         with self._lock:
             if self._files:
                 seconds = self._clock() - self._started
-                self._write(f"fetched {render_size(max(0, self._fetched))} in {_duration(seconds)}")
+                self._write(f"{self._done} {render_size(max(0, self._fetched))} in {_duration(seconds)}")
 
     def _state(self, now: float) -> str:
         here = sum(self._positions.values())

@@ -42,29 +42,34 @@ def command(context: click.Context, session: Session, deep: bool, repair: bool, 
     """
     mirror = Mirror(session.mirror)
     now = partial(datetime.now, UTC)
+
+    def verified() -> VerifyReport:
+        with shown_progress(session, doing="reading", done="read") as progress:
+            return verify_mirror(mirror, deep=deep, jobs=jobs, progress=progress, now=now)
+
+    first = last = verified()
     repaired: RepairReport | None = None
-    with shown_progress(session) as progress:
-        report = verify_mirror(mirror, deep=deep, jobs=jobs, progress=progress, now=now)
-    if repair and report.findings:
-        for finding in report.findings:
+    if repair and first.findings:
+        for finding in first.findings:
             session.message(f"repairing {render_finding(finding)}")
         with configured_http() as http, shown_progress(session) as progress:
-            repaired = repair_mirror(mirror, report.findings, http, deep=deep, progress=progress, now=now)
-    last = report if repaired is None else repaired.after
-    session.result(document(session, report, repaired), render(report, repaired))
+            repaired = repair_mirror(mirror, first.findings, http, progress=progress, now=now)
+        last = verified()
+    session.result(document(session, first, repaired, last), render(repaired, last))
     if last.findings:
         context.exit(IntegrityError.exit_code)
 
 
 def render_finding(finding: Finding) -> str:
     """Say one finding in one line."""
-    sides = f" (expected {finding.expected}, found {finding.found})" if finding.expected is not None else ""
-    return f"{finding.path}: {finding.problem}: {finding.detail}{sides}"
+    text = f"{finding.path}: {finding.problem}: {finding.detail}"
+    if finding.expected is None or finding.expected in finding.detail:
+        return text
+    return f"{text} (expected {finding.expected}, found {finding.found})"
 
 
-def render(report: VerifyReport, repaired: RepairReport | None) -> str:
-    """Say the whole result for people: bad files first, then one line that sums up."""
-    last = report if repaired is None else repaired.after
+def render(repaired: RepairReport | None, last: VerifyReport) -> str:
+    """Say the whole result for people: what is bad, what was done about it, and one line that sums up."""
     lines = [f"bad: {render_finding(finding)}" for finding in last.findings]
     if repaired is not None:
         lines += [f"fetched again: {file.path}" for file in repaired.fetched.downloaded]
@@ -75,9 +80,10 @@ def render(report: VerifyReport, repaired: RepairReport | None) -> str:
     return "\n".join(lines)
 
 
-def document(session: Session, report: VerifyReport, repaired: RepairReport | None) -> dict[str, Any]:
+def document(
+    session: Session, first: VerifyReport, repaired: RepairReport | None, last: VerifyReport
+) -> dict[str, Any]:
     """Make the result for programs."""
-    last = report if repaired is None else repaired.after
     result: dict[str, Any] = {
         "mirror": str(session.mirror),
         "ok": not last.findings,
@@ -88,7 +94,7 @@ def document(session: Session, report: VerifyReport, repaired: RepairReport | No
     }
     if repaired is not None:
         result["repaired"] = {
-            "found": _documents(report.findings),
+            "found": _documents(first.findings),
             "downloaded": [str(file.path) for file in repaired.fetched.downloaded],
             "moved_aside": [str(path) for path in repaired.set_aside],
         }

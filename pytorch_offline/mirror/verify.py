@@ -78,11 +78,10 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
-    """What a repair did, and what a second verification of the whole found afterwards."""
+    """What a repair did; only another verification says whether all is well now."""
 
     fetched: FetchReport
     set_aside: tuple[PurePosixPath, ...]
-    after: VerifyReport
 
 
 def verify_mirror(
@@ -176,12 +175,11 @@ def repair_mirror(
     findings: Sequence[Finding],
     http: Http,
     *,
-    deep: bool = False,
     jobs: int = JOBS,
     progress: Progress | None = None,
     now: Callable[[], datetime],
 ) -> RepairReport:
-    """Move bad files aside, fetch them again from where they came, and verify once more.
+    """Move bad files aside and fetch them again from where they came.
 
     A wheel comes back only if its bytes have the manifest's hash. A file that the manifest does not list is moved
     aside. A wheel that is unsound although its hash agrees stays, and stays reported.
@@ -210,8 +208,7 @@ def repair_mirror(
         )
         # The hash that was asked for is the manifest's: what it said of where that came from still holds.
         mirror.rewrite(replace(file, verified_at=row.verified_at) for file in lost if (row := _row_of(fetched, file)))
-    after = verify_mirror(mirror, deep=deep, progress=progress, now=now)
-    return RepairReport(fetched=fetched, set_aside=tuple(aside), after=after)
+    return RepairReport(fetched=fetched, set_aside=tuple(aside))
 
 
 def _identity(root: Path, path: PurePosixPath) -> tuple[int, int] | PurePosixPath:
