@@ -13,6 +13,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import IntegrityError, UpstreamError
+from pytorch_offline.net import redacted
 from pytorch_offline.wheels.archive import check_archive
 from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges
 
@@ -87,7 +88,7 @@ def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
                 raise UpstreamError(
                     "file-absent",
                     f"{file.link.filename} is listed, but its address answers {stream.status}",
-                    facts={"url": file.link.url},
+                    facts={"url": redacted(file.link.url)},
                 )
             for chunk in stream.iter_chunks():
                 digest.update(chunk)
@@ -97,9 +98,21 @@ def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
                 raise IntegrityError(
                     "hash-mismatch",
                     f"{file.link.filename} does not have the hash that its page publishes",
-                    facts={"url": file.link.url, "published": file.link.sha256, "received": digest.hexdigest()},
+                    facts={
+                        "url": redacted(file.link.url),
+                        "published": file.link.sha256,
+                        "received": digest.hexdigest(),
+                    },
                 )
             sink.seek(0)
-            return check_archive(sink, file.name, deep=False).metadata
+            report = check_archive(sink, file.name, deep=False)
+            if report.problems:
+                raise IntegrityError(
+                    "bad-archive",
+                    f"{file.link.filename} is not a sound wheel",
+                    facts={"url": redacted(file.link.url)}
+                    | {p.code: f"{p.member}: {p.detail}" for p in report.problems},
+                )
+            return report.metadata
     finally:
         os.unlink(name)  # noqa: PTH108  (mkstemp gave a string)
