@@ -50,7 +50,13 @@ class _Greedy(click.Command):
 @click.command("detect", cls=_Greedy, epilog=EPILOG)
 @common_options
 @target_flag_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the target file here.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the target file here; the target is named after it.",
+)
 @click.option("--python", type=click.Path(path_type=Path), metavar="EXE", help="Another interpreter of this machine.")
 @click.option(
     "--from-text",

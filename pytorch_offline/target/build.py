@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.glibc import Distribution, find_distribution
@@ -192,7 +192,7 @@ def _interpreter(
         )
     elif base is not None:
         full = base.marker_environment["python_full_version"]
-        version = (Version(base.marker_environment["python_version"]).major, base.python_full_version.minor)
+        version = (base.python_full_version.major, base.python_full_version.minor)
     else:
         raise UsageError(
             "python-not-given",
@@ -304,7 +304,7 @@ def _accelerator_kind(flags: TargetFlags) -> AcceleratorKind | None:
 def _parse_version(flag: str, text: str, example: str) -> Version:
     try:
         version = Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or a number of thousands of digits
         version = None
     if version is None or str(version.base_version) != str(version) or version.epoch:
         raise UsageError("bad-flag", f"{flag} {text!r} is no version", hint=f"e.g. {flag} {example}")

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from packaging.tags import InvalidTag, Tag, parse_tag
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target import probe
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_MANYLINUX = re.compile(r"manylinux_([0-9]+)_([0-9]+)_")
-_MUSLLINUX = re.compile(r"musllinux_([0-9]+)_([0-9]+)_")
-_DOTTED_PAIR = re.compile(r"([0-9]+)\.([0-9]+)")
+_MANYLINUX = re.compile(r"manylinux_([0-9]{1,2})_([0-9]{1,2})_")
+_MUSLLINUX = re.compile(r"musllinux_([0-9]{1,2})_([0-9]{1,2})_")
+# Bounded, because a list is as long as such a number: nobody gets a tag list of a million rungs out of a file.
+_DOTTED_PAIR = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})")
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
 # 100 characters leave room for "requirements." and ".txt" around a target's name on every file system.
 _MAX_NAME_LENGTH = 100
@@ -86,7 +87,7 @@ class _Node:
             return None
         try:
             return Version(self.text())
-        except InvalidVersion:
+        except ValueError:  # InvalidVersion, or a number of thousands of digits
             self.wrong("a version")
 
     def pair(self) -> tuple[int, int]:
@@ -140,7 +141,7 @@ def _parse_markers(node: _Node) -> dict[str, str]:
     full = markers["python_full_version"]
     try:
         Version(f"{full}local" if full.endswith("+") else full)
-    except InvalidVersion:
+    except ValueError:
         node["python_full_version"].wrong("a Python version")
     return markers
 
@@ -255,10 +256,10 @@ def read_target(path: Path) -> Target:
     """
     try:
         text = probe.decoded(path.read_bytes())
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             "bad-target-file",
-            f"target file {path} cannot be read: {error.strerror or error}",
+            f"target file {path} cannot be read: {getattr(error, 'strerror', None) or error}",
             facts={"file": str(path)},
         ) from error
     try:
@@ -281,7 +282,9 @@ def write_text_file(path: Path, text: str) -> None:
     """
     try:
         probe.write_file(path, text.encode("utf-8"))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path without a name, such as "."
         raise UsageError(
-            "cannot-write", f"{path} cannot be written: {error.strerror or error}", facts={"file": str(path)}
+            "cannot-write",
+            f"{path} cannot be written: {getattr(error, 'strerror', None) or error}",
+            facts={"file": str(path)},
         ) from error

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 # commonly built for.
 _LINUX_ARCHITECTURES = (*probe.MANYLINUX_ARCHITECTURES, "i686", "armv7l")
 _LINUX = re.compile(
-    r"(?:linux|manylinux_2_(?P<glibc>[0-9]+)|(?P<legacy>manylinux(?:1|2010|2014))"
-    r"|musllinux_(?P<musl>[0-9]+_[0-9]+))_(?P<arch>[a-z0-9_]+)"
+    r"(?:linux|manylinux_2_(?P<glibc>[0-9]{1,2})|(?P<legacy>manylinux(?:1|2010|2014))"
+    r"|musllinux_(?P<musl>[0-9]{1,2}_[0-9]{1,2}))_(?P<arch>[a-z0-9_]+)"
 )
-_MACOS = re.compile(r"macosx_(?P<major>[0-9]+)_(?P<minor>[0-9]+)_(?P<arch>arm64|x86_64)")
+_MACOS = re.compile(r"macosx_(?P<major>[0-9]{1,2})_(?P<minor>[0-9]{1,2})_(?P<arch>arm64|x86_64)")
 # Tag to platform.machine(): Windows spells its architectures in capitals.
 _WINDOWS = {"win_amd64": "AMD64", "win_arm64": "ARM64", "win32": "x86"}
 _LEGACY_GLIBC = {name: version for version, name in probe.LEGACY_MANYLINUX.items()}

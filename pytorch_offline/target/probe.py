@@ -200,7 +200,7 @@ BARE_DRIVER = re.compile(r"\s*([0-9]{3}\.[0-9]{2,3}(?:\.[0-9]{1,2})?)\s*")
 BARE_ROW = re.compile(
     r"^([^,|:]*[A-Za-z][^|:]*?), ([0-9]{3}\.[0-9]{2,3}(?:\.[0-9]{1,2})?)(?:, ([0-9]{1,2}\.[0-9]))?\s*$"
 )
-TEGRA = re.compile(r"^# R([0-9]+) \(release\), REVISION: ([0-9.]+)", re.MULTILINE)
+TEGRA = re.compile(r"^# R([0-9]{1,4}) \(release\), REVISION: ([0-9.]+)", re.MULTILINE)
 JETSON_MODEL = re.compile(r"^(NVIDIA )?(Jetson [^\x00\n]*?)(?: Developer Kit.*)?\x00?$", re.MULTILINE)
 NVCC = re.compile(r"^Cuda compilation tools, release ([0-9.]+)", re.MULTILINE)
 LDD = re.compile(r"^ldd \([^)\n]*\) ([0-9]+\.[0-9]+)", re.MULTILINE)
@@ -211,7 +211,7 @@ UNAME = re.compile(r"^(?:Linux .*?\b)?(x86_64|aarch64|arm64)(?: GNU/Linux| x86_6
 MACOS = re.compile(r"^ProductVersion:\s+([0-9]+\.[0-9]+)", re.MULTILINE)
 ROCM_AGENT = re.compile(r"^Agent [0-9]+\s*$", re.MULTILINE)
 GFX = re.compile(r"gfx[0-9a-f]{3,}")
-KFD = re.compile(r"^gfx_target_version ([0-9]+)", re.MULTILINE)
+KFD = re.compile(r"^gfx_target_version ([0-9]{1,9})\b", re.MULTILINE)
 WINDOWS_DRIVER = re.compile(r"[0-9]{3}\.[0-9]{2}")
 # Tegra's drivers have numbers of their own (34.1.1, 540.4.0), whose last part has one digit; others write two.
 TEGRA_DRIVER = re.compile(r"[0-9]{1,2}\..*|[0-9]+\.[0-9]+\.[0-9]")
@@ -745,7 +745,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             write_file(Path(options.output), body.encode("ascii"))
         else:
             sys.stdout.write(body)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0

@@ -167,6 +167,8 @@ def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
         (change("accelerator", "kind", to=None), "accelerator.kind"),
         (change("accelerator", "driver", to="N/A"), "accelerator.driver"),
         (change("accelerator", "cuda", to=12.2), "accelerator.cuda"),
+        (change("accelerator", "cuda", to="9" * 9999), "accelerator.cuda"),
+        (change("libc", "version", to="2.999999999"), "libc.version"),
         (change("accelerator", "devices", to={}), "accelerator.devices"),
         (change("accelerator", "devices", 0, to="A100"), "accelerator.devices[0]"),
         (
@@ -218,6 +220,9 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         assert caught.value.code == "bad-target-file"
     with pytest.raises(UsageError, match="cannot be written"):
         write_text_file(tmp_path / "no" / "folder.json", "text")
+    for path in (tmp_path, tmp_path / "..", type(tmp_path)("/"), tmp_path / "a\0b"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            write_text_file(path, "text")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -164,6 +164,41 @@ def test_the_users_texts_go_before_what_is_found(bare: Path) -> None:
     assert (learnt["accelerator.driver"], learnt["accelerator.cuda"]) == ("mine.txt", "nvidia-smi")
 
 
+def test_musl_is_asked_of_the_loader_that_starts_python(tmp_path: Path) -> None:
+    loader = tmp_path / "ld-musl-x86_64.so.1"
+    tool(tmp_path, loader.name, "printf 'musl libc (x86_64)\\nVersion 1.2.4\\nDynamic Program Loader\\n' >&2; exit 1")
+    assert probe.read_musl(probe.Elf(2, 1, 62, 0, str(loader))) == (1, 2)
+    assert probe.read_musl(probe.Elf(2, 1, 62, 0, "/lib64/ld-linux-x86-64.so.2")) is None
+    assert probe.read_musl(probe.Elf(2, 1, 62, 0, str(tmp_path / "missing-musl.so"))) is None
+    assert probe.read_musl(None) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the C library of this Linux")
+def test_glibc_is_asked_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_name = probe.read_glibc()
+
+    def unsupported(_: str) -> str:
+        raise ValueError
+
+    monkeypatch.setattr(os, "confstr", unsupported)
+    assert probe.read_glibc() == by_name
+
+
+def test_a_python_with_an_old_sdk_asks_macos_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe.platform, "mac_ver", lambda: ("10.16", ("", "", ""), "x86_64"))  # type: ignore[attr-defined]
+    asked: list[Any] = []
+
+    def answer(command: object, *, environment: object) -> str:
+        asked.append((command, environment))
+        return "13.4\n"
+
+    monkeypatch.setattr(probe, "run_command", answer)
+    assert probe.read_macos() == (13, 4)
+    assert asked[0][1] == {"SYSTEM_VERSION_COMPAT": "0"}
+    monkeypatch.setattr(probe.platform, "mac_ver", lambda: ("14", ("", "", ""), "arm64"))  # type: ignore[attr-defined]
+    assert probe.read_macos() == (14, 0)
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to make a library that plays libcuda")
 @pytest.mark.parametrize("fails", [0, 804])
 def test_libcuda_is_asked_without_any_tool(tmp_path: Path, fails: int) -> None:
