@@ -53,9 +53,21 @@ class Ledger:
         # The log first: publication writes the manifest and then removes the log, so that a reader who holds no lock
         # finds every row in one of the two.
         admitted = self._read_log()
-        published = {file.path: file for file in self._read_manifest()}
+        published = self.read_published()
         present = {path: file for path, file in admitted.items() if path in published or (self._root / path).is_file()}
         return published | present
+
+    def read_published(self) -> dict[PurePosixPath, MirrorFile]:
+        """Read the rows of the manifest alone, which are those that the index pages list.
+
+        Raises:
+            IntegrityError: ``bad-manifest``.
+            UsageError: ``unknown-manifest-format``.
+        """
+        try:
+            return {file.path: file for file in parse_manifest(self._manifest.read_bytes())}
+        except FileNotFoundError:
+            return {}
 
     def read_announced(self) -> set[PurePosixPath]:
         """Read the paths of all files that are held or were about to be.
@@ -63,19 +75,17 @@ class Ledger:
         Whoever looks at the tree first and asks this afterwards finds the path of every admitted file that was there.
         """
         admitted = set(self._read_log())
-        return admitted | {file.path for file in self._read_manifest()}
+        return admitted | set(self.read_published())
+
+    def read_unpublished(self) -> set[PurePosixPath]:
+        """Read the paths of the admissions since the manifest was written, or cut off."""
+        return set(self._read_log())
 
     def record(self, file: MirrorFile) -> None:
-        """Note that a file is about to get its name."""
+        """Note that a file is about to get its name, or that its row has changed."""
         make_directories(self._disk, self._log.parent)
         # A newline first: what a full disk or a power cut may have left of the last line stays a line of its own.
         self._disk.append(self._log, f"\n{render_row(file)}\n".encode())
-
-    def _read_manifest(self) -> tuple[MirrorFile, ...]:
-        try:
-            return parse_manifest(self._manifest.read_bytes())
-        except FileNotFoundError:
-            return ()
 
     def _read_log(self) -> dict[PurePosixPath, MirrorFile]:
         try:

@@ -93,6 +93,11 @@ class Mirror:
         with self._mutex, disk_errors(self.root):
             return dict(self._files) if self._depth else self._ledger.read()
 
+    def read_published(self) -> dict[PurePosixPath, MirrorFile]:
+        """Read the rows that the manifest has and the index pages list; a fetch under way or cut off may have more."""
+        with disk_errors(self.root):
+            return self._ledger.read_published()
+
     def read_announced(self) -> set[PurePosixPath]:
         """Read the paths that an admitted file may have, those of admissions under way or cut off included."""
         with disk_errors(self.root):
@@ -227,11 +232,16 @@ class Mirror:
             self._write(self.root / sidecar_of(file.path), metadata)
 
     def rewrite(self, files: Iterable[MirrorFile]) -> None:
-        """Replace the rows of files that the mirror holds, in the manifest at once."""
+        """Replace the rows of files that the mirror holds; files not published yet stay so."""
         with self.lock(), disk_errors(self.root):
-            self._files |= {file.path: file for file in files if file.path in self._files}
-            self._write(self.root / MANIFEST_NAME, render_manifest(self._files.values()))
-            self._disk.remove(self.root / LOG_NAME)
+            fresh = {file.path: file for file in files if file.path in self._files}
+            self._files |= fresh
+            unpublished = self._ledger.read_unpublished()
+            for path in sorted(set(fresh) & unpublished):
+                self._ledger.record(fresh[path])
+            published = self._ledger.read_published()
+            if any(path in fresh for path in published):
+                self._write(self.root / MANIFEST_NAME, render_manifest((published | fresh)[path] for path in published))
 
     def write_locks(self, locks: Mapping[str, bytes]) -> None:
         """Write files of ``locks/``, each whole or not at all.

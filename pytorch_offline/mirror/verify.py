@@ -24,12 +24,13 @@ from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT, files_in_order, sidecar_of
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
+from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.workers import Stop, for_each
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pytorch_offline.mirror.store import Mirror
@@ -47,6 +48,7 @@ class Problem(StrEnum):
     METADATA_MISSING = "metadata-missing"
     METADATA_DIFFERS = "metadata-differs"
     UNSOUND = "unsound"  # only looked for when asked: zip, RECORD, METADATA
+    PAGE = "page"  # an index page is missing, leads astray, or contradicts the manifest
     UNLISTED = "unlisted"  # lies below whl/, and the manifest knows nothing of it
 
 
@@ -92,7 +94,7 @@ def verify_mirror(
     progress: Progress | None = None,
     now: Callable[[], datetime],
 ) -> VerifyReport:
-    """Read every file that the manifest lists and compare; look for files that it does not list.
+    """Read every file that the manifest lists and compare; look for files that it does not list; read the pages.
 
     In a mirror of our own that can be written, the manifest notes when each good file was verified. A bundle or a plain
     copy (no ``.state``) stays as it is: its manifest may be signed.
@@ -114,11 +116,13 @@ def verify_mirror(
             f"{mirror.root} holds no manifest.json, so there is nothing to verify against",
             hint="name the mirror with --mirror, or fill it with pytorch-offline fetch",
         )
+    published = mirror.read_published()
     held = mirror.read_files()
     with disk_errors(mirror.root):
         findings = verify_files(
             mirror.root, held.values(), deep=deep, jobs=jobs or os.cpu_count() or 1, progress=progress or Silent()
         )
+        findings += verify_pages(mirror.root, published, mirror.read_files)
         findings += find_unlisted(mirror.root, mirror.read_announced)
     bad = {finding.path for finding in findings}
     stamp = now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -152,15 +156,39 @@ def verify_files(
     return findings
 
 
+def verify_pages(
+    root: Path,
+    published: Mapping[PurePosixPath, MirrorFile],
+    read_held: Callable[[], Mapping[PurePosixPath, MirrorFile]],
+) -> list[Finding]:
+    """Compare the index pages with the rows: all of them, and what else looks like one.
+
+    The rows are read after the pages: what a fetch has published meanwhile is no contradiction.
+    """
+    expected = expected_targets(published.values())
+    bodies: dict[PurePosixPath, bytes] = {}
+    findings = []
+    for path in {*expected, *(path for path in _files_below(root) if path.name in PAGE_NAMES)}:
+        try:
+            bodies[path] = (root / path).read_bytes()
+        except FileNotFoundError:
+            findings.append(Finding(path=path, problem=Problem.PAGE, detail="it is not there"))
+        except OSError as error:
+            findings.append(Finding(path=path, problem=Problem.PAGE, detail=error.strerror or str(error)))
+    held = read_held()
+    for path, body in bodies.items():
+        problem = page_problem(path, body, required=expected.get(path, ()), held=held, pages=bodies)
+        if problem is not None:
+            findings.append(Finding(path=path, problem=Problem.PAGE, detail=problem))
+    return findings
+
+
 def find_unlisted(root: Path, read_listed: Callable[[], Iterable[PurePosixPath]]) -> list[Finding]:
     """Find files below ``whl/`` that are neither listed, nor the METADATA of a listed one, nor an index page.
 
     What is listed is asked for after the tree was looked at: a wheel that a fetch admits meanwhile is no stranger.
     """
-    there = []
-    for directory, _, names in os.walk(root / ROOT):
-        below = PurePosixPath(Path(directory).relative_to(root).as_posix())
-        there += [below / name for name in names if name not in PAGE_NAMES]
+    there = [path for path in _files_below(root) if path.name not in PAGE_NAMES]
     listed = set(read_listed())
     listed |= {sidecar_of(path) for path in listed}
     return [
@@ -182,7 +210,7 @@ def repair_mirror(
     """Move bad files aside and fetch them again from where they came.
 
     A wheel comes back only if its bytes have the manifest's hash. A file that the manifest does not list is moved
-    aside. A wheel that is unsound although its hash agrees stays, and stays reported.
+    aside. Index pages are written anew. A wheel that is unsound although its hash agrees stays, and stays reported.
 
     Raises:
         UpstreamError: what fetching says.
@@ -209,6 +237,15 @@ def repair_mirror(
         # The hash that was asked for is the manifest's: what it said of where that came from still holds.
         mirror.rewrite(replace(file, verified_at=row.verified_at) for file in lost if (row := _row_of(fetched, file)))
     return RepairReport(fetched=fetched, set_aside=tuple(aside))
+
+
+def _files_below(root: Path) -> list[PurePosixPath]:
+    """List all files below ``whl/``."""
+    found = []
+    for directory, _, names in os.walk(root / ROOT):
+        below = PurePosixPath(Path(directory).relative_to(root).as_posix())
+        found += [below / name for name in names]
+    return found
 
 
 def _identity(root: Path, path: PurePosixPath) -> tuple[int, int] | PurePosixPath:

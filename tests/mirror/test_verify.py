@@ -133,10 +133,67 @@ def test_files_that_nobody_listed_are_found_and_moved_aside(mirror: Mirror) -> N
     assert set(tree(mirror.root)) == set(before)
 
 
+PAGES = ("whl/cpu/torch/index.html", "whl/torch/index.v1+json", "whl/cpu/torch_stable.html", "whl/index.html")
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda _: None, "it is not there"),
+        (lambda body: body[: len(body) // 3], "it "),
+        (lambda body: body.replace(b"../", b"https://elsewhere.example/"), "leads out of the mirror"),
+        (lambda body: body.replace(b"../", b"/whl/"), "leads out of the mirror"),
+        (lambda body: body.replace(b"../", b"../../../../../"), "climbs"),
+        (lambda body: body.replace(TORCH_CPU.sha256.encode(), b"0" * 64), "the manifest says"),
+        (lambda body: body.replace(b"torch-1.0", b"torch-1.1"), "which the mirror does not have"),
+        (lambda body: body.replace(b">torch-1.0+cpu", b">torch-2.0+cpu"), "it shows"),
+        (lambda body: body.replace(b"<body>", b'<base href="https://elsewhere.example/"><body>'), "<base>"),
+    ],
+)
+def test_a_page_that_does_not_say_the_truth_is_named_and_written_anew(
+    mirror: Mirror, harm: Callable[[bytes], bytes | None], says: str
+) -> None:
+    before = tree(mirror.root)
+    touched = {page: harmed for page in PAGES if (harmed := harm(before[page])) != before[page]}
+    assert touched
+    for page, harmed in touched.items():
+        if harmed is None:
+            (mirror.root / page).unlink()
+        else:
+            (mirror.root / page).write_bytes(harmed)
+        report = verify(mirror)
+        details = [finding.detail for finding in report.findings if str(finding.path) == page]
+        assert len(details) == 1
+        assert says in details[0]
+        with Http() as http:
+            repair_mirror(mirror, report.findings, http, now=now)
+        assert verify_mirror(mirror, now=now).findings == ()
+        assert tree(mirror.root) == before
+
+
+def test_a_page_that_nobody_needs_is_named_only_if_it_is_untrue(mirror: Mirror) -> None:
+    page = mirror.root / "whl/cpu/old/index.html"
+    page.parent.mkdir()
+    page.write_bytes(b'<a href="../sympy/">sympy</a>')
+    assert verify(mirror).findings == ()
+    page.write_bytes(b'<a href="https://elsewhere.example/torch.whl">torch</a>')
+    assert problems(verify(mirror)) == [("whl/cpu/old/index.html", Problem.PAGE)]
+
+
+def test_a_fetch_that_was_cut_off_before_its_pages_leaves_nothing_bad(mirror: Mirror) -> None:
+    craft_wheel("whl/numpy-1.0-py3-none-any.whl").admit(mirror)
+    for _ in range(2):  # the first notes when files were verified, and must not publish by that
+        report = verify(mirror)
+        assert (report.files, report.findings, report.recorded) == (4, (), True)
+    assert {row.verified_at for row in mirror.read_files().values()} == {"2027-01-02T03:04:05Z"}
+    assert len(mirror.read_published()) == 3
+
+
 def test_deep_looks_into_wheels_whose_hash_agrees(mirror: Mirror) -> None:
     lying = craft_wheel(str(SYMPY.path), wrong_record_for="__init__.py")
     (mirror.root / lying.path).write_bytes(lying.body)
     mirror.rewrite([lying.row()])
+    mirror.publish()
     assert verify(mirror).findings == ()
     [finding] = verify(mirror, deep=True).findings
     assert (finding.path, finding.problem) == (SYMPY.path, Problem.UNSOUND)
@@ -253,7 +310,7 @@ def test_nothing_to_verify_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
 def test_the_last_manifest_entry_counts_as_much_as_the_first(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(render_manifest(wheel.row() for wheel in WHEELS))
     report = verify(Mirror(tmp_path))
-    assert problems(report) == [
+    assert [found for found in problems(report) if found[1] is not Problem.PAGE] == [
         (str(wheel.path), problem) for wheel in WHEELS for problem in (Problem.METADATA_MISSING, Problem.MISSING)
     ]
     assert str(sidecar_of(SYMPY.path)) not in tree(tmp_path)
