@@ -47,7 +47,7 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
             for selection in selections:
                 mirror.write_locks(render_locks(selection, held))
     sizes = {url: held[PurePosixPath(place)].size for one in selections for url, place in places_of(one).items()}
-    result = document(selections, held) | {
+    result = document(selections, held=held) | {
         "mirror": str(session.mirror),
         "downloaded": [str(file.path) for file in report.downloaded],
         "already_there": [str(file.path) for file in report.already],

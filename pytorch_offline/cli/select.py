@@ -13,6 +13,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
 from pytorch_offline.selector.render import render_tree, render_why, render_why_not
+from pytorch_offline.selector.sizes import fetch_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,8 @@ def command(session: Session, choosing: Choosing, output: Path | None, why: str 
     REQ is a requirement such as torch==2.4.0 or "torchvision>=0.19,<0.20". The target is a file, flags, a preset, or
     this machine.
     """
-    with chosen(session, choosing) as (selections, _):
+    with chosen(session, choosing) as (selections, http):
+        sizes = {} if choosing.offline else fetch_sizes(selections, http)
         if output is not None:
             _write_locks(session, selections, output)
         parts = []
@@ -57,8 +59,8 @@ def command(session: Session, choosing: Choosing, output: Path | None, why: str 
             elif why_not is not None:
                 parts.append(render_why_not(selection, why_not))
             else:
-                parts.append(render_tree(selection))
-        session.result(document(selections), "\n".join(parts))
+                parts.append(render_tree(selection, sizes))
+        session.result(document(selections, sizes=sizes), "\n".join(parts))
 
 
 def _write_locks(session: Session, selections: Sequence[Selection], output: Path) -> None:

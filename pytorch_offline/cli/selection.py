@@ -196,12 +196,18 @@ def _default_index(choosing: Choosing) -> str | None:
     return configured_index_url()
 
 
-def document(selections: Sequence[Selection], held: Mapping[PurePosixPath, MirrorFile] | None = None) -> dict[str, Any]:
+def document(
+    selections: Sequence[Selection],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    held: Mapping[PurePosixPath, MirrorFile] | None = None,
+) -> dict[str, Any]:
     """Make the ``--json`` document: one target's own, or all of them under ``targets``.
 
-    ``held`` gives sizes and hashes of what the mirror has, which upstream's pages may not state.
+    Upstream's pages may state neither sizes nor hashes: ``sizes`` (by address) are those that were asked for, ``held``
+    is what the mirror has.
     """
-    documents = [document_of(selection, places_of(selection)) for selection in selections]
+    documents = [document_of(selection, places_of(selection), sizes) for selection in selections]
     for file in (file for one in documents for file in one["files"]):
         row = (held or {}).get(PurePosixPath(file["path"]))
         if row is not None:

@@ -119,9 +119,11 @@ def render_why_not(selection: Selection, what: str) -> str:
     return "\n".join(lines)
 
 
-def document_of(selection: Selection, paths: dict[str, str]) -> dict[str, Any]:
+def document_of(
+    selection: Selection, paths: Mapping[str, str], known_sizes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Make the ``--json`` document; ``paths`` maps a wheel's address to its place below the mirror."""
-    files = [_file_document(choice, paths) for choice in selection.choices]
+    files = [_file_document(choice, paths, known_sizes or {}) for choice in selection.choices]
     return {
         "target": selection.target.name,
         "backend": None if selection.backend is None else str(selection.backend),
@@ -132,7 +134,7 @@ def document_of(selection: Selection, paths: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _file_document(choice: Choice, paths: dict[str, str]) -> dict[str, Any]:
+def _file_document(choice: Choice, paths: Mapping[str, str], known_sizes: Mapping[str, int]) -> dict[str, Any]:
     candidate, link = choice.candidate, choice.candidate.file.link
     return {
         "project": candidate.project,
@@ -141,7 +143,7 @@ def _file_document(choice: Choice, paths: dict[str, str]) -> dict[str, Any]:
         "url": link.url,
         "path": paths[link.url],
         "sha256": link.sha256,
-        "size": link.size,
+        "size": known_sizes.get(link.url, link.size),
         "backend": None if candidate.backend is None else str(candidate.backend),
         "source": candidate.source.value,
         "page": candidate.file.page_url,

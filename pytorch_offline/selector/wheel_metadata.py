@@ -94,6 +94,7 @@ def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
                 digest.update(chunk)
                 sink.write(chunk)
             sink.flush()
+            redacted(file.link.url)
             if file.link.sha256 is not None and digest.hexdigest() != file.link.sha256:
                 raise IntegrityError(
                     "hash-mismatch",

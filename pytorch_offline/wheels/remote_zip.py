@@ -7,11 +7,11 @@ generations of a file are never put together (research/libraries.md, section 2.6
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pytorch_offline.byte_ranges import parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.net import redacted
 from pytorch_offline.wheels.dist_info import find_dist_info
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from pytorch_offline.net import Http, Response
     from pytorch_offline.wheels.filename import WheelName
 
-_CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})/(?P<total>[0-9]{1,19})", re.IGNORECASE)
-_UNSATISFIED = re.compile(r"bytes \*/(?P<total>[0-9]{1,19})", re.IGNORECASE)
 # A server may answer with less than was asked for; one that gives a few bytes at a time is not worth its while.
 _MAX_REQUESTS = 64
 
@@ -201,10 +199,10 @@ def _ask(http: Http, url: str, wanted: ByteRange, pin: Mapping[str, str] | None)
     if response.status == HTTPStatus.OK:
         raise _refusal(url, "it sends the whole file", pin)
     if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        match = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", "").strip())
+        total = parse_unsatisfied_range(response.headers)
         # Some servers refuse the last N bytes of a file that has fewer: ask for all of it.
-        if match is not None and wanted.start is None and 0 < int(match["total"]) < wanted.length:
-            return _ask(http, url, ByteRange(start=0, stop=int(match["total"])), pin)
+        if total is not None and wanted.start is None and 0 < total < wanted.length:
+            return _ask(http, url, ByteRange(start=0, stop=total), pin)
         raise _refusal(url, "it answers 416", pin)
     raise UpstreamError(
         "file-absent",
@@ -216,10 +214,10 @@ def _ask(http: Http, url: str, wanted: ByteRange, pin: Mapping[str, str] | None)
 def _checked_range(response: Response, wanted: ByteRange, url: str) -> tuple[int, int]:
     """Read ``Content-Range`` as where the body begins and how large the file is; it must be what was asked for."""
     said = response.headers.get("Content-Range", "")
-    match = _CONTENT_RANGE.fullmatch(said.strip())
-    if match is None:
+    span = parse_content_range(response.headers)
+    if span is None or span.total is None:
         raise _not_served(url, f"its Content-Range is {said!r}")
-    first, stop, size = int(match["first"]), int(match["last"]) + 1, int(match["total"])
+    first, stop, size = span.first, span.last + 1, span.total
     start = max(0, size - wanted.stop) if wanted.start is None else wanted.start
     end = size if wanted.start is None else wanted.stop
     if first != start or not first < stop <= min(end, size) or len(response.body) != stop - first:
