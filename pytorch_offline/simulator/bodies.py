@@ -112,3 +112,12 @@ class Resource:
     last_modified: datetime
     cache_control: str | None = None
     location: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page that was written for an address, before it gets its headers."""
+
+    text: bytes
+    content_type: str = PAGE_TYPE
+    cache_control: str | None = None

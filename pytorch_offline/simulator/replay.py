@@ -24,8 +24,8 @@ from pytorch_offline.simulator.answers import Host
 from pytorch_offline.simulator.bodies import FILE_TYPE, PAGE_TYPE, MemoryBody, Resource
 from pytorch_offline.simulator.eras import SLASHLESS, Era
 from pytorch_offline.simulator.offers import core_facts
-from pytorch_offline.simulator.site import rewritten
 from pytorch_offline.simulator.stand_ins import build_wheel
+from pytorch_offline.simulator.upstream_pages import rewritten
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from dataclasses import replace
@@ -130,6 +131,10 @@ class Spec:
         with self._lock:
             return list(self._offers.values())
 
+    def shown(self, moment: datetime) -> list[Offer]:
+        """The offers that pages of a moment show."""
+        return [offer for offer in self.offers() if offer.listed and offer.published <= moment]
+
     def find(self, path: str) -> Offer | None:
         """The offer at a path."""
         with self._lock:
@@ -170,3 +175,7 @@ class Spec:
         if isinstance(offer.sidecar, bytes):
             return offer.sidecar
         return self.metadata(offer) if offer.sidecar else None
+
+    def metadata_hash(self, offer: Offer) -> str | None:
+        """The hash that pages state of METADATA as it was uploaded; a sidecar of other bytes does not agree with it."""
+        return None if offer.sidecar is False else hashlib.sha256(self.metadata(offer)).hexdigest()

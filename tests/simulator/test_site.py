@@ -11,9 +11,11 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.simulator.answers import Host
 from pytorch_offline.simulator.bodies import MemoryBody
 from pytorch_offline.simulator.eras import parse_era
+from pytorch_offline.simulator.neighbours import JSON_TYPE
 from pytorch_offline.simulator.offers import read_offers
-from pytorch_offline.simulator.site import JSON_TYPE, GeneratedSite, rewritten
+from pytorch_offline.simulator.site import GeneratedSite
 from pytorch_offline.simulator.spec import Spec
+from pytorch_offline.simulator.upstream_pages import rewritten
 
 SECOND = "http://second.test"
 OFFERS = read_offers()
