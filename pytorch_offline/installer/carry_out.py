@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError, UpstreamError
+from filelock import FileLock, Timeout
+
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.installer.destination import Survey, create_virtual_environment, read_survey, run
 from pytorch_offline.installer.installer_line import (
     Pip,
@@ -25,8 +26,9 @@ from pytorch_offline.installer.installer_line import (
 from pytorch_offline.installer.prove import list_conflicts, prove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from pytorch_offline.installer.evidence import Evidence
     from pytorch_offline.installer.plan import Plan
@@ -44,7 +46,9 @@ def carry_out(plan: Plan, *, now: Callable[[], datetime], say: Say) -> Evidence:
         IntegrityError: ``hash-mismatch`` if the installer found other bytes than were checked; ``proof-failed``.
         UnsatisfiableError: ``installer-failed`` with its output and the state of the destination; ``proof-failed``;
             ``no-virtual-environment``.
-        UpstreamError: ``disk-full`` if the destination's disk filled up on the way.
+        UpstreamError: ``disk-full`` if the destination's disk filled up on the way, ``disk-failed`` if it cannot be
+            written to.
+        UsageError: ``destination-busy`` if another installation into the same environment is under way.
     """
     if plan.creates is None:
         return _install_and_prove(plan, plan.interpreter, now=now, say=say)
@@ -62,7 +66,7 @@ def carry_out(plan: Plan, *, now: Callable[[], datetime], say: Say) -> Evidence:
 
 def _install_and_prove(plan: Plan, interpreter: Path, *, now: Callable[[], datetime], say: Say) -> Evidence:
     """Install into an environment that was there before; its own conflicts are not held against us."""
-    before = list_conflicts(plan, interpreter)
+    before = list_conflicts(plan, interpreter) if plan.install else None
     _put_in_place(plan, interpreter, say=say)
     return prove(plan, interpreter, before, now=now, say=say)
 
@@ -74,29 +78,56 @@ def _put_in_place(plan: Plan, interpreter: Path, *, say: Say) -> None:
     environment = clean_environment(os.environ)
     before = read_survey(interpreter, environment)
     say(f"installing {len(plan.install)} wheels with {plan.program_name}")
-    before.purelib.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=before.purelib, prefix=".pytorch-offline-", ignore_cleanup_errors=True
-    ) as directory:
-        work = Path(directory)
-        wheels, temporary, requirements = work / "wheels", work / "tmp", work / "requirements.txt"
-        wheels.mkdir()
-        temporary.mkdir()
-        for wheel in plan.install:
-            lay_ready((plan.mirror / wheel.path).resolve(), wheels / wheel.name.filename)
-        requirements.write_text(render_requirements(plan.install), encoding="utf-8")
-        python = str(interpreter)
-        if isinstance(plan.program, Pip):
-            arguments = pip_install_arguments(wheels=wheels, requirements=requirements)
-            command = (*plan.program.command(python), *arguments)
-        else:
-            arguments = uv_install_arguments(
-                python=python, wheels=wheels, requirements=requirements, cache=work / "cache"
-            )
-            command = (str(plan.program), *arguments)
-        completed = run(command, clean_environment(os.environ, temporary=temporary), directory=work)
+    try:
+        with _work_directory(before) as work:
+            command = _prepare(plan, str(interpreter), work)
+            completed = run(command, clean_environment(os.environ, temporary=work / "tmp"), directory=work)
+    except OSError as error:
+        raise UpstreamError("disk-failed", f"{before.purelib} could not be made ready: {error}") from error
     if completed.returncode != 0:
         raise _installer_error(completed.stdout, before, read_survey(interpreter, environment), plan.program_name)
+
+
+@contextmanager
+def _work_directory(survey: Survey) -> Iterator[Path]:
+    """Give an empty directory in the destination's file system, to one process at a time, and take it away again.
+
+    What a killed run left there goes first. Of the two names, the lock file stays, as native locks must.
+
+    Raises:
+        UsageError: ``destination-busy`` if another installation into this environment is under way.
+    """
+    place = survey.purelib / ".pytorch-offline"
+    work = place / "work"
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place / "lock", timeout=0):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except Timeout as error:
+        raise UsageError("destination-busy", f"another installation into {survey.prefix} is under way") from error
+
+
+def _prepare(plan: Plan, python: str, work: Path) -> tuple[str, ...]:
+    """Lay the files of the plan ready and build the command that installs them."""
+    wheels, requirements = work / "wheels", work / "requirements.txt"
+    for directory in (wheels, work / "tmp"):
+        directory.mkdir()
+    for wheel in plan.install:
+        lay_ready((plan.mirror / wheel.path).resolve(), wheels / wheel.name.filename)
+    requirements.write_text(render_requirements(plan.install), encoding="utf-8")
+    if isinstance(plan.program, Pip):
+        arguments = pip_install_arguments(wheels=wheels, requirements=requirements)
+        return (*plan.program.command(python), *arguments)
+    cache = work / "cache"
+    return (
+        str(plan.program),
+        *uv_install_arguments(python=python, wheels=wheels, requirements=requirements, cache=cache),
+    )
 
 
 def lay_ready(source: Path, place: Path) -> None:

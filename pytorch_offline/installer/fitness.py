@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # The glibc behind the tags that predate PEP 600 (PEP 513, 571, 599).
 _LEGACY_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _MANYLINUX = re.compile(r"manylinux_(?P<major>\d+)_(?P<minor>\d+)_(?P<arch>.+)")
+# A lock for another Python fails by each of its wheels; the first few say it all.
+MAX_REASONS_NAMED = 5
 
 
 class Rule(StrEnum):
@@ -150,7 +152,7 @@ def choose_lock(
         raise UnsatisfiableError(
             "no-lock-fits",
             f"the lock of target {named} does not fit this Python" if named else "no lock here fits this Python",
-            facts={f"target {lock.target}": "; ".join(map(str, reasons[lock.target])) for lock in candidates},
+            facts={f"target {lock.target}": _first_of(reasons[lock.target]) for lock in candidates},
             hint="describe this machine with `pytorch-offline detect -o NAME.json` and fetch for that target",
         )
     if len({lock.wheels for lock in fitting}) > 1:
@@ -161,6 +163,11 @@ def choose_lock(
             hint="choose one with --target NAME",
         )
     return fitting[0], tuple(reasons[fitting[0].target])
+
+
+def _first_of(reasons: Sequence[Misfit]) -> str:
+    more = f"; and {len(reasons) - MAX_REASONS_NAMED} more" if len(reasons) > MAX_REASONS_NAMED else ""
+    return "; ".join(map(str, reasons[:MAX_REASONS_NAMED])) + more
 
 
 def _in_short(lock: Lock) -> str:

@@ -53,14 +53,14 @@ def list_conflicts(plan: Plan, interpreter: Path) -> tuple[str, ...]:
 
 
 def prove(
-    plan: Plan, interpreter: Path, conflicts_before: Sequence[str], *, now: Callable[[], datetime], say: Say
+    plan: Plan, interpreter: Path, conflicts_before: Sequence[str] | None, *, now: Callable[[], datetime], say: Say
 ) -> Evidence:
     """Prove an installation and leave the evidence in the environment.
 
     Args:
         plan: what was carried out.
         interpreter: the destination's.
-        conflicts_before: what ``check`` said before the installation.
+        conflicts_before: what ``check`` said before the installation; None if nothing had to be installed.
         now: the clock.
         say: takes a line about what is going on.
 
@@ -78,7 +78,8 @@ def prove(
             files_checked += len(distribution.record or {})
             contents = plan.contents[wheel.project]
             findings += judge_files(wheel.project, distribution, contents, kept=wheel in plan.keep)
-    findings += judge_conflicts(conflicts_before, list_conflicts(plan, interpreter))
+    conflicts = list_conflicts(plan, interpreter)
+    findings += judge_conflicts(conflicts if conflicts_before is None else conflicts_before, conflicts)
     report, torch_findings = _try_torch(plan, interpreter)
     evidence = Evidence(
         at=now(),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from packaging.requirements import Requirement
 
 from pytorch_offline.errors import IntegrityError, UnsatisfiableError, UpstreamError, UsageError
@@ -91,7 +92,7 @@ def test_the_pip_that_each_python_brings_along_installs(version: str, tmp_path: 
     assert document == json.loads(json.dumps(evidence_document(evidence)))
     assert document["proven"] is True
     assert document["files_checked"] >= 9
-    assert not list(evidence.destination.purelib.glob(".pytorch-offline*"))
+    assert not (evidence.destination.purelib / ".pytorch-offline" / "work").exists()
 
 
 def test_a_second_time_changes_nothing_and_proves_again(tmp_path: Path, venv: Path) -> None:
@@ -211,6 +212,18 @@ def test_a_failing_installer_says_what_state_it_left(installer: Installer, tmp_p
     left = versions_in(venv).get("filelock", "absent")  # uv takes the old one away before it fails
     assert (f"filelock 2.0 → {left}" if left != "2.0" else "the same distributions as before") in state
     assert "typing-extensions" not in state
+
+
+def test_one_installation_at_a_time_and_what_a_killed_one_left_is_cleared(tmp_path: Path, venv: Path) -> None:
+    mirror = make_mirror(tmp_path / "mirror")
+    (place,) = (path / ".pytorch-offline" for path in venv.glob("lib/python*/site-packages"))
+    (place / "work" / "wheels").mkdir(parents=True)
+    with FileLock(place / "lock"), pytest.raises(UsageError) as caught:
+        install(mirror, venv=venv)
+    assert caught.value.code == "destination-busy"
+    assert "torch" not in versions_in(venv)
+    install(mirror, venv=venv)
+    assert [path.name for path in place.iterdir()] == ["lock"]
 
 
 def test_only_what_is_asked_for_and_what_it_needs(tmp_path: Path, venv: Path) -> None:
