@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from packaging.pylock import is_valid_pylock_path
 
 from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
 from pytorch_offline.cli.session import Session, common_options
@@ -69,6 +70,12 @@ def _write_locks(session: Session, selections: Sequence[Selection], output: Path
         raise UsageError("bad-output", f"{output} must name a directory: one lock is written for each target")
     for selection in selections:
         path = output / f"pylock.{selection.target.name}.toml" if into_directory else output
+        if path.suffix != ".txt" and not is_valid_pylock_path(path):
+            raise UsageError(
+                "bad-output",
+                f"installers take no lock that is called {path.name}",
+                hint="PEP 751 wants pylock.toml or pylock.NAME.toml, without dots in NAME; or .txt for requirements",
+            )
         wheels = locked_at_origin(selection)
         render = render_requirements if path.suffix == ".txt" else render_pylock
         text = render(wheels, selection.target)

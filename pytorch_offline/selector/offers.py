@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.net import redacted
 from pytorch_offline.selector.candidates import TagRanks, judge_file
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
@@ -163,10 +164,16 @@ def find_upstreams(
         try:
             found.append(recognise_upstream(reader, url, channel))
         except UpstreamError as error:
+            if reader.offline and error.code == "no-index-here":
+                raise UpstreamError(
+                    "not-in-catalogue",
+                    f"nothing of {redacted(url)} is in the catalogue, and nothing is asked of the network",
+                    hint="run the same command once without --offline, or `pytorch-offline crawl`",
+                ) from error
             if error.code not in _NO_ANSWER:
                 raise
             failure = failure or error
-            warnings.append(f"upstream {url} did not answer: {error.message}")
+            warnings.append(f"upstream {redacted(url)} did not answer: {error.message}")
     if found or failure is None:
         return tuple(found), tuple(warnings)
     if default_index is None or channel != "stable" or not default_index_carries_family(target):

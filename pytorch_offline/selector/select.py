@@ -69,7 +69,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         raise UnsatisfiableError(
             "no-backend",
             f"no build of torch runs on target {target.name}",
-            facts={str(verdict.backend): verdict.detail for verdict in verdicts},
+            facts=_grouped([verdict for verdict in verdicts if isinstance(verdict, CannotRun)]),
             hint="update the driver, or force a build with --backend (cpu runs everywhere)",
         )
     best = _best(request, target, offers, runs)
@@ -88,6 +88,14 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         ),
         warnings=(*warnings, *best.provider.warnings),
     )
+
+
+def _grouped(verdicts: Sequence[CannotRun]) -> dict[str, object]:
+    """Say each reason once, for all backends that fail by it."""
+    backends: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        backends.setdefault(verdict.detail.removeprefix(f"{verdict.backend} "), []).append(str(verdict.backend))
+    return {", ".join(names): detail for detail, names in backends.items()}
 
 
 def _anchor(request: Request) -> NormalizedName:

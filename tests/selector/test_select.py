@@ -265,7 +265,8 @@ def test_driver_too_old_for_any_build() -> None:
     with pytest.raises(UnsatisfiableError) as caught:
         select(request("torch"), machine(accelerator=nvidia("340.0")), MemoryIndex().offers_for(SEED), BACKENDS)
     assert caught.value.code == "no-backend"
-    assert "cu118" in caught.value.facts
+    assert caught.value.facts["cu118"] == "needs driver 450.80.02 or later; the target has driver 340.00"
+    assert caught.value.facts["cu126, cu124, cu121"] == "needs driver 525.60.13 or later; the target has driver 340.00"
 
 
 def test_every_loser_that_was_admitted_has_a_reason(index: MemoryIndex) -> None:
