@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,6 +17,7 @@ import pytest
 from pytorch_offline.simulator.answers import Host
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
+from pytorch_offline.simulator.stand_ins import CoreFacts, build_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,3 +171,30 @@ def test_a_file_on_disk_is_served_in_parts(tmp_path: Path, client: requests.Sess
         assert client.get(url, headers={"Range": "bytes=2000000-2000009"}).content == body.read(2_000_000, 10)
         assert b"Requires-Dist: filelock" in client.get(f"{url}.metadata").content
         assert body.sha256 in client.get(f"{simulator.url}/cpu/torch/").text
+
+
+def test_many_clients_at_once_get_the_same_bytes(simulator: Simulator) -> None:
+    def fetched(_: int) -> str:
+        with requests.Session() as session:
+            session.trust_env = False
+            page = session.get(f"{simulator.url}/cu124/torch/").text
+            wheel = session.get(f"{simulator.url}/cu124/torch-2.4.0%2Bcu124-cp310-cp310-linux_x86_64.whl").content
+            assert hashlib.sha256(wheel).hexdigest() in page
+            return page
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(fetched, range(24)))) == 1
+
+
+def test_it_can_be_started_from_the_command_line(tmp_path: Path, client: requests.Session) -> None:
+    name = "demo-1.0-py3-none-any.whl"
+    (tmp_path / name).write_bytes(build_wheel(name, CoreFacts()))
+    command = [sys.executable, "-m", "pytorch_offline.simulator", "--only", "--wheel", "cpu", str(tmp_path / name)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        label, url = process.stdout.readline().split()
+        assert label == "upstream"
+        assert client.get(f"{url}/cpu/{name}").content == (tmp_path / name).read_bytes()
+        assert client.get(f"{url}/cpu/torch/").status_code == 403
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
