@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ ROWS = st.builds(
     requires_python=st.none() | TEXT,
     yanked=st.none() | TEXT,
     upload_time=st.none() | TEXT,
-    verified_at=st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat()),
+    verified_at=st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.isoformat()),
 )
 
 
