@@ -195,7 +195,7 @@ def test_wrong_bytes_of_a_whole_wheel_are_not_believed(spec: Spec, tmp_path: Pat
     spec.add_wheel("cu121", name, requires=["sympy"], metadata_sidecar=False, padding=200_000)
     with Simulator(spec) as simulator, offers_of(simulator, tmp_path) as offers:
         simulator.faults.add("*.whl", IgnoreRange(), times=None)
-        simulator.faults.add("*.whl", WrongBytes(positions=(100_000,)))
+        simulator.faults.add("*.whl", WrongBytes(positions=(100_000,)), times=None)
         with pytest.raises(IntegrityError) as caught:
             offers.metadata(the_torch(offers))
     assert caught.value.code == "hash-mismatch"
