@@ -66,11 +66,12 @@ def plan_steps(upstream: str, default_index: str, mirror: Path, environment: Pat
     """Plan the whole way; paths are shown as they are given."""
     indexes = ("--upstream", upstream, "--default-index", default_index)
     at = ("--mirror", str(mirror))
+    family = ("--project", "torch", "--project", "torchvision")
     binaries = "Scripts" if os.name == "nt" else "bin"
     return (
         Step(
             title="Read index pages into the catalogue.",
-            command=(OURS, "crawl", "--upstream", upstream, "--backend", "cpu", "--backend", "cu121", *at),
+            command=(OURS, "crawl", "--upstream", upstream, "--backend", "cpu", "--backend", "cu121", *family, *at),
         ),
         Step(
             title="Choose for another machine: Python 3.10 on Ubuntu 22.04, an A100, driver 470.82.01 under a "

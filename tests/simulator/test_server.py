@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from pytorch_offline.simulator.answers import Host
 from pytorch_offline.simulator.server import Simulator
@@ -21,8 +22,6 @@ from pytorch_offline.simulator.stand_ins import CoreFacts, build_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import requests
 
 WHEEL = "/cu121/torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl"
 

@@ -19,10 +19,12 @@ from pytorch_offline.simulator.upstream_pages import rewritten
 
 SECOND = "http://second.test"
 OFFERS = read_offers()
+# Shared by tests that only read, so that each wheel is built once.
+REAL = Spec(OFFERS)
 
 
 def page(era: str, path: str, *, host: Host = Host.FIRST, accept: str = "") -> str | None:
-    return served(Spec(OFFERS), era, path, host=host, accept=accept)
+    return served(REAL, era, path, host=host, accept=accept)
 
 
 def served(spec: Spec, era: str, path: str, *, host: Host = Host.FIRST, accept: str = "") -> str | None:
@@ -73,7 +75,7 @@ def test_2025_12_has_link_pages() -> None:
     assert "<title>Package Index</title>" in (after or "")
     assert 'data-requires-python="&gt;=3.10"' in (page("2025-12", "/whl/cpu/networkx/") or "")
     # The files stay where they were, unlisted.
-    site = GeneratedSite(Spec(OFFERS), parse_era("2025-12"), second_url=SECOND)
+    site = GeneratedSite(REAL, parse_era("2025-12"), second_url=SECOND)
     name = "nvidia_nccl_cu12-2.18.1-py3-none-manylinux1_x86_64.whl"
     assert site.find(Host.FIRST, f"/whl/cu121/{name}", accept="") is not None
 
@@ -110,7 +112,7 @@ def test_flat_pages_of_each_year() -> None:
         assert expected in text
         assert text.endswith("\n") == (era < "2020-12")
     assert page("2019-06", "/whl/torch/") is None
-    site = GeneratedSite(Spec(OFFERS), parse_era("2020-12-17"), second_url=SECOND)
+    site = GeneratedSite(REAL, parse_era("2020-12-17"), second_url=SECOND)
     broken = site.find(Host.FIRST, address, accept="")
     assert broken is not None
     assert broken.content_type == "binary/octet-stream"
