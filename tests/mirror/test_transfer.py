@@ -185,6 +185,11 @@ def test_any_other_416_starts_over(said: str) -> None:
     assert transfer.waited().step == Send(url=ONE)
 
 
+def test_a_416_at_a_place_where_the_index_says_the_file_goes_on_starts_over() -> None:
+    transfer = begin(size=len(BODY)).answered(whole()).received(BODY[:30]).broke(BROKEN).waited()
+    assert transfer.answered(head(416, b"", Content_Range="bytes */30")).position == 0
+
+
 def test_a_416_to_a_request_without_a_range_is_no_answer() -> None:
     assert failure(begin().answered(head(416, b""))).code == "unexpected-status"
 
@@ -238,6 +243,12 @@ def test_the_validator_of_one_host_is_not_shown_to_another() -> None:
     transfer = broken_at(30, ONE, TWO)
     assert transfer.step == Send(url=TWO, headers={"Range": "bytes=30-"})
     assert transfer.answered(rest(30, etag='"other"')).step == Receive(start=30)
+
+
+def test_a_validator_that_is_not_repeated_still_holds() -> None:
+    silent = head(206, BODY[30:40], Content_Range=f"bytes 30-{len(BODY) - 1}/{len(BODY)}")
+    transfer = broken_at(30).answered(silent).received(BODY[30:40]).broke(BROKEN).waited()
+    assert sent(transfer).headers == {"Range": "bytes=40-", "If-Range": '"a"'}
 
 
 def test_without_a_hash_another_host_starts_over() -> None:
@@ -332,6 +343,20 @@ def test_patience_ends() -> None:
     assert error.facts["tries"] == RETRY.tries
 
 
+def test_each_address_has_its_own_share_of_patience() -> None:
+    transfer, tries = begin(ONE, TWO), 0
+    while not isinstance(transfer.step, Failed):
+        transfer, tries = transfer.broke(BROKEN), tries + 1
+        transfer = transfer.waited() if isinstance(transfer.step, Wait) else transfer
+    assert tries == 2 * RETRY.tries
+
+
+def test_what_an_earlier_run_held_is_no_gain() -> None:
+    held = kept(3 * WORTHWHILE, length=None)
+    transfer = begin(partial=held).answered(head(200, ETag='"b"')).received(bytes(2 * WORTHWHILE))
+    assert not transfer.gaining
+
+
 def test_waits_grow() -> None:
     first = begin().broke(BROKEN)
     second = first.waited().broke(BROKEN)
@@ -414,6 +439,15 @@ def test_the_clean_start_is_given_once() -> None:
     transfer = broken_at(30).answered(rest(30)).received(BODY[30:]).ended().hashed("f" * 64)
     transfer = transfer.answered(whole()).received(BODY[:30]).broke(BROKEN).waited().answered(rest(30))
     assert isinstance(transfer.received(BODY[30:]).ended().hashed("f" * 64).step, SetAside)
+
+
+def test_each_host_may_be_given_a_clean_start() -> None:
+    transfer = broken_at(30, ONE, TWO).answered(rest(30)).received(BODY[30:]).ended().hashed("f" * 64)
+    assert transfer.step == Send(url=TWO)
+    transfer = transfer.answered(whole()).received(BODY).ended().hashed("f" * 64).set_aside()
+    assert transfer.step == Send(url=ONE)
+    transfer = transfer.answered(whole()).received(BODY[:30]).broke(BROKEN).waited().answered(rest(30))
+    assert transfer.received(BODY[30:]).ended().hashed("f" * 64).step == Send(url=ONE)
 
 
 def test_wrong_bytes_of_one_host_may_be_right_at_another() -> None:
