@@ -28,7 +28,7 @@ class Evidence:
         destination: the environment after the installation.
         installer: the program that put the files in place, with its version; None if nothing had to be.
         installed: the wheels that were put in place.
-        kept: those that were there before in the locked version.
+        kept: those that were there before.
         files_checked: how many installed files were hashed again.
         torch: what torch said and computed; None if it is not in the lock.
         findings: warnings, and failures where the proof failed.

@@ -109,27 +109,30 @@ def _bad_lock(target: str, detail: str) -> IntegrityError:
     )
 
 
-def read_locks(mirror: Path) -> tuple[Lock, ...]:
-    """Read all locks of a mirror directory, sorted by target name.
+def read_locks(mirror: Path, *, named: str | None = None) -> tuple[Lock, ...]:
+    """Read the locks of a mirror directory, sorted by target name: the one named if there is one, else all.
 
     Raises:
         UsageError: ``not-a-mirror`` if the directory has no locks.
         IntegrityError: ``bad-lock`` if one cannot be read.
     """
     try:
-        files = sorted(path for path in (mirror / LOCKS).iterdir() if _FILE_NAME.fullmatch(path.name))
+        matches = [_FILE_NAME.fullmatch(path.name) for path in (mirror / LOCKS).iterdir()]
     except OSError as error:
         raise _not_a_mirror(mirror, str(error)) from error
-    if not files:
+    targets = sorted(match["target"] for match in matches if match)
+    if not targets:
         raise _not_a_mirror(mirror, f"{mirror / LOCKS} holds no pylock.<target>.toml")
-    locks = []
-    for path in files:
-        target = path.name.removeprefix("pylock.").removesuffix(".toml")
-        try:
-            locks.append(parse_lock(path.read_text(encoding="utf-8"), target=target))
-        except (OSError, UnicodeDecodeError) as error:
-            raise _bad_lock(target, str(error)) from error
-    return tuple(locks)
+    chosen = [target for target in targets if target == named] or targets
+    return tuple(_read_lock(mirror, target) for target in chosen)
+
+
+def _read_lock(mirror: Path, target: str) -> Lock:
+    try:
+        text = (mirror / LOCKS / f"pylock.{target}.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad_lock(target, str(error)) from error
+    return parse_lock(text, target=target)
 
 
 def _not_a_mirror(mirror: Path, detail: str) -> UsageError:

@@ -30,7 +30,7 @@ from pytorch_offline.installer.installer_line import (
 from pytorch_offline.installer.lock import Lock, LockedWheel, read_locks
 from pytorch_offline.installer.pips import find_pips
 from pytorch_offline.installer.preflight import WheelContents, check_files, read_metadata_of, total_bytes
-from pytorch_offline.installer.proof import is_version
+from pytorch_offline.installer.proof import is_version, judge_files
 from pytorch_offline.mirror.manifest import parse_manifest
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Plan:
         survey: what that interpreter's environment is and holds.
         creates: the virtual environment that will be created; None if the destination exists.
         install: the wheels to put in place.
-        keep: those that are there already in the locked version.
+        keep: those that are there already, byte for byte.
         contents: what each wheel holds, by project.
         needed_bytes: what the destination's file system must have free.
         program: the pip that will run, or the path of uv.
@@ -135,8 +135,7 @@ def plan_installation(request: Request, *, describe: Callable[[Path], Target], s
     wheels = [wheel for wheel in lock.wheels if wheel.project in needed]
     say(f"checking {len(wheels)} files of target {lock.target}")
     contents = check_files(request.mirror, wheels, manifest)
-    held = survey.distributions if creates is None else {}
-    keep = tuple(w for w in wheels if w.project in held and is_version(held[w.project].version, w.name.version))
+    keep = _already_there(wheels, contents, interpreter, survey) if creates is None else ()
     install = tuple(wheel for wheel in wheels if wheel not in keep)
     program = _find_program(request, survey, target, install, manifest, creating=creates is not None)
     unpacks_twice = isinstance(program, Pip) and program.version < INSTALLS_WITHOUT_UNPACKING
@@ -217,7 +216,7 @@ def _choose(
     request: Request, target: Target, installed: Mapping[NormalizedName, Version]
 ) -> tuple[Lock, tuple[Misfit, ...], frozenset[NormalizedName]]:
     """Choose the lock, and the projects of it that the request needs."""
-    locks = read_locks(request.mirror)
+    locks = read_locks(request.mirror, named=request.target)
     metadata = {lock.target: read_metadata_of(request.mirror, lock) for lock in locks}
     reasons = {lock.target: misfits(lock, target, metadata[lock.target], installed) for lock in locks}
     lock, tolerated = choose_lock(locks, reasons, named=request.target)
@@ -231,6 +230,30 @@ def _choose(
             hint="fetch it on the connected machine, for the same target",
         )
     return lock, tolerated, frozenset(closure.projects)
+
+
+def _already_there(
+    wheels: Sequence[LockedWheel],
+    contents: Mapping[NormalizedName, WheelContents],
+    interpreter: Path,
+    survey: Survey,
+) -> tuple[LockedWheel, ...]:
+    """Say which wheels need not be installed: those whose version is there, with these very files.
+
+    One that is there without a RECORD (a conda package, an old distutils one) cannot be taken away by any installer; it
+    is left alone too, and the proof tells so.
+    """
+    held = survey.distributions
+    same = [w for w in wheels if w.project in held and is_version(held[w.project].version, w.name.version)]
+    if not same:
+        return ()
+    hashed = read_survey(interpreter, clean_environment(os.environ), hashed=[wheel.project for wheel in same])
+    return tuple(
+        wheel
+        for wheel in same
+        if (distribution := hashed.distributions[wheel.project]).record is None
+        or not judge_files(wheel.project, distribution, contents[wheel.project], kept=False)
+    )
 
 
 def _find_program(

@@ -83,7 +83,7 @@ def judge_files(
         project: its name.
         distribution: what was found, with the hashes on disk.
         contents: what the verified wheel holds.
-        kept: it was there before in this very version and was left alone; differences are then only told.
+        kept: it was there before in this very version and was left alone; what cannot be proven is then only told.
     """
     problems = [f"{path}: {detail}" for path, detail in distribution.problems]
     on_disk = distribution.record or {}
@@ -99,7 +99,7 @@ def judge_files(
     more = f" (and {len(problems) - MAX_FILES_NAMED} more)" if len(problems) > MAX_FILES_NAMED else ""
     detail = "; ".join(problems[:MAX_FILES_NAMED]) + more
     if kept:
-        detail = f"was there before in the locked version and was left alone, with other files: {detail}"
+        detail = f"was there before in the locked version and was left alone: {detail}"
     return (Finding(check=Check.FILES, subject=project, detail=detail, fails=not kept),)
 
 

@@ -19,7 +19,7 @@ from pytorch_offline.target.model import Accelerator, Libc, Target
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 TORCH = '''"""A torch that can multiply two matrices."""
 __version__ = "{version}"
@@ -132,7 +132,7 @@ def torch(version: str = "2.4.0+cpu", *, tags: str = "py3-none-any", directory: 
 
 
 def write_mirror(
-    root: Path, locks: dict[str, Iterable[Crafted]], *, target: Target, beside: Iterable[Crafted] = ()
+    root: Path, locks: Mapping[str, Iterable[Crafted]], *, target: Target, beside: Iterable[Crafted] = ()
 ) -> Path:
     """Write a mirror directory: every wheel, the manifest, a lock per name; ``beside`` is in no lock."""
     files: dict[PurePosixPath, MirrorFile] = {}

@@ -104,6 +104,18 @@ def test_a_second_time_changes_nothing_and_proves_again(tmp_path: Path, venv: Pa
     assert evidence.torch is not None
 
 
+def test_what_was_damaged_since_is_installed_again(tmp_path: Path, venv: Path) -> None:
+    mirror = make_mirror(tmp_path / "mirror")
+    site = install(mirror, venv=venv).destination.purelib
+    (site / "torch" / "__init__.py").write_text("damaged", encoding="utf-8")
+    (site / "filelock-3.0.dist-info" / "RECORD").unlink()
+    evidence = install(mirror, venv=venv)
+    assert [wheel.project for wheel in evidence.installed] == ["torch"]
+    (finding,) = evidence.findings
+    assert (finding.subject, finding.fails) == ("filelock", False)
+    assert "RECORD" in finding.detail
+
+
 def test_uv_installs_the_same(tmp_path: Path, venv: Path) -> None:
     if shutil.which("uv") is None and not (Path(sys.executable).parent / "uv").exists():
         pytest.skip("uv is not installed")

@@ -69,6 +69,16 @@ def test_all_locks_of_a_mirror_are_read(tmp_path: Path) -> None:
     assert [(lock.target, len(lock.wheels)) for lock in read_locks(mirror)] == [("a", 1), ("b", 1)]
 
 
+def test_a_named_lock_does_not_suffer_from_its_neighbours(tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path / "m", {"a": [torch()]}, target=linux_target())
+    (mirror / "locks" / "pylock.b.toml").write_bytes(b"\xff")
+    assert [lock.target for lock in read_locks(mirror, named="a")] == ["a"]
+    for named in (None, "b", "c"):
+        with pytest.raises(IntegrityError) as caught:
+            read_locks(mirror, named=named)
+        assert "target b" in caught.value.message
+
+
 def test_a_directory_without_locks_is_no_mirror(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         read_locks(tmp_path)
