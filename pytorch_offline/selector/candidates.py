@@ -9,6 +9,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pytorch_offline.knowledge.family import projects_built_per_backend
 from pytorch_offline.knowledge.torch_builds import default_backends
 from pytorch_offline.selector.model import Candidate, Rejection, Source
+from pytorch_offline.selector.pip_tags import tags_taken_by, taken_since
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from packaging.tags import Tag
+    from packaging.version import Version
 
     from pytorch_offline.crawler.model import IndexFile
     from pytorch_offline.target.model import Target
@@ -23,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class TagRanks:
-    """The target's ordered tags, asked for the best rank of a wheel's tag set.
+    """The tags that a target installs, in order, asked for the best rank of a wheel's tag set.
 
-    An index page repeats few tag sets in thousands of links: each distinct set is decided once.
+    These are the target's own tags without those that its pip is too old for. An index page repeats few tag sets in
+    thousands of links: each distinct set is decided once.
     """
 
-    def __init__(self, tags: Iterable[Tag]) -> None:
+    def __init__(self, target: Target) -> None:
         self._rank_of_tag: dict[Tag, int] = {}
-        for rank, tag in enumerate(tags):
+        for rank, tag in enumerate(tags_taken_by(target.pip, target.tags)):
             self._rank_of_tag.setdefault(tag, rank)
         self._rank_of_set: dict[frozenset[Tag], int | None] = {}
 
@@ -79,6 +82,10 @@ def judge_file(
     name, link = file.name, file.link
     rank = ranks.rank(name.tags)
     if rank is None:
+        needed = _pip_needed(name, target)
+        if needed is not None:
+            detail = f"pip {target.pip} on the target does not take its tags, pip {needed} does"
+            return _rejection(file, "pip-too-old", detail)
         return _rejection(file, "wheel-tags", _tag_mismatch(name, target))
     if link.requires_python:
         try:
@@ -95,6 +102,12 @@ def judge_file(
 
 def _rejection(file: IndexFile, reason: str, detail: str) -> Rejection:
     return Rejection(project=file.name.project, file=file, backend=None, reason=reason, detail=detail)
+
+
+def _pip_needed(name: WheelName, target: Target) -> Version | None:
+    """Say which pip would take a wheel that the target's interpreter takes; None if no pip would."""
+    ours = frozenset(target.tags)
+    return min((since for tag in name.tags if tag in ours and (since := taken_since(tag)) is not None), default=None)
 
 
 def _tag_mismatch(name: WheelName, target: Target) -> str:

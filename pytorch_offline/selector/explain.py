@@ -167,6 +167,8 @@ def _no_wheel(
         shown = ", ".join(version.public for version in finals[:NAMED_VERSIONS])
         more = f" and {len(finals) - NAMED_VERSIONS} older" if len(finals) > NAMED_VERSIONS else ""
         hint = f"versions of {project} with a wheel for this target: {shown}{more}"
+    elif counts["pip-too-old"]:
+        hint = f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
     else:
         hint = f"no version of {project} has a wheel for this target; try another Python, platform or backend"
     bounds = f" {specifier}" if specifier else ""

@@ -67,7 +67,7 @@ class IndexOffers:
         offline: bool,
     ) -> None:
         self._target = target
-        self._ranks = TagRanks(target.tags)
+        self._ranks = TagRanks(target)
         self._upstreams = tuple(upstreams)
         self._default_index = default_index
         self._reader = reader

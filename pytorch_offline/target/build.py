@@ -103,6 +103,7 @@ def build_target(
         marker_environment=MappingProxyType(markers),
         tags=tags,
         libc=libc,
+        pip=base.pip if base and not flags.python_version else None,
         accelerator=_accelerator(flags, seen, shown_platform, distribution, learnt),
         learnt_from=MappingProxyType(dict(sorted(learnt.items()))),
     )

@@ -29,14 +29,17 @@ _MANYLINUX = re.compile(r"manylinux_([0-9]{1,2})_([0-9]{1,2})_")
 _MUSLLINUX = re.compile(r"musllinux_([0-9]{1,2})_([0-9]{1,2})_")
 # Bounded, because a list is as long as such a number: nobody gets a tag list of a million rungs out of a file.
 _DOTTED_PAIR = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})")
-_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
+_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9_+-]+")
 # 100 characters leave room for "requirements." and ".txt" around a target's name on every file system.
 _MAX_NAME_LENGTH = 100
 
 
 def safe_name(text: str) -> str:
-    """Make a target's name, which file names are made of, out of any text."""
-    name = _UNSAFE_IN_NAMES.sub("-", text).strip("-.")[:_MAX_NAME_LENGTH]
+    """Make a target's name, which file names are made of, out of any text.
+
+    It holds no dot: pip reads ``pylock.NAME.toml`` as a lock only if NAME has none (PEP 751).
+    """
+    name = _UNSAFE_IN_NAMES.sub("-", text.replace(".", "_")).strip("-_")[:_MAX_NAME_LENGTH]
     return name or "target"
 
 
@@ -123,6 +126,7 @@ def parse_target(text: str) -> Target:
         marker_environment=MappingProxyType(markers),
         tags=tags,
         libc=libc,
+        pip=document["pip"].version(),
         accelerator=_parse_accelerator(document["accelerator"]),
         learnt_from=MappingProxyType(learnt_from),
     )
@@ -215,6 +219,7 @@ def target_document(target: Target) -> dict[str, Any]:
         "marker_environment": {name: target.marker_environment[name] for name in MARKER_VARIABLES},
         "compatible_tags": [str(tag) for tag in target.tags],
         "libc": {"name": libc.name, "version": ".".join(map(str, libc.version))} if libc else None,
+        "pip": str(target.pip) if target.pip else None,
         "accelerator": _accelerator_document(target.accelerator) if target.accelerator else None,
         "learnt_from": dict(sorted(target.learnt_from.items())),
     }

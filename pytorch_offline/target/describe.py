@@ -53,6 +53,8 @@ def render_summary(target: Target) -> str:
     ]
     if target.libc:
         lines.append(("C library", f"{target.libc.name} {target.libc.version[0]}.{target.libc.version[1]}"))
+    if target.pip:
+        lines.append(("pip", str(target.pip)))
     if accelerator:
         lines.append(("accelerator", accelerator.kind.value))
         if accelerator.driver_text:

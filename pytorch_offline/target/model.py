@@ -100,13 +100,15 @@ class Target:
 
     ``tags`` is ordered, best first, without repetition. ``marker_environment`` has all of ``MARKER_VARIABLES``;
     ``platform_release`` and ``platform_version`` may be empty strings where nothing is known of them. ``learnt_from``
-    says for each fact (dotted key, e.g. ``accelerator.driver``) how it was learnt.
+    says for each fact (dotted key, e.g. ``accelerator.driver``) how it was learnt. ``pip`` is the version of the pip
+    that will install there, None if it is not known: an old pip takes fewer tags than the interpreter.
     """
 
     name: str
     marker_environment: Mapping[str, str]
     tags: tuple[Tag, ...]
     libc: Libc | None = None
+    pip: Version | None = None
     accelerator: Accelerator | None = None
     learnt_from: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -541,6 +541,16 @@ def read_tags(platforms: Sequence[str]) -> List[str]:
     return [tag.lower() for tag in tags]
 
 
+def read_pip() -> Optional[str]:
+    """Read the version of the interpreter's own pip: an old one takes fewer tags than the interpreter does."""
+    try:
+        import pip  # noqa: PLC0415  (the machine may have none)
+
+        return version_or_none(str(pip.__version__))
+    except Exception:  # noqa: BLE001  (a broken pip is as good as none, and may fail in any way)
+        return None
+
+
 def _extension_suffixes() -> Iterable[str]:
     from importlib.machinery import EXTENSION_SUFFIXES  # noqa: PLC0415  (needed on debug builds for Windows alone)
 
@@ -699,6 +709,7 @@ def describe(name: Optional[str] = None, texts: Sequence[Observation] = ()) -> D
         "marker_environment": markers,
         "compatible_tags": list(dict.fromkeys(tags)),
         "libc": {"name": libc[0], "version": libc[1]} if libc else None,
+        "pip": read_pip(),
         "accelerator": accelerator,
         "learnt_from": dict(sorted(learnt.items())),
     }

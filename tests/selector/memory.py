@@ -65,7 +65,7 @@ class MemoryOffers:
     def __init__(self, index: MemoryIndex, target: Target, *, indexed_by_backend: bool) -> None:
         self._index = index
         self._target = target
-        self._ranks = TagRanks(target.tags)
+        self._ranks = TagRanks(target)
         self._indexed_by_backend = indexed_by_backend
         self.metadata_read: list[str] = []
 

@@ -24,7 +24,7 @@ def test_the_seed_machine() -> None:
     target = build_target(
         flags(python_version="3.10.12", preset="ubuntu22.04", gpus=("A100",), driver="470.82.01", cuda="12.2")
     )
-    assert target.name == "ubuntu22.04-3.10.12-cp310-driver470.82.01-cuda12.2-A100"
+    assert target.name == "ubuntu22_04-3_10_12-cp310-driver470_82_01-cuda12_2-A100"
     assert dict(target.marker_environment) == {
         "implementation_name": "cpython",
         "implementation_version": "3.10.12",
@@ -233,7 +233,7 @@ def test_flags_override_a_file_and_leave_the_rest() -> None:
     assert newer.accelerator.driver == Version("580.95.05")
     assert (newer.accelerator.cuda, newer.accelerator.devices) == (SEED.accelerator.cuda, SEED.accelerator.devices)
     assert (newer.tags, newer.marker_environment) == (SEED.tags, SEED.marker_environment)
-    assert newer.name == f"{SEED.name}-driver580.95.05"
+    assert newer.name == f"{SEED.name}-driver580_95_05"
     assert newer.learnt_from["accelerator.driver"] == "--driver"
 
     other_python = build_target(flags(python_version="3.12.1"), SEED)

@@ -242,6 +242,6 @@ def test_no_document_breaks_the_reader(document: object) -> None:
 
 def test_names_are_safe_in_file_names() -> None:
     assert safe_name("../../etc/passwd") == "etc-passwd"
-    assert safe_name("nvidia/cuda:12.2.2-ubuntu22.04") == "nvidia-cuda-12.2.2-ubuntu22.04"
+    assert safe_name("nvidia/cuda:12.2.2-ubuntu22.04") == "nvidia-cuda-12_2_2-ubuntu22_04"
     assert safe_name("…") == "target"
     assert len(safe_name("x" * 300)) == 100
