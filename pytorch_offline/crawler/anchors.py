@@ -21,7 +21,7 @@ except ImportError:  # the extra ``fast`` is not installed
     LexborHTMLParser = None  # type: ignore[assignment,misc]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 # `<a href=X</a>` and `<a href="X</a>`: the generator of 2020-12-17 to 2021-01-04 forgot to close the attribute.
 _UNCLOSED_HREF = re.compile(r"""(<a\s+href=)(["']?)([^"'<>\s]+)</a\s*>""", re.IGNORECASE)
@@ -55,19 +55,19 @@ def parse_anchors(body: bytes) -> Anchors:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
         return anchors_by_beautifulsoup(body)
-    found = _mended(text, quickest)
-    if not found.anchors and "<a" in text.lower():
-        return _mended(text, anchors_by_beautifulsoup)
-    return found
-
-
-def _mended(text: str, parse: Callable[[str], Anchors]) -> Anchors:
-    """Parse, and once more with unclosed ``href`` attributes closed if a link holds markup."""
     text = text.replace("\0", "\ufffd")  # as HTML's tokenizer does; a link with it is refused later
-    found = parse(text)
-    if any("<" in anchor.attributes["href"] for anchor in found.anchors):
-        return parse(_UNCLOSED_HREF.sub(r'\1"\3">\3</a>', text))
-    return found
+    found = quickest(text)
+    if _is_broken(found, text):
+        text = _UNCLOSED_HREF.sub(r'\1"\3">\3</a>', text)
+        found = quickest(text)
+    return anchors_by_beautifulsoup(text) if _is_broken(found, text) else found
+
+
+def _is_broken(found: Anchors, text: str) -> bool:
+    """Whether a link holds markup, or the text has links of which none was found."""
+    if not found.anchors:
+        return "<a " in text.lower()
+    return any("<" in anchor.attributes["href"] for anchor in found.anchors)
 
 
 def anchors_by_selectolax(text: str) -> Anchors:

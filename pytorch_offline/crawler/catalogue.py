@@ -149,6 +149,11 @@ class Catalogue:
         rows = self._rows("SELECT * FROM saying WHERE path = ? ORDER BY first_seen, id", (path,))
         return tuple(_observation(row) for row in rows)
 
+    def observations(self, url: str) -> tuple[Observation, ...]:
+        """Give everything that a page ever said about files, oldest first."""
+        rows = self._rows("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (without_credentials(url),))
+        return tuple(_observation(row) for row in rows)
+
     def rehashed(self) -> tuple[Observation, ...]:
         """Give the history of every file for which pages of one host published different hashes, file by file."""
         # The host is the page's and not the file's: upstream moves a path from one host to another.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from pytorch_offline.crawler.model import PageKind, PageStatus
+from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.upstream import Layout
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.net import redacted
@@ -137,7 +137,7 @@ def _walk_lists(
     pages: dict[str, bool] = {}
     for url in lists:
         outcome = walk.outcomes.get(url)
-        if outcome is None or outcome.update is None or outcome.update.kind is not PageKind.PROJECT_LIST:
+        if outcome is None or outcome.update is None or outcome.is_absent:
             continue
         listed = reader.catalogue.projects(url)
         # What a list no longer names may still be there: upstream's lost a third of its projects for a day.

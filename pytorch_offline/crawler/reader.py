@@ -158,7 +158,7 @@ class IndexReader:
         )
 
     def _parsed(self, page_url: str, known: PageRecord | None, response: Response, sha256: str) -> PageUpdate:
-        page = parse_page(response.body, response.url)
+        page = parse_page(response.body, without_credentials(response.url))
         if page.kind is PageKind.JUNK:
             raise UpstreamError(
                 "not-an-index-page",

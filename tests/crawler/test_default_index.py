@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytorch_offline.crawler import default_index
+from pytorch_offline.crawler.default_index import (
+    PipSettings,
+    configured_http,
+    configured_index_url,
+    parse_index_url_in_help,
+    parse_pip_settings,
+    pip_settings,
+)
+from pytorch_offline.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    pip_settings.cache_clear()
+    default_index._built_in_index_url.cache_clear()
+    yield
+    pip_settings.cache_clear()
+    default_index._built_in_index_url.cache_clear()
+
+
+def test_settings_are_read_with_their_precedence() -> None:
+    listing = ":env:.trusted-host='a.example b.example:8443'\ndownload.index-url='https://wrong.example/simple'\nglobal.cert='/etc/ca.pem'\nglobal.index_url='https://global.example/simple'\ninstall.index-url='https://me:it''s@install.example/simple'\nglobal.extra-index-url='https://extra.example/simple'\nglobal.find-links='/opt/wheels'\nglobal.proxy='http://proxy.example:3128'\nglobal.client-cert=''\nnonsense"
+    assert parse_pip_settings(listing) == PipSettings(
+        index_url="https://me:its@install.example/simple",
+        ca_bundle=Path("/etc/ca.pem"),
+        proxy="http://proxy.example:3128",
+        trusted_hosts=("a.example", "b.example:8443"),
+    )
+    assert parse_pip_settings(listing + "\n:env:.index-url='https://env.example/'").index_url == "https://env.example/"
+    assert parse_pip_settings("") == PipSettings()
+
+
+def test_only_the_index_counts() -> None:
+    listing = "global.extra-index-url='https://extra.example/simple'\nglobal.find-links='/opt/wheels'"
+    assert parse_pip_settings(listing) == PipSettings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  -i, --index-url <url>       Base URL of the Package Index (default https://index.example/simple). This",
+        "  -i, --index-url <url>\n     Base URL of the\n   Package Index (default: https://index.example/simple).",
+    ],
+)
+def test_the_built_in_index_is_read_from_the_help(text: str) -> None:
+    assert parse_index_url_in_help(text) == "https://index.example/simple"
+
+
+def test_help_that_does_not_say_is_told() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_index_url_in_help("Usage: pip install")
+    assert caught.value.code == "pip-unusable"
+
+
+def test_pip_is_asked_with_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:pass@mine.example/simple/")
+    assert configured_index_url() == "https://me:pass@mine.example/simple/"
+
+
+def test_pip_is_asked_with_its_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = tmp_path / "pip.conf"
+    settings.write_text(
+        "[global]\nindex-url = https://filed.example/simple\ntrusted-host =\n    a.example\n    b.example\n"
+    )
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    assert configured_index_url() == "https://filed.example/simple"
+    assert pip_settings().trusted_hosts == ("a.example", "b.example")
+
+
+def test_without_settings_pip_says_its_own_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    url = configured_index_url()
+    assert url.startswith("https://")
+    assert url.endswith("/simple")
+
+
+def test_a_directory_called_pip_is_not_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__main__.py").write_text("print(\"global.index-url='https://evil.example/'\")")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mine.example/simple")
+    assert configured_index_url() == "https://mine.example/simple"
+
+
+def test_without_a_pip_it_is_told_and_the_network_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(UsageError) as caught:
+        configured_index_url()
+    assert caught.value.code == "pip-unusable"
+    with configured_http():
+        pass
