@@ -115,6 +115,11 @@ def test_a_file_of_pex_is_a_target(tmp_path: Path) -> None:
     assert target.accelerator is None
 
 
+def test_a_c_library_that_is_written_as_unknown_stays_unknown() -> None:
+    target = replace(SEED, libc=None)
+    assert parse_target(render_target(target)) == target
+
+
 def test_a_target_is_named_after_its_file(tmp_path: Path) -> None:
     path = tmp_path / "node-7.json"
     write_text_file(path, render_target(SEED))
@@ -125,13 +130,14 @@ def test_a_target_is_named_after_its_file(tmp_path: Path) -> None:
 
 
 def test_capabilities_that_a_driver_did_not_say_are_known_by_name(tmp_path: Path) -> None:
-    cut = (Device(name="NVIDIA A100-PCI..."), Device(name="NVIDIA Something New"), Device())
+    said = Device(name="NVIDIA A100", compute_capability=(9, 9))  # the machine's own word stands
+    cut = (Device(name="NVIDIA A100-PCI..."), Device(name="NVIDIA Something New"), Device(), said)
     accelerator = Accelerator(kind=AcceleratorKind.CUDA, devices=cut)
     path = tmp_path / "old.json"
     write_text_file(path, render_target(replace(SEED, accelerator=accelerator, learnt_from=MappingProxyType({}))))
     target = read_target(path)
     assert target.accelerator is not None
-    assert [device.compute_capability for device in target.accelerator.devices] == [(8, 0), None, None]
+    assert [device.compute_capability for device in target.accelerator.devices] == [(8, 0), None, None, (9, 9)]
     assert list(target.learnt_from) == ["accelerator.devices[0].compute_capability"]
 
 

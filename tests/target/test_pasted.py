@@ -68,6 +68,8 @@ def test_flags_and_presets_complete_and_override_texts() -> None:
     assert made.learnt_from["libc"] == "--preset rhel8"
     assert made.accelerator is not None
     assert (made.accelerator.driver_text, str(made.accelerator.cuda)) == ("580.95.05", "12.2")
+    older = target(LDD, "x86_64\n", "Python 3.10.12\n", glibc="2.28")
+    assert (older.libc, older.learnt_from["libc"]) == (Libc(name="glibc", version=(2, 28)), "--glibc 2.28")
     windows = target(SMI, LDD, platform="win_amd64", python_version="3.12")
     assert (windows.system, windows.libc) == ("Windows", None)
     assert "libc" not in windows.learnt_from
@@ -93,6 +95,9 @@ def test_wsl_remembers_whose_driver_it_is() -> None:
     assert made.accelerator is not None
     assert (made.accelerator.driver, made.accelerator.driver_system) == (Version("560.94"), "Windows")
     assert parse_target(render_target(made)) == made
+    overridden = build_target(TargetFlags(driver="580.95.05"), made).accelerator
+    assert overridden is not None
+    assert overridden.driver_system is None
 
 
 def test_what_stays_unknown_is_named() -> None:
