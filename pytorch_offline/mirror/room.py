@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UpstreamError
+from pytorch_offline.selector.render import render_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -76,13 +77,3 @@ class Room:
         with self._lock:
             missing = sum(self._missing.values())
         return {"bytes to come": missing, "bytes free": self._free(self._root)}
-
-
-def render_size(count: int) -> str:
-    """Write a number of bytes for people: ``1.8 GB``."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004  (SI prefixes, as disks and download pages have them)
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

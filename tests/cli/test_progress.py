@@ -61,7 +61,7 @@ def test_a_file_that_starts_again_makes_no_negative_speed() -> None:
     progress.advance(TORCH, 9_000_000, 7_200_000_000)
     progress.close()
     assert lines[1:] == [
-        "1.0 MB of 7.2 GB, 0 bytes/s, 0 of 1 file done",
+        "1.0 MB of 7.2 GB, 0 B/s, 0 of 1 file done",
         "9.0 MB of 7.2 GB, 1.0 MB/s, 1 h 59 min left, 0 of 1 file done",
         "fetched 4.0 MB in 4 s",
     ]
@@ -126,7 +126,7 @@ def test_without_a_terminal_there_are_lines_on_stderr(capsys: pytest.CaptureFixt
         drive(progress)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines() == ["fetching 1 file, 10 bytes", "one sentence", "fetched 10 bytes in 0 s"]
+    assert captured.err.splitlines() == ["fetching 1 file, 10 B", "one sentence", "fetched 10 B in 0 s"]
 
 
 def test_on_a_terminal_there_are_bars(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.model import HashOrigin
 from pytorch_offline.mirror.progress import Silent
-from pytorch_offline.mirror.room import MARGIN, Room, render_size
+from pytorch_offline.mirror.room import MARGIN, Room
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.workers import Stop, Stopped, for_each
 from pytorch_offline.net import Http, RetryPolicy, Timeouts
@@ -347,17 +347,6 @@ def test_a_disk_that_fills_up_stops_everything_and_keeps_what_came(
     report = fetch_files(mirror, wanted(server, TORCH), http, now=now)
     assert 0 < report.bytes_downloaded < len(TORCH.body)
     assert (mirror.root / TORCH.path).read_bytes() == TORCH.body
-
-
-def test_sizes_are_written_for_people() -> None:
-    assert [render_size(size) for size in (0, 999, 1000, 1_234_567, 2_500_000_000, 3 * 10**12)] == [
-        "0 bytes",
-        "999 bytes",
-        "1.0 kB",
-        "1.2 MB",
-        "2.5 GB",
-        "3.0 TB",
-    ]
 
 
 # Stopping -----------------------------------------------------------------------------------------------------------
