@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pytorch_offline.net import Http, RetryPolicy
 
 _WITH_BODY = frozenset({200, 206})
+# The end of a file that is fetched again sooner than it is synced.
+_NOT_WORTH_SAVING = 1024 * 1024
 
 
 class Download:
@@ -162,8 +164,9 @@ class Download:
             self._progress.say(f"{trouble.message}; trying again")
 
     def _save(self, transfer: Transfer) -> None:
-        """Make safe what came, unless the transfer has given it up."""
-        if transfer.position >= self._part.size > 0:
+        """Make safe what came, unless the transfer has given it up, or it will be admitted in a moment."""
+        small = isinstance(transfer.step, Verify) and self._part.unsaved < _NOT_WORTH_SAVING
+        if transfer.position >= self._part.size > 0 and not small:
             self._part.save(transfer.partial)
 
     def _prepare(self, transfer: Transfer, step: Receive) -> None:

@@ -91,6 +91,11 @@ class PartialFile:
         self._saving.stop()
         self._file.close()
 
+    @property
+    def unsaved(self) -> int:
+        """How many bytes no sidecar vouches for yet."""
+        return self.size - self._saved_size
+
     def resume(self) -> Partial | None:
         """Find what an earlier run vouched for; None where there is nothing that can be trusted."""
         try:
@@ -136,17 +141,14 @@ class PartialFile:
 
     def save_now_and_then(self, partial: Partial) -> None:
         """Save in the background, as far as ``size``, if enough has come since and the last saving is over."""
-        due = (
-            self.size - self._saved_size >= self._interval.size
-            or self._clock() - self._saved_at >= self._interval.seconds
-        )
-        if due and self._saving.idle and self.size > self._saved_size:
+        due = self.unsaved >= self._interval.size or self._clock() - self._saved_at >= self._interval.seconds
+        if due and self._saving.idle and self.unsaved:
             self._begin_saving(partial)
 
     def save(self, partial: Partial) -> None:
         """Save before returning, as far as ``size``."""
         self._saving.finish()
-        if self.size > self._saved_size:
+        if self.unsaved:
             self._begin_saving(partial)
             self._saving.finish()
 
