@@ -15,6 +15,12 @@ from pytorch_offline.wheels.filename import MAX_NAME_LENGTH
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _AUTHORITY = re.compile(r"(?P<origin>(?:https?|file)://[^/?#\\]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?", re.IGNORECASE)
+# The usual link, of which nearly every page is full: nothing in it to refuse, and only `%2B` and `%20` to decode.
+_USUAL = re.compile(
+    r"(?P<origin>https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?=/))?"
+    r"(?P<path>[A-Za-z0-9/._~!$&'()*,;=@-]*(?:%2[B0][A-Za-z0-9/._~!$&'()*,;=@-]*)*)"
+    r"(?:\#(?P<fragment>.*))?"
+)
 # Paths that are on the wire already as we would write them: nothing to encode, `+` as `%2B`.
 _AS_ON_THE_WIRE = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*,;=:@-]|%2B|%20)*")
 _SAFE = "/!$&'()*,;=:@"
@@ -45,11 +51,13 @@ class Location:
 class Base:
     """What links are resolved against: the page's final address, or its ``<base href>``.
 
-    ``directory`` is the raw path up to and with the last slash.
+    ``directory`` is the raw path up to and with the last slash; ``is_plain`` where it holds nothing to refuse and is on
+    the wire as we would write it.
     """
 
     origin: str
     directory: str
+    is_plain: bool = False
 
     @property
     def scheme(self) -> str:
@@ -66,7 +74,9 @@ def parse_base(url: str) -> Base:
     match = _AUTHORITY.match(url)
     if match is None:
         raise UsageError("bad-url", f"{url!r} is not an absolute http, https or file address")
-    return Base(match["origin"], match["path"].rpartition("/")[0] + "/")
+    directory = match["path"].rpartition("/")[0] + "/"
+    is_plain = _AS_ON_THE_WIRE.fullmatch(directory) is not None and "/." not in directory
+    return Base(match["origin"], directory, is_plain)
 
 
 def resolve(base: Base, href: str) -> Location:
@@ -77,6 +87,8 @@ def resolve(base: Base, href: str) -> Location:
             page that is not a file itself), climbs above the root, holds an encoded slash, a backslash or a control
             character, a dot segment after decoding, or a name that is too long to be stored.
     """
+    if (usual := _usual_location(base, href)) is not None:
+        return usual
     if not href.isascii():
         _check_storable(href)
     reference, _, fragment = href.partition("#")
@@ -95,10 +107,30 @@ def resolve(base: Base, href: str) -> Location:
     else:
         raw = base.directory + reference
     path = _decoded(_without_dots(raw) if "/." in raw else raw)
-    if len(path.rpartition("/")[2].encode()) > MAX_NAME_LENGTH:
-        raise UsageError("unsafe-href", f"a name of {len(path.rpartition('/')[2])} characters cannot be stored")
+    _check_length(path)
     wire = raw if _AS_ON_THE_WIRE.fullmatch(raw) and "/." not in raw else quote(path, safe=_SAFE)
     return Location(url=origin + wire + query, path=path, fragment=fragment, query=query)
+
+
+def _usual_location(base: Base, href: str) -> Location | None:
+    """Resolve a link that has nothing special about it; None leaves it to the careful way."""
+    match = _USUAL.fullmatch(href)
+    if match is None or "/." in href or href.startswith((".", "//")):
+        return None
+    origin, raw, fragment = match.groups()
+    if origin is None and not raw.startswith("/"):
+        if not base.is_plain:
+            return None
+        raw = base.directory + raw
+    path = raw.replace("%2B", "+").replace("%20", " ") if "%" in raw else raw
+    _check_length(path)
+    return Location((origin or base.origin) + raw, path, fragment or "")
+
+
+def _check_length(path: str) -> None:
+    name = path[path.rfind("/") + 1 :]
+    if len(name) > MAX_NAME_LENGTH or (not name.isascii() and len(name.encode()) > MAX_NAME_LENGTH):
+        raise UsageError("unsafe-href", f"a name of {len(name)} characters cannot be stored")
 
 
 def _without_dots(raw: str) -> str:

@@ -7,6 +7,7 @@ a version); those are errors here, which the crawler turns into rejections with 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # The longest name that every common file system stores (NAME_MAX of ext4, XFS, NTFS, APFS), with room for
 # the suffix of the sidecar file, ".metadata".
 MAX_NAME_LENGTH = 255 - len(".metadata")
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ def parse_wheel_name(filename: str) -> WheelName:
     """
     if len(filename.encode("utf-8", "surrogatepass")) > MAX_NAME_LENGTH:
         raise UsageError("invalid-wheel-name", f"a wheel name of {len(filename)} characters cannot be stored")
-    if any(character < " " or character in '/\\:*?"<>|\x7f' for character in filename):
+    if _FORBIDDEN.search(filename):
         raise UsageError("invalid-wheel-name", f"wheel name {filename!r} holds a character that no file name may")
     try:
         project, version, build, tags = parse_wheel_filename(filename)
