@@ -53,6 +53,8 @@ _ABSENT = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*")
 _UNSATISFIED_RANGE = re.compile(r"\s*bytes\s+\*/(\d{1,18})\s*")
+# Codings that change the bytes; S3-compatible stores also say "aws-chunked" of files that are as they were uploaded.
+_COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 # Asking again does not mend these.
 _LASTING = frozenset({"bad-url", "tls-error", "bad-redirect"})
 # A Last-Modified date is a strong validator only if the file could not have changed again within the same second
@@ -226,8 +228,8 @@ class Transfer:
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.position > 0:
             return _beyond_the_end(self, head)
         if status == HTTPStatus.OK or (status == HTTPStatus.PARTIAL_CONTENT and self.position > 0):
-            coding = head.headers.get("Content-Encoding", "identity").strip().lower()
-            if coding != "identity":
+            coding = head.headers.get("Content-Encoding", "")
+            if not _COMPRESSIONS.isdisjoint(coding.lower().replace(",", " ").split()):
                 message = f"{redacted(url)} came encoded as {coding}, although that was not asked for"
                 return _drop(self, UpstreamError("encoded-body", message, facts=_facts(self, status=status)))
             return _started(self, head) if status == HTTPStatus.OK else _continued(self, head)

@@ -138,6 +138,13 @@ def test_a_listed_file_that_is_not_as_listed_comes_again(
     assert place.read_bytes() == TORCH.body
 
 
+def test_a_directory_serves_as_well_as_a_host(http: Http, mirror: Mirror, tmp_path: Path) -> None:
+    source = tmp_path / TORCH.path.name
+    source.write_bytes(TORCH.body)
+    report = fetch_files(mirror, [TORCH.wanted(urls=(source.as_uri(),), size=None)], http, now=now)
+    assert [row.sha256 for row in report.downloaded] == [TORCH.sha256]
+
+
 def test_unpublished_facts_are_computed_and_say_so(server: Loopback, http: Http, mirror: Mirror) -> None:
     report = fetch_files(mirror, wanted(server, TORCH, sha256=None, size=None), http, now=now)
     assert [(row.sha256, row.size, row.hash_origin) for row in report.downloaded] == [

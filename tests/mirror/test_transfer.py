@@ -298,7 +298,13 @@ def test_an_empty_body_is_a_broken_one() -> None:
 
 def test_a_coded_body_is_refused() -> None:
     assert failure(begin().answered(whole(Content_Encoding="gzip"))).code == "encoded-body"
+    assert failure(begin().answered(whole(Content_Encoding="aws-chunked, GZIP"))).code == "encoded-body"
     assert failure(broken_at(30).answered(replace(rest(30), headers={"Content-Encoding": "br"}))).code == "encoded-body"
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "aws-chunked"])
+def test_a_coding_that_changes_no_bytes_is_none(coding: str) -> None:
+    assert begin().answered(whole(Content_Encoding=coding)).step == Receive(start=0)
 
 
 def test_a_length_that_contradicts_the_index_is_refused_before_any_byte() -> None:
