@@ -301,6 +301,7 @@ class Mirror:
         target = self.root / file.path
         self._disk.sync(part)
         with self._mutex:
+            self._check_conflict(wanted, sha256, now)  # another thread may have been quicker
             if target.is_file() and file.path not in self._files and target != part:
                 stranger = IntegrityError("unlisted-file", f"{file.path} lay there and nobody knows from where")
                 self._reject(target, stranger, origin_url=None, now=now, filename=file.path.name)
