@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Self
 
-from pytorch_offline.crawler.database import open_database, translated
+from pytorch_offline.crawler.database import check_place, open_database, translated
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import HashChange, Link, Observation, Page, PageChange, PageKind, RejectedLink
 
@@ -58,15 +58,24 @@ class Fetched:
 class Catalogue:
     """An open catalogue; close it, or use it as a context manager. Safe to use from many threads."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
+    def __init__(self, path: Path) -> None:
         self._path = path
+        self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the catalogue at ``path``, creating it where there is none; raises as ``open_database``."""
-        return cls(open_database(path), path)
+        """Open the catalogue at ``path``; where there is none, one is created when there is something to write.
+
+        Raises:
+            PytorchOfflineError: what ``open_database`` and ``check_place`` say.
+        """
+        catalogue = cls(path)
+        if path.exists():
+            catalogue._opened()
+        else:
+            check_place(path)
+        return catalogue
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +86,9 @@ class Catalogue:
     def close(self) -> None:
         """Close the file; whoever is writing is let finish."""
         with self._lock:
-            self._connection.close()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     # What was read.
 
@@ -116,7 +127,7 @@ class Catalogue:
             "SELECT count(*) FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND ended IS NULL",
             (without_credentials(url),),
         )
-        return int(rows[0][0])
+        return int(rows[0][0]) if rows else 0
 
     def unlisted_links(self, url: str) -> tuple[Link, ...]:
         """Give the links that a page once listed and no longer does, each as it was last."""
@@ -236,20 +247,29 @@ class Catalogue:
 
     # The connection.
 
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = open_database(self._path)
+        return self._connection
+
     def _rows(self, query: str, parameters: Sequence[object]) -> list[Any]:
-        with self._lock, translated(self._path):
-            return self._connection.execute(query, parameters).fetchall()
+        with self._lock:
+            if self._connection is None and not self._path.exists():
+                return []
+            with translated(self._path):
+                return self._opened().execute(query, parameters).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                yield connection
             except BaseException:
-                self._connection.rollback()
+                connection.rollback()
                 raise
-            self._connection.commit()
+            connection.commit()
 
 
 def compare(

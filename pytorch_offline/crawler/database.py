@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -76,6 +77,17 @@ CREATE TABLE metadata (
     source TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+
+
+def check_place(path: Path) -> None:
+    """Check that a database can be created at ``path``, without creating anything.
+
+    Raises:
+        UsageError: ``catalogue-unusable`` if a file is in the way or the directory may not be written.
+    """
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UsageError("catalogue-unusable", f"{path} cannot be created: {place} is no directory that may be written")
 
 
 def open_database(path: Path) -> sqlite3.Connection:

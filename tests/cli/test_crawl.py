@@ -112,12 +112,13 @@ def test_what_cannot_be(
     assert said["error"]["code"] == name
 
 
-def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with Site() as gone:
         base = gone.base
     code, out, err = run(capsys, "--upstream", base)
     assert (code, out) == (3, "")
     assert "cannot be reached" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_backend_of_an_index_without_any(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -223,9 +223,10 @@ def test_damage_inside_is_told(tmp_path: Path, clock: Clock) -> None:
     assert caught.value.code == "catalogue-damaged"
 
 
-def test_a_newer_catalogue_is_left_alone(tmp_path: Path) -> None:
+def test_a_newer_catalogue_is_left_alone(tmp_path: Path, clock: Clock) -> None:
     file = tmp_path / "catalogue.sqlite"
-    Catalogue.open(file).close()
+    with Catalogue.open(file) as catalogue:
+        catalogue.mark_absent(URL, now=clock())
     connection = sqlite3.connect(file)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
@@ -242,6 +243,18 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         Catalogue.open(file)
     assert caught.value.code == "not-a-catalogue"
+
+
+def test_nothing_is_created_before_there_is_something_to_write(tmp_path: Path, clock: Clock) -> None:
+    file = tmp_path / "mirror" / ".state" / "catalogue.sqlite"
+    with Catalogue.open(file) as catalogue:
+        assert catalogue.page(URL) is None
+        assert catalogue.links(URL) == ()
+        assert catalogue.count_links(URL) == 0
+        assert catalogue.metadata(link("a")) is None
+        assert not (tmp_path / "mirror").exists()
+        catalogue.mark_absent(URL, now=clock())
+        assert file.exists()
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
