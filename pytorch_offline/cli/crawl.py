@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -203,8 +204,15 @@ def render_report(report: CrawlReport) -> str:
         lines += [f"changed: {change['path']}", f"  {change['before']} → {change['after']}"]
     lines += _named("vanished", [entry["path"] for entry in document["vanished"]])
     lines += _named("vanished project", [entry["project"] for entry in document["vanished_projects"]])
-    lines += _named("rejected", [f"{entry['href']}: {entry['reason']}" for entry in document["rejected"]])
+    lines += [f"rejected: {count} {reason}" for reason, count in Counter(_reasons(document)).most_common()]
+    # Source distributions and the like are on many pages, and nobody expects them here.
+    telling = [entry for entry in document["rejected"] if entry["reason"] != "not-a-wheel"]
+    lines += _named("rejected", [f"{entry['href']}: {entry['detail']}" for entry in telling])
     return "\n".join(lines)
+
+
+def _reasons(document: dict[str, Any]) -> Iterator[str]:
+    return (entry["reason"] for entry in document["rejected"])
 
 
 def _named(what: str, names: list[str]) -> list[str]:

@@ -79,7 +79,7 @@ class Upstream:
 
 
 def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stable") -> Upstream:
-    """Find out what kind of index answers at ``base_url``, by its pages and in at most three requests.
+    """Find out what kind of index answers at ``base_url``, by its pages and in at most four requests.
 
     Raises:
         UsageError: ``unknown-channel``; ``bad-url``.
@@ -112,8 +112,11 @@ def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stabl
             facts={"asked for": ", ".join(redacted(url) for url in (f"{root}{CPU}/", f"{root}{_WITNESS}/", root))},
             hint="name the address whose pages list projects or wheels",
         )
-    if any(is_backend(name) for name in whole.projects):
-        return _by_backend(reader, root, Layout.BACKENDS, channel)
+    shown = next((name for name in whole.projects if is_backend(name)), None)
+    if shown is not None:
+        inside = _try(reader, f"{root}{shown}/")
+        is_flat = inside is not None and inside.kind is PageKind.FILES
+        return _by_backend(reader, root, Layout.FLAT if is_flat else Layout.BACKENDS, channel)
     layout = Layout.FLAT if whole.kind is PageKind.FILES else Layout.SIMPLE
     return Upstream(root=root, layout=layout, channel=channel)
 

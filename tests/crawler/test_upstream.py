@@ -110,6 +110,13 @@ def test_a_flat_listing_per_backend(site: Site, reader: IndexReader) -> None:
     assert CU121 in upstream.backends
 
 
+def test_a_flat_listing_per_backend_without_cpu_builds(site: Site, reader: IndexReader) -> None:
+    site.page("/whl/cu121/", '<h1>Index of /</h1><a href="torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl">x</a>')
+    site.page("/whl/", '<h1>Index of /</h1><a href="cu121/">cu121/</a>')
+    upstream = recognise_upstream(reader, site.base)
+    assert (upstream.layout, upstream.by_backend) == (Layout.FLAT, True)
+
+
 def test_nothing_there(site: Site, reader: IndexReader) -> None:
     with pytest.raises(UpstreamError) as caught:
         recognise_upstream(reader, site.base)
