@@ -6,8 +6,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.upstream import Layout
 from pytorch_offline.errors import UpstreamError, UsageError
@@ -142,7 +140,7 @@ def _walk_lists(
         listed = reader.catalogue.projects(url)
         # What a list no longer names may still be there: upstream's lost a third of its projects for a day.
         for name in reader.catalogue.projects(url, with_unlisted=True):
-            page = f"{url}{canonicalize_name(name)}/"
+            page = f"{url}{name}/"  # as listed: `rocm6.4` is a directory, and `rocm6-4` is none
             pages[page] = pages.get(page, False) or name in listed
     for url in lists:  # the root page lists the backends' directories as if they were projects
         pages.pop(url, None)

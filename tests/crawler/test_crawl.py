@@ -32,11 +32,11 @@ def wheel(project: str, place: str = "", sha256: str = "1" * 64) -> str:
 @pytest.fixture(autouse=True)
 def _upstream(site: Site) -> None:
     """An upstream of two backends, with its quirks: directories as projects, one of which is denied."""
-    site.project_list("/whl/", ["torch", "numpy", "cpu", "cu121", "cu121-full", "nightly"])
+    site.project_list("/whl/", ["torch", "numpy", "cpu", "cu121", "rocm6.4", "cu121-full", "nightly"])
     site.files("/whl/torch/", [wheel("torch", "cpu"), wheel("torch", "cu121")])
     site.files("/whl/numpy/", ["https://files.example/numpy-1-py3-none-any.whl"])
     site.project_list("/whl/nightly/", ["torch"])
-    for backend in ("cpu", "cu121"):
+    for backend in ("cpu", "cu121", "rocm6.4"):
         site.project_list(f"/whl/{backend}/", ["torch"])
         site.files(f"/whl/{backend}/torch/", [wheel("torch", backend), "torch-0.1.tar.gz"])
 
