@@ -12,6 +12,7 @@ from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.mirror.fetch import fetch_files
+from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.wanted import places_of, render_locks, wanted_files
 from pytorch_offline.selector.render import render_size, render_tree
@@ -36,13 +37,25 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
     Interrupted at any point, the same command continues where it stopped. What the mirror already holds is not
     downloaded again. The locks are written to MIRROR/locks.
     """
-    with chosen(session, choosing) as (selections, http):
+    partial(datetime.now, UTC)
+    with chosen(session, choosing) as choice:
+        selections = choice.selections
         mirror = Mirror(session.mirror)
         with mirror.lock(waiting=session.message):
             with shown_progress(session) as progress:
                 report = fetch_files(
-                    mirror, wanted_files(selections), http, jobs=jobs, progress=progress, now=partial(datetime.now, UTC)
+                    mirror,
+                    wanted_files(selections),
+                    choice.http,
+                    jobs=jobs,
+                    progress=progress,
+                    now=partial(datetime.now, UTC),
                 )
+            check_metadata(
+                selections,
+                read=lambda path: (mirror.root / path).read_bytes(),
+                correct=lambda link, body: choice.catalogue.store_metadata(link, body, "wheel"),
+            )
             held = mirror.read_files()
             for selection in selections:
                 mirror.write_locks(render_locks(selection, held))

@@ -47,8 +47,9 @@ def command(session: Session, choosing: Choosing, output: Path | None, why: str 
     REQ is a requirement such as torch==2.4.0 or "torchvision>=0.19,<0.20". The target is a file, flags, a preset, or
     this machine.
     """
-    with chosen(session, choosing) as (selections, http):
-        sizes = {} if choosing.offline else fetch_sizes(selections, http)
+    with chosen(session, choosing) as choice:
+        selections = choice.selections
+        sizes = {} if choosing.offline else fetch_sizes(selections, choice.http)
         if output is not None:
             _write_locks(session, selections, output)
         parts = []

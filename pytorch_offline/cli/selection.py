@@ -16,6 +16,7 @@ from pytorch_offline.crawler.default_index import configured_http, configured_in
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
 from pytorch_offline.errors import UsageError
+from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.model import Request, Selection
 from pytorch_offline.selector.offers import IndexOffers, find_upstreams
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
     from pytorch_offline.target.model import Target
-
-STATE = ".state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +147,24 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What was chosen, a selection per target, with what it was chosen by, still open."""
+
+    selections: tuple[Selection, ...]
+    http: Http
+    catalogue: Catalogue
+
+
 @contextmanager
-def chosen(session: Session, choosing: Choosing) -> Iterator[tuple[tuple[Selection, ...], Http]]:
-    """Choose for every target; the HTTP client stays open for what follows.
+def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
+    """Choose for every target; the network and the catalogue stay open for what follows.
 
     Raises:
         PytorchOfflineError: whatever the request, the indexes or the rules object to.
     """
     request = choosing.request()
-    state = session.mirror / STATE
+    state = session.mirror / STATE_NAME
     with configured_http() as http, Catalogue.open(state / "catalogue.sqlite") as catalogue:
         reader = IndexReader(http, catalogue, offline=choosing.offline)
         default_index = _default_index(choosing)
@@ -185,7 +193,7 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[tuple[tuple[Selecti
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)
-        yield tuple(selections), http
+        yield Chosen(selections=tuple(selections), http=http, catalogue=catalogue)
 
 
 def _default_index(choosing: Choosing) -> str | None:

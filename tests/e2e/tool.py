@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def run_tool(
-    *arguments: str | Path, cwd: Path, expect: int = 0, without_network: bool = False
+    *arguments: str | Path, cwd: Path, expect: int | None = 0, without_network: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command and check its exit code; without a network it runs in a namespace that has no interface."""
+    """Run one command and check its exit code (None: any); without a network it runs where there is no interface."""
     command = [sys.executable, "-m", "pytorch_offline", *map(str, arguments)]
     if without_network:
         command = ["unshare", "-n", *command]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTORCH_OFFLINE_")}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert expect is None or done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
 
