@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # How much of the installer's output an error repeats.
 LINES_REPEATED = 15
+# What pip says of every wheel, before anything can go wrong.
+ROUTINE = ("Looking in links:", "Processing ")
 
 
 def carry_out(plan: Plan, *, now: Callable[[], datetime], say: Say) -> Evidence:
@@ -143,7 +145,7 @@ def lay_ready(source: Path, place: Path) -> None:
 
 def _installer_error(output: str, before: Survey, after: Survey, program: str) -> PytorchOfflineError:
     """Turn the installer's failure into ours, with the state that the destination is in."""
-    lines = [line for line in output.splitlines() if line.strip()]
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith(ROUTINE)]
     facts = {"it says": "\n    ".join(lines[-LINES_REPEATED:]), "state": describe_change(before, after)}
     if "No space left on device" in output:
         return UpstreamError("disk-full", f"the destination's disk filled up while {program} ran", facts=facts)
@@ -164,4 +166,4 @@ def describe_change(before: Survey, after: Survey) -> str:
             changes.append(f"{name} {versions[0]} → {versions[1]}")
     if not changes:
         return f"{after.prefix} holds the same distributions as before"
-    return f"{after.prefix} was changed in part: {', '.join(changes)}"
+    return f"{after.prefix} was changed in part: {', '.join(changes)}; install again once the cause is gone"
