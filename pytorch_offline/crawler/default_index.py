@@ -50,7 +50,9 @@ def configured_index_url() -> str:
     Raises:
         UsageError: ``pip-unusable`` if pip cannot be asked.
     """
-    return pip_settings().index_url or _built_in_index_url()
+    url = pip_settings().index_url or _built_in_index_url()
+    # pip takes the path of a directory as well.
+    return Path(url).absolute().as_uri() if "://" not in url and Path(url).is_dir() else url
 
 
 @functools.cache

@@ -73,7 +73,11 @@ def parse_base(url: str) -> Base:
     """
     match = _AUTHORITY.match(url)
     if match is None:
-        raise UsageError("bad-url", f"{url!r} is not an absolute http, https or file address")
+        raise UsageError(
+            "bad-url",
+            f"{url!r} is not an absolute http, https or file address",
+            hint="a directory is written file:///path/to/it",
+        )
     directory = match["path"].rpartition("/")[0] + "/"
     is_plain = _AS_ON_THE_WIRE.fullmatch(directory) is not None and "/." not in directory
     return Base(match["origin"], directory, is_plain)

@@ -53,8 +53,10 @@ class Link:
 class RejectedLink:
     """A link that is not in the catalogue, and why.
 
-    ``reason`` is a stable code: ``not-a-wheel`` (an sdist, egg, exe …), ``variant-wheel`` (six-part name, PEP 817),
-    ``invalid-wheel-name``, ``unsafe-href`` (leaves its directory, NUL or control characters, too long, foreign scheme).
+    ``reason`` is a stable code: ``not-a-wheel`` (an sdist, egg, exe, another page), ``variant-wheel`` (six-part name,
+    PEP 817), ``invalid-wheel-name``, ``invalid-hash`` (published, yet no sha256), ``conflicting-link`` (the page gives
+    the same file twice with different hashes), ``malformed-entry`` (JSON without a url), ``unsafe-href`` (climbs above
+    the root, encoded slash, NUL or control characters, too long, foreign scheme).
     """
 
     href: str

@@ -82,6 +82,11 @@ def test_pip_is_asked_with_its_files(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert pip_settings().trusted_hosts == ("a.example", "b.example")
 
 
+def test_a_directory_may_be_the_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", str(tmp_path))
+    assert configured_index_url() == tmp_path.as_uri()
+
+
 def test_without_settings_pip_says_its_own_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
