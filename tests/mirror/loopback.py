@@ -43,7 +43,10 @@ class Served:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What goes wrong with one answer. Offsets count from the first byte of the answer's body."""
+    """What goes wrong with one answer. Offsets count from the first byte of the answer's body.
+
+    What was sent before a reset may be lost with it; where a test counts bytes, ``truncate_at`` is exact.
+    """
 
     reset_at: int | None = None
     truncate_at: int | None = None

@@ -106,7 +106,7 @@ def test_a_passing_fault_costs_nothing_but_time(name: str, server: Loopback, htt
 
 
 def test_most_of_a_broken_transfer_is_not_fetched_again(server: Loopback, http: Http, mirror: Mirror) -> None:
-    server.fail(PATH, Fault(reset_at=100_000), Fault(truncate_at=100_000))
+    server.fail(PATH, Fault(truncate_at=100_000), Fault(truncate_at=100_000))
     report = fetch(mirror, http, WHEEL.wanted(urls=(server.url(PATH),)))
     assert SIZE <= report.bytes_downloaded < SIZE + 100_000
     assert [request.status for request in server.requests] == [200, 206, 206]
@@ -239,7 +239,7 @@ def test_a_slow_server_is_no_fault(server: Loopback, http: Http, mirror: Mirror)
 def test_damage_to_what_an_earlier_run_left_is_survived(
     damage: str, server: Loopback, http: Http, mirror: Mirror
 ) -> None:
-    server.fail(PATH, Fault(reset_at=150_000), *[Fault(status=500)] * QUICK.tries)
+    server.fail(PATH, Fault(truncate_at=150_000), *[Fault(status=500)] * QUICK.tries)
     wanted = WHEEL.wanted(urls=(server.url(PATH),))
     with pytest.raises(UpstreamError):
         fetch(mirror, http, wanted)
@@ -261,7 +261,7 @@ def test_damage_to_what_an_earlier_run_left_is_survived(
 
 
 def test_bytes_beyond_what_was_vouched_for_are_cut_off(server: Loopback, http: Http, mirror: Mirror) -> None:
-    server.fail(PATH, Fault(reset_at=150_000), *[Fault(status=500)] * QUICK.tries)
+    server.fail(PATH, Fault(truncate_at=150_000), *[Fault(status=500)] * QUICK.tries)
     wanted = WHEEL.wanted(urls=(server.url(PATH),))
     with pytest.raises(UpstreamError):
         fetch(mirror, http, wanted)
