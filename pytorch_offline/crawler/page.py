@@ -176,10 +176,9 @@ def _kind(gathered: _Gathered, *, framed: bool) -> PageKind:
     if gathered.offers_files:
         return PageKind.FILES
     # On a list of projects nearly every link is one; on a login page at best a few look so.
-    if len(gathered.projects) > gathered.strangers:
+    if gathered.projects and (framed or len(gathered.projects) >= gathered.strangers):
         return PageKind.PROJECT_LIST
-    # Links that are refused but for their shape would have been files or projects; a frame without any is an empty
-    # page of files.
+    # A frame without links is an empty page of files.
     return PageKind.FILES if framed else PageKind.JUNK
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytorch_offline.crawler import anchors
 from pytorch_offline.crawler.anchors import (
     Anchors,
     anchors_by_beautifulsoup,
@@ -81,6 +82,14 @@ def test_other_encodings_are_found_out(encoding: str) -> None:
     if encoding == "utf-16":
         page = page.replace('<meta charset="gb18030">', "")
     assert [anchor.href for anchor in parse_anchors(page.encode(encoding)).anchors] == ["x-1.whl"]
+
+
+def test_without_the_fast_extra_the_standard_library_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = b"<a href=cpu/x-1.whl</a><br>\n<a href='y-1.whl' data-yanked>y</a>"
+    expected = [anchor.href for anchor in parse_anchors(page).anchors]
+    monkeypatch.setattr(anchors, "LexborHTMLParser", None)
+    monkeypatch.setattr(anchors, "anchors_by_selectolax", None)
+    assert [anchor.href for anchor in parse_anchors(page).anchors] == expected == ["cpu/x-1.whl", "y-1.whl"]
 
 
 def test_the_quick_parsers_agree_on_every_recorded_page(shared: Path) -> None:
