@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from pytorch_offline.wheels.pip_tags import taken_since
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -26,18 +28,12 @@ if TYPE_CHECKING:
 # The oldest pip that was driven with the hardened line here: the one that Python 3.6 brings along.
 OLDEST_PIP = Version("18.1")
 
-# The first pip that reads a family of platform tags (pip's NEWS: 19.0, 19.3, 20.3, 21.2; macOS 11 numbering: 20.3).
-_PLATFORM_READ_SINCE = (
-    ("manylinux1_", OLDEST_PIP),
-    ("manylinux2010_", Version("19.0")),
-    ("manylinux2014_", Version("19.3")),
-    ("manylinux_", Version("20.3")),
-    ("musllinux_", Version("21.2")),
-    ("macosx_10_", OLDEST_PIP),
-    ("macosx_", Version("20.3")),
-)
 # The first pip that installs straight from the wheel; before it every wheel is unpacked into TMPDIR and copied.
 INSTALLS_WITHOUT_UNPACKING = Version("20.2")
+
+
+# Others that steer Python, or pip: pip 18.1 breaks on file: addresses when it is told of hosts without a proxy.
+_STEERING = frozenset({"__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "NO_PROXY"})
 
 
 class Installer(StrEnum):
@@ -95,12 +91,8 @@ def choose_pip(
 
 
 def _oldest_pip_for(tags: frozenset[Tag]) -> Version:
-    """Return the oldest pip that reads at least one of the tags."""
-    return min((_platform_read_since(tag.platform) for tag in tags), default=OLDEST_PIP)
-
-
-def _platform_read_since(platform: str) -> Version:
-    return next((since for prefix, since in _PLATFORM_READ_SINCE if platform.startswith(prefix)), OLDEST_PIP)
+    """Return the oldest pip that takes at least one of the tags."""
+    return min((taken_since(tag) or OLDEST_PIP for tag in tags), default=OLDEST_PIP)
 
 
 def clean_environment(environment: Mapping[str, str], *, temporary: Path | None = None) -> dict[str, str]:
@@ -114,7 +106,7 @@ def clean_environment(environment: Mapping[str, str], *, temporary: Path | None 
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.upper().startswith(("PIP_", "UV_", "PYTHON")) and name not in {"__PYVENV_LAUNCHER__", "VIRTUAL_ENV"}
+        if not name.upper().startswith(("PIP_", "UV_", "PYTHON")) and name.upper() not in _STEERING
     }
     kept |= {
         "PIP_CONFIG_FILE": os.devnull,

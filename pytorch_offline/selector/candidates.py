@@ -9,9 +9,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pytorch_offline.knowledge.family import projects_built_per_backend
 from pytorch_offline.knowledge.torch_builds import default_backends
 from pytorch_offline.selector.model import Candidate, Rejection, Source
-from pytorch_offline.selector.pip_tags import tags_taken_by, taken_since
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
+from pytorch_offline.wheels.pip_tags import tags_taken_by, taken_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

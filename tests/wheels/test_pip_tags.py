@@ -7,7 +7,7 @@ from packaging.version import Version
 
 from pytorch_offline.selector.candidates import TagRanks, judge_file
 from pytorch_offline.selector.model import Rejection, Source
-from pytorch_offline.selector.pip_tags import tags_taken_by
+from pytorch_offline.wheels.pip_tags import tags_taken_by
 from tests.selector.machines import machine
 from tests.selector.memory import MemoryIndex
 

@@ -7,7 +7,6 @@ the far side of the gap.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -17,18 +16,22 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
-# Since which pip a family of platform tags is taken; from pip's changelog (NEWS.rst) of the versions named.
+# The first pip that takes a family of platform tags, from pip's changelog (NEWS.rst) of the versions named; what is not
+# here is taken by every pip that is still about. Longer names first.
 _TAKEN_SINCE = (
-    (re.compile(r"manylinux_2_|musllinux_"), Version("20.3")),  # PEP 600; PEP 656 came in 21.2, for musl alone
-    (re.compile(r"manylinux2014_"), Version("19.3")),  # PEP 599
-    (re.compile(r"manylinux2010_"), Version("19.0")),  # PEP 571
-    (re.compile(r"macosx_1[1-9]_|macosx_[2-9][0-9]_"), Version("20.3")),  # macOS 11 and later
+    ("manylinux1_", None),
+    ("manylinux2010_", Version("19.0")),  # PEP 571
+    ("manylinux2014_", Version("19.3")),  # PEP 599
+    ("manylinux_", Version("20.3")),  # PEP 600
+    ("musllinux_", Version("21.2")),  # PEP 656
+    ("macosx_10_", None),
+    ("macosx_", Version("20.3")),  # the numbering that began with macOS 11
 )
 
 
 def taken_since(tag: Tag) -> Version | None:
-    """Say which pip was the first to take a platform; None if every pip does that is still about."""
-    return next((version for pattern, version in _TAKEN_SINCE if pattern.match(tag.platform)), None)
+    """Say which pip was the first to take a tag's platform; None if every pip that is still about does."""
+    return next((version for prefix, version in _TAKEN_SINCE if tag.platform.startswith(prefix)), None)
 
 
 def tags_taken_by(pip: Version | None, tags: Iterable[Tag]) -> tuple[Tag, ...]:
