@@ -132,9 +132,7 @@ def test_a_project_list_may_be_written_in_several_ways(href: str) -> None:
 
 
 def test_a_project_list_may_have_a_footer() -> None:
-    body = (
-        b"<a href='ours/'>ours</a><footer><a href='https://x.example/'>x</a><a href='/about'>About</a></footer>"
-    )
+    body = b"<a href='ours/'>ours</a><footer><a href='https://x.example/'>x</a><a href='/about'>About</a></footer>"
     page = parse_page(b"<title>Simple index</title>" + body, "https://host.example/simple/")
     assert (page.kind, page.projects) == (PageKind.PROJECT_LIST, ("ours",))
 
