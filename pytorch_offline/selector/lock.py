@@ -15,6 +15,7 @@ from packaging.markers import Marker
 from packaging.pylock import Package, PackageWheel, Pylock
 from packaging.version import Version
 
+from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def locked_at_origin(selection: Selection) -> tuple[LockedWheel, ...]:
                 name=choice.candidate.file.name,
                 sha256=link.sha256,
                 size=link.size,
-                url=link.url,
+                url=without_credentials(link.url),
                 upload_time=link.upload_time,
                 requires_python=choice.metadata.requires_python if choice.metadata is not None else None,
             )

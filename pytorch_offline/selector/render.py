@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 from packaging.utils import canonicalize_name
 
+from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.errors import UsageError
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
@@ -140,7 +141,7 @@ def _file_document(choice: Choice, paths: Mapping[str, str], known_sizes: Mappin
         "project": candidate.project,
         "version": str(candidate.version),
         "filename": link.filename,
-        "url": link.url,
+        "url": without_credentials(link.url),
         "path": paths[link.url],
         "sha256": link.sha256,
         "size": known_sizes.get(link.url, link.size),
@@ -158,7 +159,7 @@ def _rejection_document(rejection: Rejection) -> dict[str, Any]:
     return {
         "project": rejection.project,
         "filename": None if file is None else file.name.filename,
-        "url": None if file is None else file.link.url,
+        "url": None if file is None else without_credentials(file.link.url),
         "backend": None if rejection.backend is None else str(rejection.backend),
         "reason": rejection.reason,
         "detail": rejection.detail,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
 
 from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.selector.lock import locked_at_origin, render_pylock
 from pytorch_offline.selector.model import Request
 from pytorch_offline.selector.render import document_of, render_tree, render_why, render_why_not
 from pytorch_offline.selector.select import select
@@ -291,6 +294,16 @@ def test_shown_as_tree_reason_and_document(index: MemoryIndex) -> None:
     document = document_of(selection, {c.candidate.file.link.url: "place" for c in selection.choices})
     assert document["backend"] == "cu121"
     assert {"project", "version", "filename", "url", "path", "sha256", "size", "why"} <= set(document["files"][0])
+
+
+def test_no_password_is_shown(index: MemoryIndex) -> None:
+    for path, (file, body) in list(index.files.items()):
+        url = file.link.url.replace("https://", "https://user:secret@")
+        index.files[path] = (replace(file, link=replace(file.link, url=url)), body)
+    selection = chosen(index, SEED, "torch==2.4.0")
+    document = document_of(selection, {c.candidate.file.link.url: "place" for c in selection.choices})
+    assert "secret" not in json.dumps(document)
+    assert "secret" not in render_pylock(locked_at_origin(selection), SEED)
 
 
 def test_order_of_the_index_does_not_matter(index: MemoryIndex) -> None:
