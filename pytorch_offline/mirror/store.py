@@ -24,10 +24,10 @@ from dataclasses import replace
 from datetime import UTC
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
+from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.admission import check_bytes, check_wheel
 from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
@@ -291,7 +291,7 @@ class Mirror:
             size=part.stat().st_size,
             sha256=sha256,
             hash_origin=HashOrigin.COMPUTED if wanted.sha256 is None else HashOrigin.PUBLISHED,
-            origin=_without_credentials(origin_url),
+            origin=without_credentials(origin_url),
             metadata_sha256=hashlib.sha256(admission.metadata).hexdigest(),
             requires_python=admission.requires_python or wanted.requires_python,
             yanked=wanted.yanked,
@@ -394,7 +394,7 @@ class Mirror:
             "code": error.code,
             "message": error.message,
             "facts": error.facts,
-            "origin": None if origin_url is None else _without_credentials(origin_url),
+            "origin": None if origin_url is None else without_credentials(origin_url),
             "rejected_at": _timestamp(now),
         }
         make_directories(self._disk, self.rejected)
@@ -420,9 +420,3 @@ def _read(path: Path) -> bytes | None:
 
 def _timestamp(now: Callable[[], datetime]) -> str:
     return now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _without_credentials(url: str) -> str:
-    """Cut user and password out of an address: the manifest travels further than they should."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
