@@ -116,7 +116,9 @@ def _spelt(driver: Version) -> str:
 
 
 def verdict_for_forced(target: Target, backend: Backend) -> BackendVerdict:
-    """Judge a backend that the user forces; an unknown driver is then no error but a reason."""
+    """Judge a backend that the user forces: CPU builds run everywhere, and an unknown driver is a reason, no error."""
+    if backend.kind is BackendKind.CPU:
+        return Runs(backend=backend, native=True, detail="cpu builds run everywhere")
     try:
         return judge_backends(target, [backend])[0]
     except UsageError as error:

@@ -77,6 +77,11 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
     choices = _choices(best, request)
     unfit = [backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)]
     built = {choice.candidate.backend for choice in choices} - {None}
+    if built and request.backend is None and target.accelerator is None and target.system != "Darwin":
+        warnings.append(
+            f"nothing is known of a GPU on target {target.name}, so builds for the CPU were chosen; "
+            "say what it has with --driver and --gpu, or --accelerator none"
+        )
     return Selection(
         target=target,
         request=request,

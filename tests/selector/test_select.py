@@ -12,6 +12,7 @@ from pytorch_offline.selector.lock import locked_at_origin, render_pylock
 from pytorch_offline.selector.model import Request
 from pytorch_offline.selector.render import document_of, render_tree, render_why, render_why_not
 from pytorch_offline.selector.select import select
+from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import parse_backend
 from tests.selector.machines import SEED, SEED_WITHOUT_COMPAT, machine, nvidia
 from tests.selector.memory import MemoryIndex, MemoryOffers
@@ -175,6 +176,19 @@ def test_forced_backend_that_cannot_run_is_a_warning(index: MemoryIndex) -> None
     selection = chosen(index, SEED_WITHOUT_COMPAT, "torch==2.4.0", backend=parse_backend("cu124"))
     assert names(selection)["torch"].startswith("torch-2.4.0+cu124-")
     assert any("cu124" in text and "525.60.13" in text for text in selection.warnings)
+
+
+def test_cpu_can_be_forced_anywhere_without_a_warning(index: MemoryIndex) -> None:
+    selection = chosen(index, SEED, "torch==2.4.0", backend=parse_backend("cpu"))
+    assert names(selection)["torch"] == "torch-2.4.0+cpu-cp310-cp310-linux_x86_64.whl"
+    assert selection.warnings == ()
+
+
+def test_unknown_gpu_is_said(index: MemoryIndex) -> None:
+    assert "--accelerator none" in chosen(index, machine(), "torch").warnings[0]
+    assert chosen(index, machine(accelerator=Accelerator(kind=AcceleratorKind.NONE)), "torch").warnings == ()
+    assert chosen(index, machine("macosx_14_0_arm64"), "torch").warnings == ()
+    assert chosen(index, machine(), "filelock").warnings == ()
 
 
 def test_pre_releases_only_when_asked_for_or_alone() -> None:
