@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from pytorch_offline.net import Http, RetryPolicy
 
 _WITH_BODY = frozenset({200, 206})
-# The end of a file that is fetched again sooner than it is synced.
-_NOT_WORTH_SAVING = 1024 * 1024
 
 
 class Download:
@@ -164,9 +162,8 @@ class Download:
             self._progress.say(f"{trouble.message}; trying again")
 
     def _save(self, transfer: Transfer) -> None:
-        """Make safe what came, unless the transfer has given it up, or it will be admitted in a moment."""
-        small = isinstance(transfer.step, Verify) and self._part.unsaved < _NOT_WORTH_SAVING
-        if transfer.position >= self._part.size > 0 and not small:
+        """Make safe what came, unless the transfer has given it up, or has all: admission is about to sync it."""
+        if transfer.position >= self._part.size > 0 and not isinstance(transfer.step, Verify):
             self._part.save(transfer.partial)
 
     def _prepare(self, transfer: Transfer, step: Receive) -> None:
