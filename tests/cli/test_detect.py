@@ -17,7 +17,7 @@ from pytorch_offline.cli.target_options import target_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.capture import probe_source, this_machine
 from pytorch_offline.target.codec import read_target, render_target, write_text_file
-from tests.target.interpreters import INTERPRETERS
+from tests.interpreters import find_interpreters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,12 +57,12 @@ def test_this_machine_for_people_and_for_programs(capsys: pytest.CaptureFixture[
 def test_a_target_file_is_written_whole_and_named_after_itself(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    code, out, err = run(capsys, "-o", "node-7.json", "--python", str(INTERPRETERS[-1]))
+    code, out, err = run(capsys, "-o", "node-7.json", "--python", str(find_interpreters()[-1]))
     assert code == 0
     assert "node-7" in out
     assert "wrote node-7.json" in err
     target = read_target(tmp_path / "node-7.json")
-    assert (target.name, target.tags) == ("node-7", this_machine(INTERPRETERS[-1]).tags)
+    assert (target.name, target.tags) == ("node-7", this_machine(find_interpreters()[-1]).tags)
     assert run(capsys, "-o", "missing/node.json")[0] == 2
     assert [path.name for path in tmp_path.iterdir()] == ["node-7.json"]
 
@@ -140,7 +140,7 @@ def shown(*arguments: str) -> list[str]:
 def test_target_options_give_this_machine_flags_or_files(tmp_path: Path) -> None:
     here = this_machine()
     assert shown() == [f"{here.name} {here.tags[0]}"]
-    assert shown("--preset", "ubuntu22.04") == ["ubuntu22.04-cp310 cp310-cp310-linux_x86_64"]
+    assert shown("--preset", "ubuntu22.04") == ["ubuntu22_04-cp310 cp310-cp310-linux_x86_64"]
     for name in ("a", "b"):
         write_text_file(tmp_path / f"{name}.json", render_target(here))
     files = ["--target", "a.json", "--target", "b.json"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytorch_offline.mirror.store import Mirror
+from tests.interpreters import find_interpreter, name_of
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, craft_wheel
 
 if TYPE_CHECKING:
@@ -22,21 +23,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 # pip 18.1, 22.0.4, 23.0.1 and 24.2 came with these: without JSON pages, without sidecars, with the first of both.
 OLD_INTERPRETERS = ("3.6", "3.7", "3.10", "3.13")
 
 
 def interpreters() -> list[Path]:
-    """The interpreter that runs the tests, and those with older pips that pyenv has."""
-    found = [Path(sys.executable)]
-    for version in OLD_INTERPRETERS:
-        found += sorted(PYENV.glob(f"{version}.*/bin/python"))[-1:]
-    return found
+    """The interpreter that runs the tests, and those with older pips."""
+    return [Path(sys.executable), *filter(None, map(find_interpreter, OLD_INTERPRETERS))]
 
 
 def label(interpreter: Path) -> str:
-    return "this" if interpreter == Path(sys.executable) else interpreter.parent.parent.name
+    return "this" if interpreter == Path(sys.executable) else name_of(interpreter)
 
 
 @pytest.fixture(scope="module")

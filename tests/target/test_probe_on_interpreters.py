@@ -20,12 +20,12 @@ from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.capture import this_machine
 from pytorch_offline.target.codec import parse_target, render_target
 from pytorch_offline.target.model import MARKER_VARIABLES, Target
-from tests.target.interpreters import INTERPRETERS, name_of
+from tests.interpreters import find_interpreters, name_of
 
 SITE = Path(packaging.__file__).parent.parent
 PACKAGING_RUNS_ON = (3, 9)  # packaging 26.3 evaluates `tuple[int, int]` at import
 
-pytestmark = pytest.mark.parametrize("python", INTERPRETERS, ids=name_of)
+pytestmark = pytest.mark.parametrize("python", find_interpreters(), ids=name_of)
 
 # The whole truth: our own packaging, running there.
 RUN_PACKAGING = f"""
