@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from pytorch_offline.mirror.disk import Disk
 from pytorch_offline.mirror.download import Download
 from pytorch_offline.mirror.model import WantedFile
 from pytorch_offline.mirror.partial import PartialFile
@@ -51,13 +52,20 @@ def serve(path: Path, listener: socket.socket) -> None:
             connection.sendfile(file)
 
 
-def ours(url: str, sha256: str, directory: Path) -> None:
+class Unsynced(Disk):
+    """A disk that makes nothing durable, to see what durability costs."""
+
+    def sync(self, path: Path) -> None:
+        """Do nothing."""
+
+
+def ours(url: str, sha256: str, directory: Path, *, synced: bool) -> None:
     """Fetch once."""
     part = directory / "ours.part"
     wanted = WantedFile(
         name=parse_wheel_name(NAME), path=PurePosixPath("whl", NAME), urls=(url,), sha256=sha256, size=None
     )
-    with Http() as http, PartialFile(part) as file:
+    with Http() as http, PartialFile(part, disk=Disk() if synced else Unsynced()) as file:
         Download(
             wanted,
             file,
@@ -115,7 +123,8 @@ def measure(source: Path, sha256: str, directory: Path, rounds: int) -> None:
     contenders: dict[str, Callable[[], None]] = {
         "curl; sha256sum": lambda: theirs(url, sha256, directory, synced=False),
         "curl; fsync; sha256sum": lambda: theirs(url, sha256, directory, synced=True),
-        "pytorch-offline": lambda: ours(url, sha256, directory),
+        "pytorch-offline": lambda: ours(url, sha256, directory, synced=True),
+        "pytorch-offline, syncing nothing": lambda: ours(url, sha256, directory, synced=False),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     processor: dict[str, list[float]] = {name: [] for name in contenders}
