@@ -146,7 +146,7 @@ def test_target_options_give_this_machine_flags_or_files(tmp_path: Path) -> None
     files = ["--target", "a.json", "--target", "b.json"]
     assert shown(*files) == [f"a {here.tags[0]}", f"b {here.tags[0]}"]
     assert shown(*files, "--python-version", "3.13", "--free-threaded", "--driver", "580.95.05") == [
-        f"{name}-cp313t-driver580.95.05 cp313-cp313t-linux_x86_64" for name in ("a", "b")
+        f"{name}-cp313t-driver580_95_05 cp313-cp313t-linux_x86_64" for name in ("a", "b")
     ]
 
 
