@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.disk import disk_errors
 from pytorch_offline.mirror.download import Download
 from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
 from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.room import Room, free_bytes
-from pytorch_offline.mirror.transfer import PATIENCE, Head, total_length
+from pytorch_offline.mirror.transfer import PATIENCE
 from pytorch_offline.mirror.workers import Stop, for_each
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class _Fetch:
                 self._http.stream(file.urls[0], headers={"Range": "bytes=0-0"}) as stream,
                 self._stop.reaching(stream),
             ):
-                length = total_length(Head(status=stream.status, headers=stream.headers))
+                length = complete_length(stream.status, stream.headers)
         except UpstreamError:
             return
         if length is not None:

@@ -21,13 +21,13 @@ a time; ranges of one file in parallel would be several ``Send`` steps out at on
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pytorch_offline.byte_ranges import complete_length, parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
 from pytorch_offline.net import RetryPolicy, redacted
@@ -51,8 +51,6 @@ WORTHWHILE = 64 * 1024
 # S3 answers 403 for what does not exist.
 _ABSENT = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*")
-_UNSATISFIED_RANGE = re.compile(r"\s*bytes\s+\*/(\d{1,18})\s*")
 # Codings that change the bytes; S3-compatible stores also say "aws-chunked" of files that are as they were uploaded.
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 # Asking again does not mend these.
@@ -296,7 +294,7 @@ class Transfer:
 def _started(transfer: Transfer, head: Head) -> Transfer:
     """Judge a 200: the whole file from its first byte, whatever was asked for."""
     url = transfer.urls[0]
-    declared = _length(head)
+    declared = complete_length(head.status, head.headers)
     if transfer.size is not None and declared is not None and declared != transfer.size:
         message = f"{redacted(url)} has {declared} bytes, but the index published {transfer.size}"
         return _drop(
@@ -332,22 +330,22 @@ def _continued(transfer: Transfer, head: Head) -> Transfer:
     """Judge a 206: it must continue exactly where we stand, in the same file."""
     url = transfer.urls[0]
     said = head.headers.get("Content-Range", "")
-    span = _CONTENT_RANGE.fullmatch(said)
+    span = parse_content_range(head.headers)
     current = _validator(url, head)
     problem: str | None = None
-    if span is None or int(span[1]) != transfer.position or int(span[2]) < int(span[1]):
+    if span is None or span.first != transfer.position:
         problem = f"answers bytes {transfer.position}- with Content-Range {said!r}"
-    elif span[3] != "*" and transfer.length is not None and int(span[3]) != transfer.length:
-        problem = f"has {span[3]} bytes now, not {transfer.length}"
+    elif span.total is not None and transfer.length is not None and span.total != transfer.length:
+        problem = f"has {span.total} bytes now, not {transfer.length}"
     elif _guarded(transfer) and current is not None and current != transfer.validator:
         problem = "answers with another version of the file"
     if problem is not None:
         error = UpstreamError("bad-range", f"{redacted(url)} {problem}", facts=_facts(transfer, content_range=said))
         return _faltered(_emptied(transfer), error)
-    total = int(span[3]) if span is not None and span[3] != "*" else transfer.length
+    total = span.total if span is not None else None
     return replace(
         transfer,
-        length=total,
+        length=transfer.length if total is None else total,
         validator=current or transfer.validator,
         joined=True,
         seen=_worth_telling(head),
@@ -357,8 +355,8 @@ def _continued(transfer: Transfer, head: Head) -> Transfer:
 
 def _beyond_the_end(transfer: Transfer, head: Head) -> Transfer:
     """Judge a 416: either the file ends where we stand, whatever was said before, or it is another file."""
-    said = _UNSATISFIED_RANGE.fullmatch(head.headers.get("Content-Range", ""))
-    if said is not None and int(said[1]) == transfer.position and transfer.size in {None, transfer.position}:
+    total = parse_unsatisfied_range(head.headers)
+    if total == transfer.position and transfer.size in {None, transfer.position}:
         return replace(transfer, length=transfer.position, joined=True, step=Verify())
     message = f"{redacted(transfer.urls[0])} has nothing from byte {transfer.position} on"
     return _faltered(
@@ -439,22 +437,6 @@ def _date(head: Head, name: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
-
-
-def total_length(head: Head) -> int | None:
-    """Say how long a file is, from the answer to a request for its first byte or for all of it."""
-    if head.status == HTTPStatus.OK:
-        return _length(head)
-    span = _CONTENT_RANGE.fullmatch(head.headers.get("Content-Range", ""))
-    if head.status != HTTPStatus.PARTIAL_CONTENT or span is None or span[3] == "*":
-        return None
-    return int(span[3])
-
-
-def _length(head: Head) -> int | None:
-    declared = head.headers.get("Content-Length", "").strip()
-    # isdecimal alone would admit other scripts' digits, which int reads too
-    return int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < len(str(2**63)) else None
 
 
 def _worth_telling(head: Head) -> dict[str, str]:

@@ -25,7 +25,6 @@ from pytorch_offline.mirror.transfer import (
     Transfer,
     Verify,
     Wait,
-    total_length,
 )
 from pytorch_offline.net import RetryPolicy
 from tests.mirror.wheels import SYMPY
@@ -544,20 +543,6 @@ def test_no_text_breaks_the_sidecar_reader(text: str) -> None:
 def test_an_address_is_known_by_host_and_path() -> None:
     assert origin("https://user:pw@Host.example:8443/a%2Bb?c#d") == "https://host.example:8443"
     assert url_path("https://user:pw@Host.example:8443/a%2Bb%252B?c#d") == "/a+b%2B"
-
-
-@pytest.mark.parametrize(
-    ("answer", "length"),
-    [
-        (head(200, Content_Length="17"), 17),
-        (head(206, Content_Range="bytes 0-0/17", Content_Length="1"), 17),
-        (head(206, Content_Range="bytes 0-0/*", Content_Length="1"), None),
-        (head(206, Content_Length="1"), None),
-        (head(404, Content_Length="17"), None),
-    ],
-)
-def test_the_length_of_a_file_can_be_asked_for(answer: Head, length: int | None) -> None:
-    assert total_length(answer) == length
 
 
 # Any server, any break ------------------------------------------------------------------------------------------------
