@@ -77,6 +77,9 @@ class GeneratedSite:
     # Files
 
     def _file(self, host: Host, path: str) -> Resource | None:
+        if path.startswith("/listing/whl/"):  # a public copy: the same files below another address, without sidecars
+            offer = self._spec.find(path.removeprefix("/listing"))
+            return None if offer is None else self._resource(host, offer, self._spec.body(offer))
         offer = self._spec.find(path)
         if offer is not None:
             return self._resource(host, offer, self._spec.body(offer))

@@ -247,3 +247,22 @@ def test_closed_pipe_is_no_traceback(upstream: Simulator, tmp_path: Path) -> Non
         process.stdout.close()
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+def test_public_copy_that_only_lists_its_directories(upstream: Simulator, tmp_path: Path) -> None:
+    # Copies of the index in China serve plain listings: no hashes, no sidecars, files beside the list.
+    ask = ("--upstream", upstream.listing_url, "--default-index", upstream.default_index_url)
+    fetched = run_json("fetch", "torch", *LINUX, *ask, cwd=tmp_path)
+    assert f"whl/cpu/{TORCH}" in fetched["downloaded"]
+    origins = {file["filename"]: file["hash_origin"] for file in fetched["files"]}
+    assert origins == {TORCH: "computed", "filelock-3.0-py3-none-any.whl": "published"}
+
+
+def test_our_own_mirror_is_an_upstream(upstream: Simulator, tmp_path: Path) -> None:
+    run_tool("fetch", "torch", *LINUX, *indexes(upstream), cwd=tmp_path)
+    ask = ("--upstream", (tmp_path / "cache" / "whl").as_uri(), "--no-default-index", "--mirror", "second")
+    run_tool("fetch", "torch", *LINUX, *ask, cwd=tmp_path)
+    first, second = on_disk(tmp_path / "cache" / "whl"), on_disk(tmp_path / "second" / "whl")
+    assert {name: body for name, body in first.items() if name.endswith((".whl", ".metadata"))} == {
+        name: body for name, body in second.items() if name.endswith((".whl", ".metadata"))
+    }
