@@ -78,8 +78,9 @@ class Rejection:
     """A wheel, or a whole backend, that was not chosen, and the rule that it failed.
 
     ``reason`` is a stable code: ``wheel-tags``, ``pip-too-old``, ``requires-python``, ``backend``, ``driver``,
-    ``accelerator``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``, ``conflict``. ``file`` is None
-    where a backend was passed over without reading its pages; ``backend`` None where the wheel serves any.
+    ``accelerator``, ``gpu-architecture``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``,
+    ``conflict``. ``file`` is None where a backend was passed over without reading its pages; ``backend`` None where
+    the wheel serves any.
     """
 
     project: NormalizedName

@@ -19,6 +19,7 @@ from resolvelib import AbstractProvider
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.selector.architectures import unserved_device
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.model import Candidate, Offers, Rejection, Request
 
@@ -206,9 +207,10 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         return requirement.marker.evaluate({**self._target.marker_environment, "extra": extra})
 
     def candidates(self, project: NormalizedName) -> list[Candidate]:
-        """All candidates of a project that were built for this backend, or for any."""
+        """All candidates of a project that were built for this backend, or for any, and serve the target's devices."""
         offer = self._offers.offer(project, (self._backend,))
-        return [one for one in offer.candidates if one.backend is None or one.backend == self._backend]
+        built = [one for one in offer.candidates if one.backend is None or one.backend == self._backend]
+        return [one for one in built if self._has_kernels(one)]
 
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         """The METADATA of this very wheel."""
@@ -230,6 +232,14 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         if same:
             found = [candidate for candidate in found if all(candidate == one for one in same)]
         return sorted(found, key=preference, reverse=True)
+
+    def _has_kernels(self, candidate: Candidate) -> bool:
+        if self._request.backend is not None:
+            return True  # the user has chosen the build
+        reason = unserved_device(candidate.file.name, candidate.backend, self._target)
+        if reason is not None:
+            self._reject(candidate, "gpu-architecture", reason)
+        return reason is None
 
     def _metadata_admits(self, candidate: Candidate) -> bool:
         if self._request.no_deps and (

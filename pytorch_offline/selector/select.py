@@ -12,6 +12,7 @@ from resolvelib import BaseReporter, ResolutionImpossible, ResolutionTooDeep, Re
 
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.selector.architectures import unserved_device
 from pytorch_offline.selector.candidates import admitted
 from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
 from pytorch_offline.selector.explain import backend_rejection, explain_impossible, losers
@@ -72,9 +73,15 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             facts=_grouped([verdict for verdict in verdicts if isinstance(verdict, CannotRun)]),
             hint="update the driver, or force a build with --backend (cpu runs everywhere)",
         )
-    best = _best(request, target, offers, runs)
+    best, passed_over = _best(request, target, offers, runs)
     anchor = _anchor(request)
     choices = _choices(best, request)
+    if request.backend is not None:
+        warnings += [
+            f"{choice.candidate.file.name.filename} was forced, but has {reason}"
+            for choice in choices
+            if (reason := unserved_device(choice.candidate.file.name, choice.candidate.backend, target)) is not None
+        ]
     unfit = [backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)]
     built = {choice.candidate.backend for choice in choices} - {None}
     if built and request.backend is None and target.accelerator is None and target.system != "Darwin":
@@ -89,7 +96,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         choices=choices,
         rejected=(
             *unfit,
-            *losers(choices, best.verdict, runs, offers=offers, passed_over=best.provider.rejected, anchor=anchor),
+            *losers(choices, best.verdict, runs, offers=offers, passed_over=passed_over, anchor=anchor),
         ),
         warnings=(*warnings, *best.provider.warnings),
     )
@@ -110,7 +117,10 @@ def _anchor(request: Request) -> NormalizedName:
     return family[0] if request.no_deps and family and TORCH not in family else TORCH
 
 
-def _best(request: Request, target: Target, offers: Offers, runs: Sequence[Runs]) -> _Resolved:
+def _best(
+    request: Request, target: Target, offers: Offers, runs: Sequence[Runs]
+) -> tuple[_Resolved, dict[str, Rejection]]:
+    """Find the best resolution, and what was passed over on the way, by address."""
     anchor = _anchor(request)
     if len(runs) > 1:
         offers.offer(anchor, tuple(verdict.backend for verdict in runs))  # reads the pages side by side
@@ -122,7 +132,6 @@ def _best(request: Request, target: Target, offers: Offers, runs: Sequence[Runs]
     ranked.sort(key=lambda one: one[0], reverse=True)
     best: _Resolved | None = None
     failure: ResolutionImpossible[Need, Pin] | None = None
-    passed_over: dict[str, Rejection] = {}
     for bound, provider, verdict in ranked:
         if best is not None and bound <= best.merit:
             break
@@ -130,19 +139,19 @@ def _best(request: Request, target: Target, offers: Offers, runs: Sequence[Runs]
             result = _resolve(provider, request)
         except ResolutionImpossible as error:
             failure = failure or error
-            passed_over |= provider.rejected
             continue
         merit = _merit(_release_of(anchor, result), verdict)
         if best is None or merit > best.merit:
             best = _Resolved(verdict=verdict, provider=provider, result=result, merit=merit)
         if not any(isinstance(pin, Candidate) and pin.backend is not None for pin in result.mapping.values()):
             break  # nothing of the closure depends on the backend
+    passed_over = {url: rejection for provider, _ in providers for url, rejection in provider.rejected.items()}
     if best is None:
         assert failure is not None  # noqa: S101  (there was at least one attempt)
         raise explain_impossible(
             failure.causes, request, target, offers=offers, runs=runs, passed_over=passed_over
         ) from failure
-    return best
+    return best, passed_over
 
 
 def _resolve(provider: SelectionProvider, request: Request) -> Result[Need, Pin, str]:
