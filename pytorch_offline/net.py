@@ -48,11 +48,13 @@ _FIRST_SERVER_ERROR = 500
 class Timeouts:
     """Seconds to wait: for a connection, for the next bytes of an answer, and for a small body as a whole.
 
-    The last one is for servers that send a byte now and then for ever; 64 MiB in ten minutes is 0.1 MB/s.
+    Half a minute without a byte is a stall, as uv has it; a transfer that is broken off too early is continued, so that
+    little is lost. The last one is for servers that send a byte now and then for ever; 64 MiB in ten minutes is
+    0.1 MB/s.
     """
 
     connect: float = 10.0
-    read: float = 60.0
+    read: float = 30.0
     whole: float = 600.0
 
 
