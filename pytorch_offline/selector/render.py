@@ -98,26 +98,41 @@ def render_why(selection: Selection, project: str) -> str:
 def render_why_not(selection: Selection, what: str) -> str:
     """Say why a file, a version or a backend was not chosen.
 
+    Asked about more than one file, those for other platforms and interpreters are only counted.
+
     Raises:
-        UsageError: ``not-rejected`` if nothing of that name was in question.
+        UsageError: ``was-chosen``, or ``not-rejected`` if nothing of that name was in question.
     """
-    lines = []
-    for rejection in selection.rejected:
-        filename = "" if rejection.file is None else rejection.file.name.filename
-        version = "" if rejection.file is None else str(rejection.file.name.version)
-        backends = {str(rejection.backend), version.partition("+")[2]}
-        if what in {filename, version, version.partition("+")[0]} or what in backends - {""}:
-            lines.append(f"{filename or rejection.backend}: {rejection.detail}  [{rejection.reason}]")
-    chosen = [choice.candidate.file.name.filename for choice in selection.choices]
-    if not lines and any(what in name for name in chosen):
-        raise UsageError("was-chosen", f"{what} was chosen: {next(name for name in chosen if what in name)}")
-    if not lines:
-        raise UsageError(
-            "not-rejected",
-            f"{what} was not in question for target {selection.target.name}",
-            hint="name a file, a version (2.4.0+cu124) or a backend (cu124) that the requirements admit",
-        )
-    return "\n".join(lines)
+    meant = [rejection for rejection in selection.rejected if what in _names_of(rejection)]
+    telling = [rejection for rejection in meant if rejection.reason != "wheel-tags"]
+    if meant:
+        shown = telling or meant
+        lines = [f"{_called(rejection)}: {rejection.detail}  [{rejection.reason}]" for rejection in shown]
+        if hidden := len(meant) - len(shown):
+            lines.append(f"and {hidden} files for other platforms or interpreters")
+        return "\n".join(lines)
+    chosen = [choice.candidate.file.name for choice in selection.choices]
+    for name in chosen:
+        if what in {name.filename, str(name.version), name.version.public, name.version.local}:
+            raise UsageError("was-chosen", f"{what} was chosen: {name.filename}")
+    raise UsageError(
+        "not-rejected",
+        f"{what} was not in question for target {selection.target.name}",
+        hint="name a file, a version (2.4.0+cu124) or a backend (cu124) that the requirements admit",
+    )
+
+
+def _names_of(rejection: Rejection) -> set[str]:
+    """By which names a rejection may be asked for: the file, its version, its release, its backend."""
+    names = {str(rejection.backend)} if rejection.backend is not None else set()
+    if rejection.file is not None:
+        version = rejection.file.name.version
+        names |= {rejection.file.name.filename, str(version), version.public, version.local or ""}
+    return names
+
+
+def _called(rejection: Rejection) -> str:
+    return str(rejection.backend) if rejection.file is None else rejection.file.name.filename
 
 
 def document_of(
