@@ -103,23 +103,21 @@ def render_why_not(selection: Selection, what: str) -> str:
     Raises:
         UsageError: ``was-chosen``, or ``not-rejected`` if nothing of that name was in question.
     """
-    meant = [rejection for rejection in selection.rejected if what in _names_of(rejection)]
-    telling = [rejection for rejection in meant if rejection.reason != "wheel-tags"]
-    if meant:
-        shown = telling or meant
-        lines = [f"{_called(rejection)}: {rejection.detail}  [{rejection.reason}]" for rejection in shown]
-        if hidden := len(meant) - len(shown):
-            lines.append(f"and {hidden} files for other platforms or interpreters")
-        return "\n".join(lines)
-    chosen = [choice.candidate.file.name for choice in selection.choices]
-    for name in chosen:
-        if what in {name.filename, str(name.version), name.version.public, name.version.local}:
+    for name in (choice.candidate.file.name for choice in selection.choices):
+        if what in {name.filename, str(name.version), name.version.local}:
             raise UsageError("was-chosen", f"{what} was chosen: {name.filename}")
-    raise UsageError(
-        "not-rejected",
-        f"{what} was not in question for target {selection.target.name}",
-        hint="name a file, a version (2.4.0+cu124) or a backend (cu124) that the requirements admit",
-    )
+    meant = [rejection for rejection in selection.rejected if what in _names_of(rejection)]
+    if not meant:
+        raise UsageError(
+            "not-rejected",
+            f"{what} was not in question for target {selection.target.name}",
+            hint="name a file, a version (2.4.0+cu124) or a backend (cu124) that the requirements admit",
+        )
+    shown = [rejection for rejection in meant if rejection.reason != "wheel-tags"] or meant
+    lines = [f"{_called(rejection)}: {rejection.detail}  [{rejection.reason}]" for rejection in shown]
+    if hidden := len(meant) - len(shown):
+        lines.append(f"and {hidden} more for other platforms or interpreters")
+    return "\n".join(lines)
 
 
 def _names_of(rejection: Rejection) -> set[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock
 from pytorch_offline.selector.model import Request
 from pytorch_offline.selector.render import document_of, render_tree, render_why, render_why_not
@@ -295,6 +295,14 @@ def test_every_loser_that_was_admitted_has_a_reason(index: MemoryIndex) -> None:
     assert reasons["cu130"] == "driver"
     assert "natively" in render_why_not(selection, "cu124")
     assert "driver 580 or later" in render_why_not(selection, "cu130")
+    assert render_why_not(selection, "2.4.0+cu124").splitlines()[1:] == [
+        "and 1 more for other platforms or interpreters"
+    ]
+    for chosen_already in ("cu121", "2.4.0+cu121", "torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl"):
+        with pytest.raises(UsageError, match="was chosen"):
+            render_why_not(selection, chosen_already)
+    with pytest.raises(UsageError, match="not in question"):
+        render_why_not(selection, "cu999")
 
 
 def test_shown_as_tree_reason_and_document(index: MemoryIndex) -> None:
