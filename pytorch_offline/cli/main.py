@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
-import tomllib
 import traceback
-from pathlib import Path
-from typing import Any, NoReturn
+from difflib import get_close_matches
+from functools import partial
+from typing import NoReturn
 
 import click
-import platformdirs
 
 from pytorch_offline import __version__
-from pytorch_offline.cli.session import Session
+from pytorch_offline.cli.session import AS_JSON, DEFAULT_MIRROR, VERBOSE, Session, render_json
+from pytorch_offline.cli.settings import PREFIX, add_variables, defaults_of, read_settings
+from pytorch_offline.cli.streams import abandon_stdout, prepare_streams
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 
 # Each command's module is imported only when it is asked for: `--help` and shell completion stay quick.
@@ -28,7 +28,15 @@ COMMANDS = {
     "select": "Choose the wheels for a target; download nothing.",
     "verify": "Re-hash the mirror and name each bad file.",
 }
+PROGRAM = "pytorch-offline"
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def load_command(name: str) -> click.Command:
+    """Import one command."""
+    command: click.Command = importlib.import_module(f"pytorch_offline.cli.{name}").command
+    add_variables(command, name)
+    return command
 
 
 class LazyGroup(click.Group):
@@ -41,11 +49,25 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
-        del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pytorch_offline.cli.{cmd_name}").command
+        command = load_command(cmd_name)
+        settings = ctx.obj
+        if settings:
+            loaders = {name: partial(load_command, name) for name in COMMANDS}
+            ctx.default_map = {cmd_name: defaults_of(cmd_name, command, settings, loaders)}
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of one that does not exist say which is near."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name, COMMANDS, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else f" Commands are {', '.join(sorted(COMMANDS))}."
+            ctx.fail(f"No such command {name!r}.{meant}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their one-line help, without importing them."""
@@ -54,30 +76,8 @@ class LazyGroup(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
-def read_settings() -> dict[str, Any]:
-    """Read the settings file: ``PYTORCH_OFFLINE_CONFIG``, else ``config.toml`` in the user's configuration directory.
-
-    Top-level keys hold for every command, a table named as a command for that one; keys are option names with ``_``.
-
-    Raises:
-        UsageError: ``bad-settings-file`` if the file named cannot be read or is no TOML.
-    """
-    named = os.environ.get("PYTORCH_OFFLINE_CONFIG")
-    path = Path(named) if named else platformdirs.user_config_path("pytorch-offline", appauthor=False) / "config.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if named is None:
-            return {}
-        raise UsageError("bad-settings-file", f"settings file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError("bad-settings-file", f"settings file {path} cannot be read: {error}") from error
-    shared = {key: value for key, value in data.items() if not isinstance(value, dict)}
-    return {name: shared | data.get(name, {}) for name in COMMANDS}
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="pytorch-offline")
+@click.version_option(__version__, prog_name=PROGRAM)
 def cli() -> None:
     """Fetch exactly the right PyTorch wheels for another machine, prove them, and install them with no network.
 
@@ -89,57 +89,103 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    session = Session(mirror=Path("cache"), as_json=False, verbosity=0)
-    arguments = sys.argv[1:] if argv is None else argv
+    prepare_streams()
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        context = cli.make_context("pytorch-offline", list(arguments), auto_envvar_prefix="PYTORCH_OFFLINE")
-        context.default_map = read_settings()
+        code = run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); there is nobody to tell.
+        abandon_stdout()
+        code = 1
+    except OSError as error:  # the disk that our output goes to is full
+        abandon_stdout()
+        click.echo(f"error: the output cannot be written: {error.strerror or error}", err=True)
+        code = 1
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; whatever goes wrong becomes a sentence and an exit code."""
+    context: click.Context | None = None
+    try:
+        completion = os.environ.get(f"_{PREFIX}_COMPLETE")
+        if completion:
+            from click.shell_completion import shell_complete  # noqa: PLC0415  (shells alone need it)
+
+            return shell_complete(cli, {}, PROGRAM, f"_{PREFIX}_COMPLETE", completion)
+        context = cli.make_context(PROGRAM, list(arguments), auto_envvar_prefix=PREFIX, obj=read_settings())
         with context:
             cli.invoke(context)
     except PytorchOfflineError as error:
-        sys.exit(report(error, _spoken_to(arguments, session)))
+        return report(error, _spoken_to(arguments, context))
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.ClickException as error:
-        if "--json" in arguments:
-            document = {"family": "usage", "code": "bad-usage", "message": error.format_message()}
-            click.echo(json.dumps({"error": document}))
         error.show()
-        sys.exit(error.exit_code)
+        return report(_usage_error(error), _spoken_to(arguments, context), told=True) and error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        interrupted = PytorchOfflineError("interrupted", "interrupted", hint="run the same command again to continue")
+        report(interrupted, _spoken_to(arguments, context), told=True)
         click.echo("interrupted; run the same command again to continue where it stopped", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(0)
+        raise
+    except Exception as error:  # noqa: BLE001  (the last place where it can become a sentence)
+        return report(_unexpected(error), _spoken_to(arguments, context), cause=error)
+    return 0
 
 
-def _spoken_to(arguments: list[str], session: Session) -> Session:
+def _usage_error(error: click.ClickException) -> UsageError:
+    return UsageError("bad-usage", error.format_message())
+
+
+def _unexpected(error: Exception) -> PytorchOfflineError:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return PytorchOfflineError("system", f"the system refuses: {where}{error.strerror}")
+    said = " ".join(str(error).split())[:300]
+    return PytorchOfflineError(
+        "unexpected",
+        f"something went wrong that is not foreseen ({type(error).__name__}{': ' if said else ''}{said})",
+        hint="run it again with -vv for the details, and please report them",
+    )
+
+
+def _spoken_to(arguments: list[str], context: click.Context | None) -> Session:
     """Say how the user wants to be spoken to, even when the command's own options were never read."""
+    wishes = context.meta if context is not None else {}
     verbose = sum(argument.count("v") for argument in arguments if argument in {"-v", "-vv", "-vvv"})
-    return Session(mirror=session.mirror, as_json="--json" in arguments, verbosity=verbose)
+    return Session(
+        mirror=DEFAULT_MIRROR,
+        as_json=wishes.get(AS_JSON, "--json" in arguments),
+        verbosity=wishes.get(VERBOSE, verbose),
+    )
 
 
-def report(error: PytorchOfflineError, session: Session) -> int:
-    """Tell an error: one sentence, its facts, a hint; as JSON on stdout where that was asked for."""
+def report(
+    error: PytorchOfflineError, session: Session, *, told: bool = False, cause: BaseException | None = None
+) -> int:
+    """Tell an error: one sentence, its facts, a hint; as JSON on stdout where that was asked for.
+
+    ``told`` says that the sentence already stands on stderr, ``cause`` whose traceback ``-vv`` shows.
+    """
     if session.as_json:
-        document = {
-            "error": {
-                "family": error.family,
-                "code": error.code,
-                "message": error.message,
-                "facts": error.facts,
-                "hint": error.hint,
-            }
+        facts = {
+            "family": error.family,
+            "code": error.code,
+            "message": error.message,
+            "facts": error.facts,
+            "hint": error.hint,
         }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
-    click.echo(f"error: {error.message}", err=True)
-    for name, value in error.facts.items():
-        click.echo(f"  {name}: {value}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(render_json({"error": facts}))
+    if not told:
+        click.echo(f"error: {error.message}", err=True)
+        for name, value in error.facts.items():
+            click.echo(f"  {name}: {value}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
     if session.verbosity > 1:
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        click.echo("".join(traceback.format_exception(cause or error)), err=True)
     return error.exit_code

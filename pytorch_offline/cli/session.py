@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.cli.streams import shows_all
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# Where the context keeps how the user wants to be spoken to, for errors that arise before the command begins.
+AS_JSON = "pytorch_offline.as_json"
+VERBOSE = "pytorch_offline.verbose"
 # The mirror's directory when neither --mirror nor PYTORCH_OFFLINE_MIRROR names one.
 DEFAULT_MIRROR = Path("cache")
 
@@ -32,7 +37,7 @@ class Session:
     def result(self, document: Mapping[str, Any], text: str) -> None:
         """Print the command's result on stdout: the document with ``--json``, else the text."""
         if self.as_json:
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            click.echo(render_json(document))
         elif text:
             click.echo(text)
 
@@ -51,6 +56,20 @@ class Session:
         return self.verbosity >= 0 and sys.stderr.isatty()
 
 
+def render_json(document: Mapping[str, Any]) -> str:
+    """Make the one JSON document of standard output, in ASCII where it takes nothing else."""
+    return json.dumps(document, indent=2, ensure_ascii=not shows_all(), default=str)
+
+
+def _note(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401
+        del parameter
+        context.meta[key] = value
+        return value
+
+    return callback
+
+
 def common_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--mirror``, ``--json``, ``-q`` and ``-v``, and hand it a ``Session`` as first argument."""
 
@@ -59,12 +78,26 @@ def common_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path, file_okay=False),
         default=DEFAULT_MIRROR,
         show_default=True,
-        envvar="PYTORCH_OFFLINE_MIRROR",
         help="The mirror's directory.",
     )
-    @click.option("--json", "as_json", is_flag=True, default=False, help="Print one JSON document on stdout.")
+    @click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        default=False,
+        is_eager=True,
+        callback=_note(AS_JSON),
+        help="Print one JSON document on stdout.",
+    )
     @click.option("-q", "--quiet", count=True, help="Say less.")
-    @click.option("-v", "--verbose", count=True, help="Say more; -vv adds tracebacks.")
+    @click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        is_eager=True,
+        callback=_note(VERBOSE),
+        help="Say more; -vv adds tracebacks.",
+    )
     @functools.wraps(function)
     def wrapper(
         *args: Any,  # noqa: ANN401

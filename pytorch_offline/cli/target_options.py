@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytorch_offline.target.model import Target
+
+
+class _Names(click.types.StringParamType):
+    """Names that hold spaces: several in one variable are parted by commas."""
+
+    envvar_list_splitter: ClassVar[str] = ","
+
 
 _FLAGS = (
     click.option(
@@ -37,7 +44,14 @@ _FLAGS = (
     click.option("--accelerator", metavar="KIND", help="none, cuda, rocm, xpu or mps; none says that there is no GPU."),
     click.option("--driver", metavar="VERSION", help="NVIDIA kernel driver, e.g. 535.104.05."),
     click.option("--cuda", metavar="X.Y", help="User-mode CUDA that nvidia-smi shows, e.g. 12.2."),
-    click.option("--gpu", "gpus", metavar="NAME", multiple=True, help="Product name, e.g. A100; repeat for each kind."),
+    click.option(
+        "--gpu",
+        "gpus",
+        type=_Names(),
+        metavar="NAME",
+        multiple=True,
+        help="Product name, e.g. A100; repeat for each kind.",
+    ),
     click.option(
         "--compute-capability",
         "compute_capabilities",
