@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
@@ -72,7 +71,7 @@ def _carried(mirror: Path, manifest: Mapping[PurePosixPath, MirrorFile]) -> Iter
             continue
         try:
             metadata = read_wheel_metadata(path)
-        except (OSError, zipfile.BadZipFile, KeyError, IntegrityError):
+        except IntegrityError:
             continue
         yield Pip(
             version=name.version,

@@ -131,7 +131,7 @@ def plan_installation(request: Request, *, describe: Callable[[Path], Target], s
     target = describe(interpreter)
     installed = survey.versions() if creates is None else {}
     manifest = read_manifest(request.mirror)
-    lock, tolerated, needed = _choose(request, target, installed)
+    lock, tolerated, needed = _choose(request, target, installed, manifest)
     wheels = [wheel for wheel in lock.wheels if wheel.project in needed]
     say(f"checking {len(wheels)} files of target {lock.target}")
     contents = check_files(request.mirror, wheels, manifest)
@@ -213,11 +213,14 @@ def _refuse_unsuitable(survey: Survey, request: Request) -> None:
 
 
 def _choose(
-    request: Request, target: Target, installed: Mapping[NormalizedName, Version]
+    request: Request,
+    target: Target,
+    installed: Mapping[NormalizedName, Version],
+    manifest: Mapping[PurePosixPath, MirrorFile],
 ) -> tuple[Lock, tuple[Misfit, ...], frozenset[NormalizedName]]:
     """Choose the lock, and the projects of it that the request needs."""
     locks = read_locks(request.mirror, named=request.target)
-    metadata = {lock.target: read_metadata_of(request.mirror, lock) for lock in locks}
+    metadata = {lock.target: read_metadata_of(request.mirror, lock, manifest) for lock in locks}
     reasons = {lock.target: misfits(lock, target, metadata[lock.target], installed) for lock in locks}
     lock, tolerated = choose_lock(locks, reasons, named=request.target)
     roots = request.requirements or whole_lock(lock)

@@ -7,17 +7,21 @@ change in between is caught too.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import zipfile
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.hashing import read_sha256
+from pytorch_offline.wheels.archive import MAX_RECORD
 from pytorch_offline.wheels.metadata import parse_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
     from packaging.utils import NormalizedName
@@ -43,13 +47,20 @@ class WheelContents:
     installed_bytes: int
 
 
-def read_metadata_of(mirror: Path, lock: Lock) -> dict[NormalizedName, CoreMetadata]:
-    """Read METADATA out of those of a lock's wheels that can be read; the hash check names the others."""
+def read_metadata_of(
+    mirror: Path, lock: Lock, manifest: Mapping[PurePosixPath, MirrorFile]
+) -> dict[NormalizedName, CoreMetadata]:
+    """Read METADATA out of those of a lock's wheels that have the manifest's; the hash check names the others."""
     found = {}
     for wheel in lock.wheels:
+        entry = manifest.get(wheel.path)
+        if entry is None:
+            continue
         try:
-            found[wheel.project] = read_wheel_metadata(mirror / wheel.path)
-        except (OSError, zipfile.BadZipFile, KeyError, IntegrityError):
+            metadata = _read_member(mirror / wheel.path, "METADATA")
+            if hashlib.sha256(metadata).hexdigest() == entry.metadata_sha256:
+                found[wheel.project] = parse_metadata(metadata)
+        except IntegrityError:
             continue
     return found
 
@@ -58,24 +69,38 @@ def read_wheel_metadata(path: Path) -> CoreMetadata:
     """Read METADATA out of a wheel.
 
     Raises:
-        OSError, zipfile.BadZipFile, KeyError: if it cannot be read, is no zip, or has no METADATA.
-        IntegrityError: ``bad-metadata``.
+        IntegrityError: ``bad-wheel`` if it cannot be read, is no zip, or has no METADATA; ``bad-metadata``.
     """
-    with zipfile.ZipFile(path) as archive:
-        return parse_metadata(archive.read(f"{_information(archive)}/METADATA"))
+    return parse_metadata(_read_member(path, "METADATA"))
 
 
-def _information(archive: zipfile.ZipFile) -> str:
-    """Find the name of a wheel's ``.dist-info`` directory.
+def _read_member(path: Path, name: str) -> bytes:
+    """Read a member of a wheel's ``.dist-info`` directory.
 
     Raises:
-        KeyError: if there is none.
+        IntegrityError: ``bad-wheel``.
     """
-    tops = {name.split("/", 1)[0] for name in archive.namelist()}
-    found = sorted(top for top in tops if top.endswith(".dist-info"))
-    if not found:
-        raise KeyError(".dist-info")
-    return found[0]
+    with _opened(path) as archive:
+        tops = {member.split("/", 1)[0] for member in archive.namelist()}
+        information = min((top for top in tops if top.endswith(".dist-info")), default=".dist-info")
+        member = archive.getinfo(f"{information}/{name}")
+        if member.file_size > MAX_RECORD:
+            raise IntegrityError("bad-wheel", f"{path} cannot be read: {name} has {member.file_size} bytes")
+        return archive.read(member)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a wheel whose bytes may have rotted: what ``zipfile`` makes of that has many names.
+
+    Raises:
+        IntegrityError: ``bad-wheel``.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, LookupError, ValueError) as error:
+        raise IntegrityError("bad-wheel", f"{path} cannot be read: {error!r}") from error
 
 
 def check_files(
@@ -95,8 +120,8 @@ def check_files(
             continue
         try:
             contents[wheel.project] = _read_contents(mirror / wheel.path)
-        except (OSError, zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-            bad[str(wheel.path)] = f"is no wheel: {error!r}"
+        except IntegrityError as error:
+            bad[str(wheel.path)] = f"is no wheel: {error.message}"
     if bad:
         raise IntegrityError(
             "bad-files",
@@ -132,9 +157,9 @@ def file_problem(path: Path, *, size: int, sha256: str) -> str | None:
 
 
 def _read_contents(path: Path) -> WheelContents:
-    with zipfile.ZipFile(path) as archive:
+    with _opened(path) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist() if not member.is_dir()}
-        record = archive.read(f"{_information(archive)}/RECORD").decode()
+        record = _read_member(path, "RECORD").decode()
     return WheelContents(record=parse_record(record), installed_bytes=installed_bytes(sizes))
 
 

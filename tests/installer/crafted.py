@@ -163,9 +163,15 @@ def _write_wheel(root: Path, wheel: Crafted) -> MirrorFile:
         sha256=hashlib.sha256(body).hexdigest(),
         hash_origin=HashOrigin.PUBLISHED,
         origin=f"https://upstream.example/{path}",
-        metadata_sha256="0" * 64,
+        metadata_sha256=hashlib.sha256(_metadata_in(body)).hexdigest(),
         requires_python=None,
         yanked=None,
         upload_time=None,
         verified_at="2026-11-21T00:00:00Z",
     )
+
+
+def _metadata_in(body: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1)
+        return archive.read(name)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import random
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,7 +11,7 @@ from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.installer.lock import Lock, read_locks
 from pytorch_offline.installer.plan import read_manifest
 from pytorch_offline.installer.preflight import check_files, installed_bytes, read_metadata_of
-from tests.installer.crafted import linux_target, pure, torch, write_mirror
+from tests.installer.crafted import Crafted, linux_target, pure, torch, write_mirror
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +40,10 @@ def test_good_files_tell_what_they_hold(mirror: Path) -> None:
     torch_contents = contents[lock_in(mirror).wheels[1].project]
     assert "torch/__init__.py" in torch_contents.record
     assert torch_contents.installed_bytes >= 4096
-    assert {str(name) for name in read_metadata_of(mirror, lock_in(mirror))} == {"torch", "filelock"}
+    assert {str(name) for name in read_metadata_of(mirror, lock_in(mirror), read_manifest(mirror))} == {
+        "torch",
+        "filelock",
+    }
 
 
 def test_every_bad_file_is_named(mirror: Path) -> None:
@@ -56,6 +62,43 @@ def test_a_truncated_file_is_named_with_its_size(mirror: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     (fact,) = bad_files(mirror).values()
     assert "bytes instead of" in str(fact)
+
+
+def test_whatever_rots_is_a_bad_file_and_no_crash(mirror: Path) -> None:
+    # zipfile has many names for damage: BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError …
+    path = mirror / lock_in(mirror).wheels[1].path
+    body = path.read_bytes()
+    lock, manifest = lock_in(mirror), read_manifest(mirror)
+    dice = random.Random(0)
+    for _ in range(300):
+        rotten = bytearray(body)
+        rotten[dice.randrange(len(body))] ^= 1 << dice.randrange(8)
+        path.write_bytes(rotten)
+        assert {str(name) for name in read_metadata_of(mirror, lock, manifest)} <= {"torch", "filelock"}
+        assert set(bad_files(mirror)) == {str(lock.wheels[1].path)}
+
+
+def test_what_another_wheel_asks_for_counts_for_nothing(mirror: Path) -> None:
+    swapped = Crafted(filename=torch().filename, metadata=("Requires-Dist: never-locked",), directory="whl/cpu")
+    (mirror / lock_in(mirror).wheels[1].path).write_bytes(swapped.build())
+    found = read_metadata_of(mirror, lock_in(mirror), read_manifest(mirror))
+    assert {str(name) for name in found} == {"filelock"}
+
+
+def test_a_good_hash_of_what_is_no_wheel(tmp_path: Path) -> None:
+    lacks_record = Crafted(filename="colour-1.0-py3-none-any.whl", body=_without_record(pure("colour", "1.0").build()))
+    mirror = write_mirror(tmp_path / "mirror", {"node": [lacks_record]}, target=linux_target())
+    (fact,) = bad_files(mirror).values()
+    assert "is no wheel" in str(fact)
+
+
+def _without_record(body: bytes) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(body)) as source, zipfile.ZipFile(target, "w") as archive:
+        for member in source.infolist():
+            if not member.filename.endswith("/RECORD"):
+                archive.writestr(member, source.read(member))
+    return target.getvalue()
 
 
 def test_manifest_and_lock_must_agree(mirror: Path) -> None:
