@@ -10,6 +10,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.model import Candidate, Choice, Rejection
 from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # How many of the versions that exist an error names.
 NAMED_VERSIONS = 6
+NOT_ASKED_FOR = "a pre-release, which was not asked for (--pre)"
 
 
 def backend_rejection(verdict: CannotRun) -> Rejection:
@@ -73,9 +75,9 @@ def _is_rival(version: Version, choice: Choice) -> bool:
 def _lost(candidate: Candidate, chosen: Candidate, verdict: Runs, runs: Sequence[Runs]) -> Rejection:
     yanked = candidate.file.link.yanked
     if yanked is not None:
-        reason, detail = "yanked", f"yanked by its publisher: {yanked or 'no reason given'}"
+        reason, detail = "yanked", _yanked(yanked)
     elif candidate.version.is_prerelease and not chosen.version.is_prerelease:
-        reason, detail = "pre-release", "a pre-release, which was not asked for (--pre)"
+        reason, detail = "pre-release", NOT_ASKED_FOR
     elif candidate.backend is not None and candidate.backend != verdict.backend:
         reason = "backend"
         other = next((one for one in runs if one.backend == candidate.backend), None)
@@ -92,9 +94,7 @@ def _lost(candidate: Candidate, chosen: Candidate, verdict: Runs, runs: Sequence
         reason = "less-preferred"
     else:
         reason, detail = "conflict", "does not fit together with the other requirements of the closure"
-    return Rejection(
-        project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
-    )
+    return _rejection(candidate, reason, detail)
 
 
 def explain_impossible(
@@ -116,24 +116,49 @@ def explain_impossible(
             return UnsatisfiableError(
                 "project-not-found",
                 f"no index has a project called {project} ({asked})",
-                facts={"backends": ", ".join(map(str, backends))},
+                facts={"backends": ", ".join(map(str, backends))} if project in family_projects() else {},
                 hint="check the spelling; projects outside torch's family are looked for in the default index",
             )
         bounds = [need.requirement, *(one for one in request.constraints if canonicalize_name(one.name) == project)]
         specifier = SpecifierSet()
         for bound in bounds:
             specifier &= bound.specifier
-        candidates = [one for one in offer.candidates if one.backend is None or one.backend in backends]
-        usable = [one for one in candidates if one.file.link.url not in passed_over]
+        lost = [rejection for rejection in passed_over.values() if rejection.project == project]
+        for candidate in offer.candidates:
+            if candidate.backend is not None and candidate.backend not in backends:
+                detail = f"built for {candidate.backend}"
+                lost.append(_rejection(candidate, "backend", detail))
+        gone = {one.file.link.url for one in lost if one.file is not None}
+        usable = [one for one in offer.candidates if one.file.link.url not in gone]
         if not admitted(usable, specifier, pre=request.pre):
-            own = [rejection for rejection in passed_over.values() if rejection.project == project]
-            return _no_wheel(target, asked, project, specifier, candidates=usable, rejected=(*offer.rejected, *own))
+            rejected = [*offer.rejected, *lost, *(_withheld(one) for one in usable if specifier.contains(one.version))]
+            return _no_wheel(
+                target, asked, project, specifier, candidates=usable, rejected=rejected, sources=offer.sources
+            )
     return UnsatisfiableError(
         "conflict",
         f"the requirements contradict each other for target {target.name}",
         facts={str(number): asked for number, (_, asked) in enumerate(needs, start=1)},
         hint="loosen one of these requirements",
     )
+
+
+def _rejection(candidate: Candidate, reason: str, detail: str) -> Rejection:
+    return Rejection(
+        project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
+    )
+
+
+def _withheld(candidate: Candidate) -> Rejection:
+    """Say why a wheel that fits the target and the bounds is not admitted all the same (``candidates.admitted``)."""
+    yanked = candidate.file.link.yanked
+    if yanked is not None:
+        return _rejection(candidate, "yanked", f"{_yanked(yanked)}; only an exact pin (==) admits it")
+    return _rejection(candidate, "pre-release", NOT_ASKED_FOR)
+
+
+def _yanked(reason: str) -> str:
+    return f"yanked by its publisher: {reason or 'no reason given'}"
 
 
 def _spoken(one: RequirementInformation[Need, Pin]) -> str:
@@ -154,27 +179,46 @@ def _no_wheel(
     *,
     candidates: Sequence[Candidate],
     rejected: Sequence[Rejection],
+    sources: Iterable[Version],
 ) -> UnsatisfiableError:
-    counts = Counter(rejection.reason for rejection in rejected)
+    files = {one.file.link.url: (one.file.name.version, one) for one in rejected if one.file is not None}
+    inside = [one for version, one in files.values() if specifier.contains(version, prereleases=True)]
+    counts = Counter(rejection.reason for rejection in inside)
     facts: dict[str, object] = {"asked": asked}
     for reason, count in counts.most_common():
-        sample = max((one for one in rejected if one.reason == reason), key=_nearness)
+        sample = max((one for one in inside if one.reason == reason), key=_nearness)
         name = sample.file.name.filename if sample.file is not None else str(sample.backend)
         facts[f"{count} fail {reason}"] = f"e.g. {name}: {sample.detail}"
-    versions = sorted({candidate.version.public: candidate.version for candidate in candidates}.values(), reverse=True)
+    offered = {version for version, _ in files.values()} | {candidate.version for candidate in candidates}
+    unbuilt = sorted(set(sources) - offered, reverse=True)
+    if wanted := [version for version in unbuilt if specifier.contains(version, prereleases=True)]:
+        facts["only a source distribution"] = f"{_listed(wanted)}; nothing is built here"
+    if not inside and not wanted and (offered or unbuilt):
+        facts["newest offered"] = str(max(offered or unbuilt))
+    lawful = [candidate for candidate in candidates if candidate.file.link.yanked is None]
+    versions = sorted({candidate.version.public: candidate.version for candidate in lawful}.values(), reverse=True)
     finals = [version for version in versions if not version.is_prerelease] or versions
     if finals:
-        shown = ", ".join(version.public for version in finals[:NAMED_VERSIONS])
-        more = f" and {len(finals) - NAMED_VERSIONS} older" if len(finals) > NAMED_VERSIONS else ""
-        hint = f"versions of {project} with a wheel for this target: {shown}{more}"
+        hint = f"versions of {project} with a wheel for this target: {_listed(finals)}"
     elif counts["pip-too-old"]:
         hint = f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
-    else:
+    elif (reasons := {one.reason for one in rejected}) & {"wheel-tags", "requires-python"}:
         hint = f"no version of {project} has a wheel for this target; try another Python, platform or backend"
+    elif "backend" in reasons:
+        hint = f"every wheel of {project} for this target is for another backend; name that one with --backend"
+    else:
+        hint = f"build a wheel of {project} yourself, and serve it from an index of your own"
     bounds = f" {specifier}" if specifier else ""
     return UnsatisfiableError(
         "no-wheel", f"no wheel of {project}{bounds} fits target {target.name}", facts=facts, hint=hint
     )
+
+
+def _listed(versions: Sequence[Version]) -> str:
+    """List the first versions without their local labels, and count the others."""
+    names = list(dict.fromkeys(version.public for version in versions))
+    more = f" and {len(names) - NAMED_VERSIONS} older" if len(names) > NAMED_VERSIONS else ""
+    return ", ".join(names[:NAMED_VERSIONS]) + more
 
 
 def _nearness(rejection: Rejection) -> tuple[bool, object]:

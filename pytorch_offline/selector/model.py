@@ -92,11 +92,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it."""
+    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it.
+
+    ``sources`` are the versions of which a page lists a source distribution; those are never built here.
+    """
 
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejection, ...]
     known: bool
+    sources: frozenset[Version] = frozenset()
 
 
 class Offers(Protocol):

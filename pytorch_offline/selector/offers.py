@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import parse_sdist_filename
 
 from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import UpstreamError
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from packaging.utils import NormalizedName
+    from packaging.version import Version
 
     from pytorch_offline.crawler.catalogue import Catalogue
-    from pytorch_offline.crawler.model import IndexFile, PageReading
+    from pytorch_offline.crawler.model import IndexFile, PageReading, RejectedLink
     from pytorch_offline.crawler.reader import IndexReader
     from pytorch_offline.crawler.upstream import Upstream
     from pytorch_offline.net import Http
@@ -119,6 +123,7 @@ class IndexOffers:
             candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
             rejected=tuple(rejection for offer in offers for rejection in offer.rejected),
             known=any(offer.known for offer in offers),
+            sources=frozenset(version for offer in offers for version in offer.sources),
         )
 
     def _read_pages(
@@ -138,6 +143,9 @@ class IndexOffers:
             for file in page.files:
                 if file.name.project == project:  # the file name says whose it is, not the page
                     files.setdefault(file.link.path, file)
+        sources = frozenset(
+            version for page in pages for link in page.rejected if (version := _source_of(project, link)) is not None
+        )
         verdicts = [
             judge_file(file, self._target, self._ranks, source=source, indexed_by_backend=by_backend)
             for file in files.values()
@@ -145,8 +153,20 @@ class IndexOffers:
         return Offer(
             candidates=tuple(verdict for verdict in verdicts if isinstance(verdict, Candidate)),
             rejected=tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection)),
-            known=bool(files),
+            known=bool(files or sources),
+            sources=sources,
         )
+
+
+def _source_of(project: NormalizedName, link: RejectedLink) -> Version | None:
+    """Read the version of a source distribution of the project out of a link; None if the link is something else."""
+    if link.reason != "not-a-wheel":
+        return None
+    try:
+        name, version = parse_sdist_filename(unquote(urlsplit(link.href).path.rpartition("/")[2]))
+    except ValueError:  # InvalidSdistFilename, InvalidVersion; or no address
+        return None
+    return version if name == project else None
 
 
 def find_upstreams(

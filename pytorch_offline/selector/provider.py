@@ -165,7 +165,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         def usable() -> Iterator[Pin]:
             for candidate in ordered:
                 pin: Pin = WithExtras(candidate, extras) if extras else candidate
-                if pin not in refused and self._metadata_admits(candidate):
+                if pin not in refused and self._metadata_admits(candidate, extras):
                     yield pin
 
         return usable
@@ -241,7 +241,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             self._reject(candidate, "gpu-architecture", reason)
         return reason is None
 
-    def _metadata_admits(self, candidate: Candidate) -> bool:
+    def _metadata_admits(self, candidate: Candidate, extras: Iterable[str] = ()) -> bool:
         if self._request.no_deps and (
             candidate.file.link.requires_python is not None
             or not any(tag.interpreter.startswith("py") for tag in candidate.file.name.tags)
@@ -253,10 +253,22 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             self._reject(candidate, "bad-metadata", error.message)
             return False
         python = self._target.python_full_version
-        if metadata.requires_python is None or metadata.requires_python.contains(python, prereleases=True):
+        if metadata.requires_python is not None and not metadata.requires_python.contains(python, prereleases=True):
+            detail = f"needs Python {metadata.requires_python}; the target has {python}"
+            self._reject(candidate, "requires-python", detail)
+            return False
+        if self._request.no_deps:
             return True
-        self._reject(candidate, "requires-python", f"needs Python {metadata.requires_python}; the target has {python}")
-        return False
+        if not metadata.complete:
+            # pip and uv pass such a wheel over as well: what it requires is not known.
+            self._reject(candidate, "bad-metadata", "; ".join(metadata.problems))
+            return False
+        for one in metadata.requires_dist:
+            if one.url is not None and any(self.applies(one, extra) for extra in ("", *extras)):
+                # What an index serves must not lead to an address elsewhere; uv refuses it, pip for its own index too.
+                self._reject(candidate, "url-requirement", f"requires {one}, an address instead of a version")
+                return False
+        return True
 
     def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
         self.rejected[candidate.file.link.url] = Rejection(

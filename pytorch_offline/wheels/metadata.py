@@ -42,7 +42,7 @@ class CoreMetadata:
     """The fields of METADATA that choosing and resolving need.
 
     ``problems`` says in words which lines could not be read; the values leave those out, so whoever resolves with them
-    must decide whether that is good enough.
+    must decide whether that is good enough. ``complete`` is false if a requirement may be among what was left out.
     """
 
     name: NormalizedName
@@ -51,6 +51,7 @@ class CoreMetadata:
     requires_python: SpecifierSet | None
     provides_extra: frozenset[NormalizedName]
     problems: tuple[str, ...]
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,7 @@ def parse_metadata(body: bytes) -> CoreMetadata:
     problems: list[str] = []
     if _LOST_FIELD.search(raw.get("description", "")) and _breaks_off(text):
         problems.append("the headers break off at a line that is none, and fields follow that readers do not see")
+    complete = not problems
     problems += [
         f"{field.title()} is given {len(values)} times: {', '.join(values)}"
         for field, values in sorted(unparsed.items())
@@ -118,6 +120,7 @@ def parse_metadata(body: bytes) -> CoreMetadata:
         requirement = parse_requirement(line)
         if requirement is None:
             problems.append(f"Requires-Dist cannot be read: {_shown(line)}")
+            complete = False
         else:
             requirements.append(requirement)
     requires_python = None
@@ -138,6 +141,7 @@ def parse_metadata(body: bytes) -> CoreMetadata:
         requires_python=requires_python,
         provides_extra=frozenset(extras),
         problems=tuple(problems),
+        complete=complete,
     )
 
 
