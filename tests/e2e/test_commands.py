@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LINUX = ("--python-version", "3.11", "--platform", "manylinux_2_28_x86_64")
+LINUX = ("--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--accelerator", "none")
 PROJECT_LIST = '<!DOCTYPE html><html><body><a href="torch/">torch</a></body></html>'
 TORCH = "torch-2.4.0+cpu-cp311-cp311-linux_x86_64.whl"
 
