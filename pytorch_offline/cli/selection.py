@@ -200,6 +200,12 @@ def _default_index(choosing: Choosing) -> str | None:
     if not choosing.use_default_index:
         return None
     if choosing.default_index is not None:
+        if not choosing.default_index.lower().startswith(("http://", "https://", "file://")):
+            raise UsageError(
+                "bad-url",
+                f"--default-index {choosing.default_index!r} is not an http, https or file address",
+                hint="a directory is written file:///path/to/it",
+            )
         return choosing.default_index
     return configured_index_url()
 

@@ -25,6 +25,17 @@ _OS_RELEASE_NAMES = {
     "centos9": "centosstream9",
     "centos10": "centosstream10",
 }
+# Ubuntu's and Debian's releases are as well known by their names (wiki.ubuntu.com/Releases, wiki.debian.org).
+_CODE_NAMES = {
+    "bionic": "ubuntu:18.04",
+    "focal": "ubuntu:20.04",
+    "jammy": "ubuntu:22.04",
+    "noble": "ubuntu:24.04",
+    "buster": "debian:10",
+    "bullseye": "debian:11",
+    "bookworm": "debian:12",
+    "trixie": "debian:13",
+}
 _REGISTRY = re.compile(r"^(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?|localhost(?::[0-9]+)?)/|^library/")
 _IMAGE_PYTHON = re.compile(r"python:(3\.[0-9]+(?:\.[0-9]+)?)\b")
 _ALIAS = re.compile(r"(.*?) \((.*)\)")
@@ -110,6 +121,7 @@ def find_distribution(name: str) -> Distribution:
         UsageError: ``unknown-preset`` if the table has none; with near names.
     """
     plain = re.sub(r"@sha256:[0-9a-f]+$", "", name.strip().lower())
+    plain = _CODE_NAMES.get(re.sub(r"^(?:ubuntu|debian)[:/ -]?", "", plain), plain)
     while (shorter := _REGISTRY.sub("", plain)) != plain:
         plain = shorter
     for row in read_distributions():
@@ -120,6 +132,9 @@ def find_distribution(name: str) -> Distribution:
         return found
     names = {_squashed(row.name): row.name for row in read_distributions()}
     near = [names[item] for item in difflib.get_close_matches(_squashed(plain), names, n=5, cutoff=0.5)]
+    if re.match(r"win|mac|osx|darwin", plain):
+        hint = "presets are Linux distributions and images; say --platform win_amd64 or macosx_14_0_arm64"
+        raise UsageError("unknown-preset", f"{name!r} is not a preset", hint=hint)
     raise UsageError(
         "unknown-preset",
         f"nothing is known of the C library of {name!r}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.table import read_table
@@ -71,10 +71,21 @@ def _by_key() -> dict[str, tuple[Gpu, ...]]:
 def _candidates(name: str) -> tuple[Gpu, ...]:
     products = _by_key()
     for key in _spellings(name):
-        found = products.get(key) or products.get(_brandless(key))
+        short = _brandless(key)
+        found = products.get(key) or products.get(short) or _by_letters().get(short.replace(" ", ""))
         if found:
             return found
     return ()
+
+
+@cache
+def _by_letters() -> dict[str, tuple[Gpu, ...]]:
+    """Index the products by their names without spaces (``RTX4090``)."""
+    letters: dict[str, tuple[Gpu, ...]] = {}
+    for key, gpus in _by_key().items():
+        squashed = key.replace(" ", "")
+        letters[squashed] = (*letters.get(squashed, ()), *gpus)
+    return letters
 
 
 def capability_of(name: str) -> tuple[int, int] | None:
@@ -91,6 +102,10 @@ def capability_of(name: str) -> tuple[int, int] | None:
         found = _candidates(name)
     capabilities = {gpu.compute_capability for gpu in found}
     return capabilities.pop() if len(capabilities) == 1 else None
+
+
+def _unlike(query: str, name: str) -> tuple[float, str]:
+    return -difflib.SequenceMatcher(None, query, _brandless(_key(name))).ratio(), name
 
 
 def find_gpu(name: str) -> Gpu:
@@ -111,6 +126,6 @@ def find_gpu(name: str) -> Gpu:
     raise UsageError(
         "unknown-gpu",
         f"GPU {name!r} is called so by more than one chip" if found else f"GPU {name!r} is not in the table of GPUs",
-        facts={"near names": ", ".join(sorted(near)[:8])} if near else {},
+        facts={"near names": ", ".join(sorted(near, key=partial(_unlike, query))[:8])} if near else {},
         hint="give its compute capability instead, e.g. --compute-capability 8.0 (developer.nvidia.com/cuda-gpus)",
     )

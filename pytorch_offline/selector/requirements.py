@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UsageError
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 # As pip reads them: a comment starts at `#` at the line's start or after white space.
 _COMMENT = re.compile(r"(^|\s+)#.*$")
+# What PyTorch is called elsewhere: by people, and by conda. On the default index these names are other people's.
+_OTHER_NAMES = {
+    "pytorch": "PyTorch's wheels are called torch: write torch",
+    "pytorch-cuda": "that is conda's; say --driver (or --backend cu121), and torch's build is chosen by it",
+    "pytorch-cpu": "that is conda's; write torch and --backend cpu",
+    "pytorch-gpu": "that is conda's; write torch and say --driver",
+    "torch-gpu": "write torch and say --driver; the CUDA build is chosen by it",
+    "cudatoolkit": "that is conda's; torch's wheels bring the CUDA libraries that they need",
+}
 # Files may include files; deeper than this it is a circle.
 MAX_NESTING = 16
 
@@ -35,7 +45,7 @@ def parse_requirement(text: str, where: str) -> Requirement:
         raise UsageError(
             "bad-requirement",
             f"{where}: {text!r} is not a requirement ({detail})",
-            hint="write a project with an optional version, e.g. 'torch==2.4.0' or 'torchvision>=0.19,<0.20'",
+            hint=_meant(text),
         ) from error
     if requirement.url is not None:
         raise UsageError(
@@ -43,7 +53,21 @@ def parse_requirement(text: str, where: str) -> Requirement:
             f"{where}: {text!r} names an address; only projects of an index can be selected",
             hint="write the project and its exact version, e.g. 'torch==2.4.0+cu121'",
         )
+    if (meant := _OTHER_NAMES.get(canonicalize_name(requirement.name))) is not None:
+        raise UsageError("wrong-name", f"{where}: {text!r} is not what the project is called here", hint=meant)
     return requirement
+
+
+def _meant(text: str) -> str:
+    """Guess what a text that is no requirement was meant to be."""
+    if text.endswith(".whl"):
+        return "files are not taken; write the project and its exact version, e.g. 'torch==2.4.0+cu121'"
+    one = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9A-Za-z.+]+)", text)
+    if one is not None:
+        return f"a version is written with two signs: '{one[1]}=={one[2]}'"
+    if re.fullmatch(r"[A-Za-z0-9._-]+(?:[ ,;]+[A-Za-z0-9._-]+)+", text):
+        return f"write several projects as several arguments: {' '.join(re.split(r'[ ,;]+', text))}"
+    return "write a project with an optional version, e.g. 'torch==2.4.0' or 'torchvision>=0.19,<0.20'"
 
 
 def read_requirements_file(
@@ -60,7 +84,8 @@ def read_requirements_file(
     try:
         text = read(path) if read is not None else path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("bad-requirements-file", f"requirements file {path} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError("bad-requirements-file", f"requirements file {path} cannot be read: {why}") from error
     requirements: list[Requirement] = []
     constraints: list[Requirement] = []
     for number, line in _logical_lines(text):

@@ -156,7 +156,9 @@ def _platform(flags: TargetFlags, base: Target | None, distribution: Distributio
     if flags.glibc:
         match = _GLIBC.fullmatch(flags.glibc)
         if match is None:
-            raise UsageError("bad-flag", f"--glibc {flags.glibc!r} is no glibc version", hint="e.g. --glibc 2.35")
+            minor = re.search(r"2[.,_]([0-9]{1,2})", flags.glibc)
+            hint = f"e.g. --glibc 2.{minor[1] if minor else 35}"
+            raise UsageError("bad-flag", f"--glibc {flags.glibc!r} is no glibc version", hint=hint)
         libc = Libc(name="glibc", version=(2, int(match[1])))
         stated = parse_platform(flags.platform).libc if flags.platform else None
         if stated not in {None, libc}:
@@ -217,7 +219,12 @@ def _interpreter(
 def _parse_python(text: str) -> tuple[tuple[int, int], str]:
     match = _PYTHON.fullmatch(text.strip())
     if match is None:
-        raise UsageError("bad-flag", f"{text!r} is no Python version", hint="e.g. --python-version 3.10 or 3.10.12")
+        digits = re.fullmatch(r"(?:cp|py|python)?[ -]?3\.?([0-9]{1,2})t?", text.strip().lower())
+        old = re.fullmatch(r"2(?:\.[0-9]+)*", text.strip())
+        hint = f"e.g. --python-version 3.{digits[1] if digits else 10}, or in full, as 3.10.12"
+        if old:
+            raise UsageError("bad-flag", f"Python {text.strip()} is too old: the oldest that is supported is 3.6")
+        raise UsageError("bad-flag", f"{text!r} is no Python version", hint=hint)
     version = (3, int(match[1]))
     if version < _OLDEST_PYTHON:
         raise UsageError("bad-flag", f"Python {text} is too old: the oldest that is supported is 3.6")
@@ -308,7 +315,10 @@ def _parse_version(flag: str, text: str, example: str) -> Version:
     except ValueError:  # InvalidVersion, or a number of thousands of digits
         version = None
     if version is None or str(version.base_version) != str(version) or version.epoch:
-        raise UsageError("bad-flag", f"{flag} {text!r} is no version", hint=f"e.g. {flag} {example}")
+        number = re.fullmatch(r"\D*([0-9]+(?:[.,][0-9]+)+)\D*", text)
+        meant = number[1].replace(",", ".") if number else example
+        backend = "; to force a build, say --backend" if flag == "--cuda" and text.lower().startswith("cu") else ""
+        raise UsageError("bad-flag", f"{flag} {text!r} is no version", hint=f"e.g. {flag} {meant}{backend}")
     return version
 
 

@@ -23,6 +23,14 @@ _LINUX = re.compile(
 _MACOS = re.compile(r"macosx_(?P<major>[0-9]{1,2})_(?P<minor>[0-9]{1,2})_(?P<arch>arm64|x86_64)")
 # Tag to platform.machine(): Windows spells its architectures in capitals.
 _WINDOWS = {"win_amd64": "AMD64", "win_arm64": "ARM64", "win32": "x86"}
+# What people call the platforms that most machines have; an error names what is probably meant.
+_COMMON_NAMES = {
+    **dict.fromkeys(("linux", "linux64", "x86_64", "amd64", "x64", "linux_amd64", "linux_x64"), "linux_x86_64"),
+    **dict.fromkeys(("aarch64", "arm64", "linux_arm64", "linux_aarch"), "linux_aarch64"),
+    **dict.fromkeys(("windows", "win", "win64", "win_x86_64", "win_x64", "windows_amd64"), "win_amd64"),
+    **dict.fromkeys(("windows_arm64", "win_aarch64"), "win_arm64"),
+    **dict.fromkeys(("macos", "mac", "darwin", "osx", "macosx", "macos_arm64", "macosx_arm64"), "macosx_14_0_arm64"),
+}
 _LEGACY_GLIBC = {name: version for version, name in probe.LEGACY_MANYLINUX.items()}
 EXAMPLES = "linux_x86_64, linux_aarch64, manylinux_2_28_x86_64, win_amd64, win_arm64, macosx_14_0_arm64"
 
@@ -87,6 +95,11 @@ class Platform:
         }
 
 
+def _meant(plain: str) -> str:
+    meant = _COMMON_NAMES.get(plain)
+    return f"did you mean {meant}? " if meant else ""
+
+
 def parse_platform(text: str) -> Platform:
     """Read a platform: ``linux_x86_64``, ``manylinux_2_28_aarch64``, ``win_amd64``, ``macosx_14_0_arm64`` ….
 
@@ -102,7 +115,8 @@ def parse_platform(text: str) -> Platform:
             return Platform(system="Darwin", machine=arch, arch=arch, macos=version)
     linux = _LINUX.fullmatch(plain)
     if linux is None or linux["arch"] not in _LINUX_ARCHITECTURES:
-        raise UsageError("unknown-platform", f"{text!r} is not a platform", hint=f"platforms are spelt {EXAMPLES}")
+        hint = f"{_meant(plain)}platforms are spelt {EXAMPLES}"
+        raise UsageError("unknown-platform", f"{text!r} is not a platform", hint=hint)
     platform = Platform(system="Linux", machine=linux["arch"], arch=linux["arch"])
     if linux["musl"]:
         major, minor = map(int, linux["musl"].split("_"))

@@ -59,6 +59,16 @@ def is_backend(text: str) -> bool:
     return _SPELLING.fullmatch(text) is not None
 
 
+def _meant(text: str) -> str:
+    """Guess what a misspelt backend means, as the beginning of a hint."""
+    plain = re.sub(r"[\s_-]", "", text.lower())
+    if plain in {"cuda", "gpu", "nvidia"}:
+        return "say --driver and leave --backend at auto, and the CUDA build that suits the driver is chosen; "
+    cuda = re.fullmatch(r"(?:cuda|cu)?([0-9]{1,2})\.?([0-9])(?:\.[0-9]+)?", plain)
+    spelt = f"cu{cuda[1]}{cuda[2]}" if cuda else plain
+    return f"did you mean {spelt}? " if _SPELLING.fullmatch(spelt) else ""
+
+
 def parse_backend(text: str) -> Backend:
     """Read a backend from upstream's spelling: ``cu121`` is CUDA 12.1, ``cu92`` CUDA 9.2, ``rocm6.2.4`` ROCm 6.2.4.
 
@@ -70,7 +80,7 @@ def parse_backend(text: str) -> Backend:
         raise UsageError(
             "unknown-backend",
             f"{text!r} is not a backend",
-            hint="backends are spelt as upstream's directories: cpu, cu118, cu126, rocm6.4, xpu",
+            hint=f"{_meant(text)}backends are spelt as upstream's directories: cpu, cu118, cu126, rocm6.4, xpu",
         )
     if match["cpu"]:
         return CPU

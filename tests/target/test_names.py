@@ -63,7 +63,7 @@ def test_a_cut_name_is_known_where_all_that_begin_so_agree(name: str, capability
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("TITAN X", "TITAN X (Pascal)"), ("4090", "GeForce RTX 4090"), ("RTX4090", "GeForce RTX 4090"), ("H1000", "H100")],
+    [("TITAN X", "TITAN X (Pascal)"), ("4090", "GeForce RTX 4090"), ("RTX409", "GeForce RTX 4090"), ("H1000", "H100")],
 )
 def test_an_unknown_product_is_an_error_with_near_names(name: str, near: str) -> None:
     with pytest.raises(UsageError) as caught:
