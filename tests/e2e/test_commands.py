@@ -229,7 +229,7 @@ def test_full_disk_is_one_sentence_and_the_next_run_continues(upstream: Simulato
 
 
 def test_settings_from_file_and_environment(upstream: Simulator, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text(f'mirror = "elsewhere"\n[fetch]\nupstreams = ["{upstream.url}"]\n')
+    (tmp_path / "config.toml").write_text(f'mirror = "elsewhere"\n[fetch]\nupstream = ["{upstream.url}"]\n')
     environment = os.environ | {
         "PYTORCH_OFFLINE_CONFIG": "config.toml",
         "PYTORCH_OFFLINE_FETCH_DEFAULT_INDEX": upstream.default_index_url,
