@@ -15,6 +15,7 @@ import re
 import stat
 import unicodedata
 from dataclasses import dataclass
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -57,16 +58,23 @@ _STRONG_HASHES = frozenset({"sha256", "sha384", "sha512"})
 _UNSAFE_CHARACTER = re.compile(r"[\x00-\x1f\x7f\\]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_NAME = 1024
+_MAX_COMPONENT = 255  # bytes, on every file system that matters
+_FORMAT = re.compile(r"1\.[0-9]+")
+_SIZE = re.compile(r"[0-9]*")
+# Where installers put what is below .data; the first two are one directory on most systems.
+_SITE_PACKAGES = frozenset({"purelib", "platlib"})
+_SCHEMES = _SITE_PACKAGES | {"headers", "scripts", "data"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveProblem:
     """One defect of a wheel.
 
-    ``code`` is stable: ``bad-archive``, ``duplicate-name``, ``case-clash``, ``unsafe-name``,
-    ``special-file``, ``encrypted``, ``unsupported-compression``, ``too-large``, ``header-mismatch``, ``bad-member``,
-    ``bad-dist-info``, ``bad-wheel-file``, ``bad-metadata``, ``metadata-mismatch``, ``bad-record``, ``record-no-hash``,
-    ``record-weak-hash``, ``record-mismatch``, ``not-in-record``, ``missing-member``. ``member`` is empty where the
+    ``code`` is stable: ``bad-archive``, ``duplicate-name``, ``case-clash``, ``unsafe-name``, ``special-file``,
+    ``encrypted``, ``unsupported-compression``, ``too-large``, ``header-mismatch``, ``bad-member``, ``bad-dist-info``,
+    ``bad-data-directory``, ``bad-entry-points``, ``bad-wheel-file``, ``bad-metadata``, ``metadata-mismatch``,
+    ``bad-record``, ``record-no-hash``, ``record-weak-hash``, ``record-mismatch``, ``not-in-record``,
+    ``missing-member``. ``member`` is empty where the
     defect is the archive's.
     """
 
@@ -135,6 +143,10 @@ class _Check:
             self.problems += check_identity(metadata, self.wheel)
         if wheel_file is not None:
             self.problems += check_wheel_file(wheel_file)
+        self.problems += check_data_directory(members, dist_info)
+        if (entry_points := f"{dist_info}/entry_points.txt") in by_name:
+            text = self._small(by_name, entry_points, data_offsets, "bad-entry-points", MAX_METADATA)
+            self.problems += check_entry_points(text or b"")
         if record_file is not None:
             record, problems = parse_record(record_file)
             self.problems += problems
@@ -287,8 +299,13 @@ def unsafe_name(name: str) -> str | None:
         return "it holds a backslash or a control character"
     if name.startswith("/") or _DRIVE.match(name):
         return "it is absolute"
-    if {"", ".", ".."} & set(name.removesuffix("/").split("/")):
+    components = name.removesuffix("/").split("/")
+    if {"", ".", ".."} & set(components):
         return "it leaves its directory or names it twice"
+    if any(len(component.encode()) > _MAX_COMPONENT for component in components):
+        return "it is longer than file systems allow"
+    if not name.isascii() and any(unicodedata.category(character) in {"Cc", "Cf"} for character in name):
+        return "it holds a character that cannot be seen"
     return None
 
 
@@ -296,8 +313,9 @@ def check_identity(metadata: bytes, wheel: WheelName) -> Iterator[ArchiveProblem
     """Compare METADATA's Name and Version, as normalised and with the local version, with the file name's."""
     try:
         core = parse_metadata(metadata)
-    except IntegrityError as error:
-        yield ArchiveProblem(code="bad-metadata", member="METADATA", detail=error.message)
+        metadata.decode("utf-8")  # the parser forgives what pip does not
+    except (IntegrityError, UnicodeDecodeError) as error:
+        yield ArchiveProblem(code="bad-metadata", member="METADATA", detail=str(error))
         return
     if (core.name, core.version) != (wheel.project, wheel.version):
         yield ArchiveProblem(
@@ -309,10 +327,61 @@ def check_identity(metadata: bytes, wheel: WheelName) -> Iterator[ArchiveProblem
 
 def check_wheel_file(text: bytes) -> Iterator[ArchiveProblem]:
     """Check that WHEEL names a version of the format that installers accept (PEP 427: major version 1)."""
-    match = re.search(rb"^Wheel-Version:[ \t]*([0-9]+)\.[0-9]+[ \t]*\r?$", text, re.MULTILINE)
-    if match is None or int(match[1]) != 1:
-        said = "no version of the format" if match is None else f"version {match[1].decode('ascii')} of the format"
-        yield ArchiveProblem(code="bad-wheel-file", member="WHEEL", detail=f"WHEEL names {said}; installers know 1")
+    try:
+        headers = HeaderParser().parsestr(text.decode("utf-8")).items()
+    except UnicodeDecodeError as error:
+        yield ArchiveProblem(code="bad-wheel-file", member="WHEEL", detail=f"WHEEL is not UTF-8: {error}")
+        return
+    said = [(name, value.strip()) for name, value in headers if name.lower() == "wheel-version"]
+    if len(said) != 1 or said[0][0] != "Wheel-Version" or _FORMAT.fullmatch(said[0][1]) is None:
+        detail = f"WHEEL says {dict(said) or 'nothing'} of the format's version; installers know Wheel-Version: 1.0"
+        yield ArchiveProblem(code="bad-wheel-file", member="WHEEL", detail=detail)
+
+
+def check_data_directory(members: Iterable[Member], dist_info: str) -> Iterator[ArchiveProblem]:
+    """Check what installers move out of ``.data``: into places that they know, and over nothing else.
+
+    Only pip moves a ``.data`` directory of another name, and what lands in site-packages twice is there as written
+    last (binary-distribution-format, "The .data directory").
+    """
+    own = dist_info.removesuffix(".dist-info") + ".data"
+    landed: dict[str, str] = {}
+    for member in members:
+        top, _, inside = member.name.partition("/")
+        if member.is_directory:
+            continue
+        place = member.name
+        if top.endswith(".data"):
+            scheme, _, place = inside.partition("/")
+            if top != own or scheme not in _SCHEMES or not place:
+                detail = f"it is in none of the directories that installers know below {own}"
+                yield ArchiveProblem(code="bad-data-directory", member=member.name, detail=detail)
+                continue
+            if scheme not in _SITE_PACKAGES:
+                continue
+        if place in landed:
+            detail = f"it would replace {landed[place]}"
+            yield ArchiveProblem(code="duplicate-name", member=member.name, detail=detail)
+        landed[place] = member.name
+
+
+def check_entry_points(text: bytes) -> Iterator[ArchiveProblem]:
+    """Check that the commands that an installer will write stay in its directory of commands."""
+    try:
+        lines = text.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        yield ArchiveProblem(code="bad-entry-points", member="entry_points.txt", detail=f"it is not UTF-8: {error}")
+        return
+    section = ""
+    for line in map(str.strip, lines):
+        name, mark, _ = line.partition("=")
+        if line.startswith("["):
+            section = line.strip("[]").strip()
+        elif section in {"console_scripts", "gui_scripts"} and mark and not line.startswith(("#", ";")):
+            command = name.strip()
+            if "/" in command or unsafe_name(command) is not None:
+                detail = f"{command!r} cannot be the name of a command"
+                yield ArchiveProblem(code="bad-entry-points", member="entry_points.txt", detail=detail)
 
 
 def parse_record(body: bytes) -> tuple[dict[str, RecordEntry], list[ArchiveProblem]]:
@@ -321,9 +390,15 @@ def parse_record(body: bytes) -> tuple[dict[str, RecordEntry], list[ArchiveProbl
     problems = []
     try:
         # Not splitlines(): a path may hold characters that only Python takes for line ends.
-        rows = parse_record_file(line for line in body.decode("utf-8").replace("\r\n", "\n").split("\n") if line)
-        for row in rows:
+        lines = body.decode("utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
+        if "" in lines:
+            problems.append(
+                ArchiveProblem(code="bad-record", member="RECORD", detail="an empty line, on which pip fails")
+            )
+        for row in parse_record_file(filter(None, lines)):
             entry = RecordEntry.from_elements(*row)
+            if _SIZE.fullmatch(row[-1]) is None:  # int() forgives what other readers do not
+                problems.append(ArchiveProblem(code="bad-record", member=entry.path, detail=f"{row[-1]!r} is no size"))
             if entry.path in entries:
                 problems.append(ArchiveProblem(code="bad-record", member=entry.path, detail="it is listed twice"))
             entries[entry.path] = entry

@@ -30,6 +30,8 @@ def find_dist_info(members: Iterable[str], wheel: WheelName) -> str:
     if len(tops) != 1:
         found = ", ".join(tops[:5]) or "none"
         raise IntegrityError("bad-dist-info", f"{wheel.filename} must hold one {_SUFFIX} directory; found: {found}")
+    if not tops[0].endswith(_SUFFIX):
+        raise IntegrityError("bad-dist-info", f"{wheel.filename} holds {tops[0]}; installers look for {_SUFFIX}")
     project, _, version = tops[0][: -len(_SUFFIX)].rpartition("-")
     try:
         agrees = canonicalize_name(project) == wheel.project and Version(version) == wheel.version

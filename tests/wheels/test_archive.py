@@ -196,7 +196,20 @@ def test_names_that_differ_in_case_clash_unless_the_wheel_is_for_linux() -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil", "a/../../evil", "/etc/passwd", "C:/evil", "c:evil", "a\\..\\evil", "a//b", "./a", "a\nb", "x" * 2000],
+    [
+        "../evil",
+        "a/../../evil",
+        "/etc/passwd",
+        "C:/evil",
+        "c:evil",
+        "a\\..\\evil",
+        "a//b",
+        "./a",
+        "a\nb",
+        "x" * 2000,
+        "x" * 256,
+        "\u202egpj.py",
+    ],
 )
 def test_unsafe_names(name: str) -> None:
     assert unsafe_name(name)
@@ -350,6 +363,12 @@ def test_a_wheel_lacks_record() -> None:
         (b"Wheel-Version: 1.9\r\n", True),
         (b"Wheel-Version: 2.0\n", False),
         (b"", False),
+        (b"Wheel-Version: 1.0\nWheel-Version: 2.0\n", False),
+        (b"wheel-version: 1.0\n", False),
+        (b"Generator: test\n\nWheel-Version: 1.0\n", False),
+        (b"a line that is no header\nWheel-Version: 1.0\n", False),
+        (b"Wheel-Version: 1.0\nGenerator: \xf6\n", False),
+        ("Wheel-Version: 1.\u0660\n".encode(), False),
     ],
 )
 def test_the_version_of_the_format(text: bytes, good: bool) -> None:  # noqa: FBT001  (a parameter of the test)
@@ -362,6 +381,11 @@ def test_the_version_of_the_format(text: bytes, good: bool) -> None:  # noqa: FB
 @pytest.mark.parametrize("dist_info", ["demo_pkg-1.0+cpu.dist-info", "Demo.Pkg-1.0.0+CPU.dist-info"])
 def test_the_dist_info_directory_may_be_spelt_otherwise(dist_info: str) -> None:
     assert codes(build(contents(dist_info), dist_info=dist_info)) == set()
+
+
+def test_installers_do_not_look_for_another_case() -> None:
+    dist_info = DIST_INFO.replace("dist-info", "DIST-INFO")
+    assert codes(build(contents(dist_info), dist_info=dist_info)) == {"bad-dist-info"}
 
 
 @pytest.mark.parametrize(
@@ -390,6 +414,57 @@ def test_metadata_of_another_version() -> None:
 
 def test_unreadable_metadata() -> None:
     assert codes(build({**contents(), f"{DIST_INFO}/METADATA": b"hello"})) == {"bad-metadata"}
+
+
+def test_metadata_in_another_encoding() -> None:
+    latin = METADATA.replace(b"\n\n", "\nAuthor: Jörg\n\n".encode("latin-1"))
+    assert codes(build({**contents(), f"{DIST_INFO}/METADATA": latin})) == {"bad-metadata"}
+
+
+# --- what installers do with it ---
+
+DATA = "demo_pkg-1.0+cpu.data"
+
+
+@pytest.mark.parametrize(
+    ("member", "code"),
+    [
+        (f"{DATA}/purelib/other.py", None),
+        (f"{DATA}/scripts/demo_pkg/__init__.py", None),
+        (f"{DATA}/data/share/demo", None),
+        (f"{DATA}/headers/demo.h", None),
+        (f"{DATA}/elsewhere/x", "bad-data-directory"),
+        (f"{DATA}/x", "bad-data-directory"),
+        ("other-1.0.data/purelib/x.py", "bad-data-directory"),
+        (f"{DATA}/purelib/demo_pkg/__init__.py", "duplicate-name"),
+        (f"{DATA}/platlib/{DIST_INFO}/METADATA", "duplicate-name"),
+    ],
+)
+def test_what_is_moved_out_of_the_data_directory(member: str, code: str | None) -> None:
+    assert codes(build({**contents(), member: b"x"})) == ({code} if code else set())
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (b"[console_scripts]\ndemo = demo_pkg:main\n# a/comment = x\n[other]\na/b = c:d\n", True),
+        (b"[console_scripts]\n../../evil = demo_pkg:main\n", False),
+        (b"[gui_scripts]\n/bin/evil = demo_pkg:main\n", False),
+        (b"[ console_scripts ]\n.. = demo_pkg:main\n", False),
+        (b"[console_scripts]\na\\b = demo_pkg:main\n", False),
+        (b"\xff\xfe[[[", False),
+    ],
+)
+def test_commands_stay_where_commands_belong(text: bytes, good: bool) -> None:  # noqa: FBT001  (a parameter of the test)
+    found = codes(build({**contents(), f"{DIST_INFO}/entry_points.txt": text}))
+    assert found == (set() if good else {"bad-entry-points"})
+
+
+@pytest.mark.parametrize("spoil", [(b",12\n", b",1_2\n"), (b",12\n", ",١٢\n".encode()), (b",12\n", b",12\n\n")])
+def test_a_record_that_only_some_installers_read(spoil: tuple[bytes, bytes]) -> None:
+    body = record(contents())
+    assert body.count(spoil[0]) == 1
+    assert codes(build(contents(), body.replace(*spoil))) == {"bad-record"}
 
 
 # --- in general ---
