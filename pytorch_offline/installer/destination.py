@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pytorch_offline.errors import UnsatisfiableError, UsageError
+from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
+from pytorch_offline.installer.installer_line import TEMPORARY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,13 +67,13 @@ class Survey:
 
 
 def parse_survey(text: str) -> Survey:
-    """Read what ``survey.py`` printed.
+    """Read the last line that ``survey.py`` printed; what an environment starts with may print before it.
 
     Raises:
         UsageError: ``bad-interpreter`` if it is not that.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(last_line(text))
         return Survey(
             executable=document["executable"],
             python=Version(document["version"]),
@@ -162,22 +163,31 @@ def create_virtual_environment(base: Survey, directory: Path, environment: Mappi
     Its pip is the one that the base's ensurepip brings along, which needs no network; without ensurepip (Debian keeps
     it in a package of its own) the environment gets none, and is installed into from outside.
 
+    Args:
+        base: the interpreter to create it from.
+        directory: where; empty or missing.
+        environment: the variables to run in.
+
     Raises:
         UnsatisfiableError: ``no-virtual-environment`` if the base cannot create one.
+        UpstreamError: ``disk-failed``.
     """
-    attempts = [["--clear"], ["--clear", "--without-pip"]] if base.bundled_pip else [["--clear", "--without-pip"]]
-    said = ""
-    for options in attempts:
-        command = [base.executable, "-I", "-m", "venv", *options, str(directory)]
-        completed = run(command, environment)
-        interpreter = interpreter_of(directory)
-        if completed.returncode == 0 and interpreter is not None:
-            return interpreter
-        said = last_line(completed.stdout)
+    temporary = directory / ".pytorch-offline"  # ensurepip unpacks pip, for which a small /tmp has no room
+    options = [] if base.bundled_pip else ["--without-pip"]
+    try:
+        temporary.mkdir(parents=True)
+        surroundings = {**environment, **dict.fromkeys(TEMPORARY_VARIABLES, str(temporary))}
+        completed = run([base.executable, "-I", "-m", "venv", *options, str(directory)], surroundings)
+        shutil.rmtree(temporary)
+    except OSError as error:
+        raise UpstreamError("disk-failed", f"{directory} could not be made ready: {error}") from error
+    interpreter = interpreter_of(directory)
+    if completed.returncode == 0 and interpreter is not None:
+        return interpreter
     raise UnsatisfiableError(
         "no-virtual-environment",
         f"{base.executable} cannot create a virtual environment at {directory}",
-        facts={"it says": said},
+        facts={"it says": last_line(completed.stdout)},
         hint="name another base interpreter: --python EXE --venv DIR",
     )
 

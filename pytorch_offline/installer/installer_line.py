@@ -35,6 +35,9 @@ INSTALLS_WITHOUT_UNPACKING = Version("20.2")
 # Others that steer Python, or pip: pip 18.1 breaks on file: addresses when it is told of hosts without a proxy.
 _STEERING = frozenset({"__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "NO_PROXY"})
 
+# Where Python looks for the directory of temporary files, on every system.
+TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+
 
 class Installer(StrEnum):
     """What puts the files in place."""
@@ -114,7 +117,7 @@ def clean_environment(environment: Mapping[str, str], *, temporary: Path | None 
         "PYTHONIOENCODING": "utf-8",
     }
     if temporary is not None:
-        kept |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        kept |= dict.fromkeys(TEMPORARY_VARIABLES, str(temporary))
     return kept
 
 

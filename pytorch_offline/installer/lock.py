@@ -73,7 +73,7 @@ def parse_lock(text: str, *, target: str) -> Lock:
     """
     try:
         pylock = Pylock.from_dict(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, PylockValidationError, PylockUnsupportedVersionError) as error:
+    except (tomllib.TOMLDecodeError, RecursionError, PylockValidationError, PylockUnsupportedVersionError) as error:
         raise _bad_lock(target, str(error)) from error
     wheels = sorted((_locked_wheel(package, target) for package in pylock.packages), key=lambda wheel: wheel.project)
     projects = [wheel.project for wheel in wheels]

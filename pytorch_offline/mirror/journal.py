@@ -43,7 +43,7 @@ def parse_journal(text: bytes) -> Journal:
         document = json.loads(text)
         renames = tuple((_safe(source), _safe(target)) for source, target in document["renames"])
         removals = tuple(_safe(path) for path in document["removals"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise IntegrityError(
             "bad-journal",
             "the journal of an interrupted publication cannot be read",

@@ -96,7 +96,7 @@ class Ledger:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # empty or torn: the admission that it would have announced never happened
             file = parse_row(row, where=f"{LOG_NAME}, line {number}")
             rows[file.path] = file

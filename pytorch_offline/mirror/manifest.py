@@ -58,7 +58,7 @@ def parse_manifest(text: bytes) -> tuple[MirrorFile, ...]:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError alike
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise _bad("it is not JSON", detail=str(error)) from error
     if not isinstance(document, dict):
         raise _bad("it is not an object")

@@ -110,7 +110,7 @@ def _json_links(page: PurePosixPath, body: bytes) -> dict[PurePosixPath, str | N
         }
         for file in document.get("files", ()):
             links[_target(base, file["url"])[0]] = file["hashes"]["sha256"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _UntruePageError(f"it is no index page ({error})") from error
     return links
 

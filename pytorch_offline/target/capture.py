@@ -49,7 +49,9 @@ def this_machine(python: Path | None = None) -> Target:
             hint="the interpreter must be Python 3.6 or newer",
         )
     try:
-        return with_known_capabilities(parse_target(done.stdout.decode("utf-8", "replace")))
+        said = done.stdout.decode("utf-8", "replace")
+        # What an environment starts with (sitecustomize, a .pth file) may have printed before it.
+        return with_known_capabilities(parse_target(said[max(0, said.find("{\n")) :]))
     except UsageError as error:
         raise UsageError(
             "python-not-usable",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pytorch_offline.installer.destination import (
     read_survey,
 )
 from pytorch_offline.installer.installer_line import clean_environment
+from pytorch_offline.target.capture import this_machine
 from tests.installer.crafted import Crafted
 from tests.interpreters import MINORS, interpreter
 
@@ -64,6 +66,29 @@ def test_an_environment_gets_the_pip_that_its_base_brings_along(tmp_path: Path) 
     assert f"pip-{survey.distributions[canonicalize_name('pip')].version}-" in base.bundled_pip.name
 
 
+def test_ensurepip_unpacks_in_the_destinations_file_system(tmp_path: Path) -> None:
+    # A small /tmp has no room for it.
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\necho "$TMPDIR" > {tmp_path}/said\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    wrapper.chmod(0o755)
+    base = replace(read_survey(Path(sys.executable), CLEAN), executable=str(wrapper))
+    python = create_virtual_environment(base, tmp_path / "env", CLEAN)
+    assert "pip" in read_survey(python, CLEAN).distributions
+    temporary = Path((tmp_path / "said").read_text(encoding="utf-8").strip())
+    assert temporary.is_relative_to(tmp_path / "env")
+    assert not temporary.exists()
+
+
+def test_what_an_environment_prints_when_it_starts_is_no_part_of_its_survey(tmp_path: Path) -> None:
+    venv = tmp_path / "env"
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", venv], check=True)
+    python = venv / "bin" / "python"
+    purelib = read_survey(python, CLEAN).purelib
+    (purelib / "noisy.pth").write_text("import sys; print('good morning'); print('{}')\n", encoding="utf-8")
+    assert read_survey(python, CLEAN).purelib == purelib
+    assert this_machine(python).python_full_version == read_survey(python, CLEAN).python
+
+
 def test_what_is_no_python_is_refused(tmp_path: Path) -> None:
     fake = tmp_path / "python"
     fake.write_text("#!/bin/sh\necho hello\n", encoding="utf-8")
@@ -100,7 +125,7 @@ def test_a_base_that_cannot_create_environments_says_so(tmp_path: Path) -> None:
     broken.write_text("#!/bin/sh\necho no module named venv; exit 1\n", encoding="utf-8")
     broken.chmod(0o755)
     base = read_survey(Path(sys.executable), CLEAN)
-    broken_base = type(base)(**{name: getattr(base, name) for name in base.__slots__} | {"executable": str(broken)})
+    broken_base = replace(base, executable=str(broken))
     with pytest.raises(UnsatisfiableError) as caught:
         create_virtual_environment(broken_base, tmp_path / "env", CLEAN)
     assert caught.value.facts == {"it says": "no module named venv"}

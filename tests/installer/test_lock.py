@@ -48,6 +48,7 @@ def test_the_backend_comes_from_the_local_version_where_the_directory_has_none()
     [
         "no toml [",
         "lock-version = '9.0'",
+        "packages = " + "[" * 100_000,
         lock_text("../../etc/torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl"),
         lock_text("/whl/torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl"),
         lock_text("../whl/torch-2.5.0+cu121-cp310-cp310-linux_x86_64.whl"),

@@ -101,6 +101,7 @@ def test_a_wrong_value_is_named(changes: dict[str, Any], key: str) -> None:
     [
         b"",
         b"\xff\xfe",
+        b"[" * 100_000,
         b"[]",
         b"{}",
         b'{"format": 1}',
