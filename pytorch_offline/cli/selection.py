@@ -178,7 +178,8 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 channel=choosing.channel,
                 default_index=default_index,
             )
-            offers = IndexOffers(
+            backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
+            with IndexOffers(
                 target,
                 upstreams=upstreams,
                 default_index=default_index,
@@ -187,9 +188,8 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 catalogue=catalogue,
                 scratch=state / "scratch",
                 offline=choosing.offline,
-            )
-            backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
-            selection = select(request, target, offers, sorted(backends, key=lambda backend: backend.order))
+            ) as offers:
+                selection = select(request, target, offers, sorted(backends, key=lambda backend: backend.order))
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)

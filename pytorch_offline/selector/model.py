@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
@@ -111,6 +111,12 @@ class Offers(Protocol):
 
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         """Return the METADATA of this very wheel."""
+
+    def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
+        """Read side by side what will be asked next one by one: offers, and METADATA of the best wheel of each.
+
+        It changes no answer, only when it is read; what cannot be read is told when it is asked for.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

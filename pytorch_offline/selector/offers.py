@@ -11,26 +11,28 @@ target may come from the default index, and the user is told.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import parse_sdist_filename
 
 from pytorch_offline.crawler.upstream import recognise_upstream
-from pytorch_offline.errors import UpstreamError
+from pytorch_offline.errors import PytorchOfflineError, UpstreamError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.net import redacted
-from pytorch_offline.selector.candidates import TagRanks, judge_file
+from pytorch_offline.selector.candidates import TagRanks, admitted, judge_file, preference
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from packaging.specifiers import SpecifierSet
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
@@ -49,7 +51,7 @@ _NO_ANSWER = frozenset({"unreachable", "tls-error"})
 
 
 class IndexOffers:
-    """Offers read from upstream and default index through the catalogue.
+    """Offers read from upstream and default index through the catalogue; a context manager, for its threads.
 
     Args:
         upstreams: recognised upstreams; the first that lists a project serves it. May be empty only when the default
@@ -79,8 +81,15 @@ class IndexOffers:
         self._catalogue = catalogue
         self._scratch = scratch
         self._offline = offline
+        self._pool = ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page")
         self._metadata: dict[str, CoreMetadata] = {}
         self._offers: dict[tuple[NormalizedName, tuple[Backend, ...]], Offer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         """Say what the indexes have of a project.
@@ -108,6 +117,22 @@ class IndexOffers:
             self._metadata[path] = parse_metadata(body)
         return self._metadata[path]
 
+    def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
+        """Read offers, and METADATA of the best wheel of each, side by side; see ``Offers.read_ahead``."""
+        fresh = {
+            project: specifier for project, specifier in wanted.items() if (project, (backend,)) not in self._offers
+        }
+        if len(fresh) > 1 and not self._offline:
+            wait([self._pool.submit(self._look_ahead, project, fresh[project], backend) for project in fresh])
+
+    def _look_ahead(self, project: NormalizedName, specifier: SpecifierSet, backend: Backend) -> None:
+        with suppress(PytorchOfflineError):
+            offer = self.offer(project, (backend,))
+            candidates = [one for one in offer.candidates if one.backend in {None, backend}]
+            best = max(admitted(candidates, specifier, pre=False), key=preference, default=None)
+            if best is not None:
+                self.metadata(best)
+
     def _read_offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         in_family = project in family_projects()
         offers: list[Offer] = []
@@ -132,8 +157,7 @@ class IndexOffers:
         urls = list(dict.fromkeys(upstream.project_url(project, backend) for backend in backends))
         if len(urls) == 1:
             return [self._reader.read(urls[0])]
-        with ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page") as pool:
-            return list(pool.map(self._reader.read, urls))
+        return list(self._pool.map(self._reader.read, urls))
 
     def _judge(
         self, project: NormalizedName, pages: Sequence[PageReading], source: Source, *, by_backend: bool

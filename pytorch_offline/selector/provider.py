@@ -188,11 +188,24 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             case Candidate():
                 if self._request.no_deps:
                     return []
-                return [Wanted(one) for one in self._required(candidate) if self.applies(one)]
+                return self.read_ahead([Wanted(one) for one in self._required(candidate) if self.applies(one)])
             case WithExtras(inner, extras):
                 if self._request.no_deps:
                     return [SameWheel(inner)]
-                return [SameWheel(inner), *self._required_by_extras(inner, extras)]
+                return [SameWheel(inner), *self.read_ahead(self._required_by_extras(inner, extras))]
+
+    def read_ahead(self, needs: list[Need]) -> list[Need]:
+        """Have what these will make the resolver ask for read side by side, and return them.
+
+        resolvelib asks for one project at a time; one after the other, a closure of a hundred takes a minute.
+        """
+        wanted: dict[NormalizedName, SpecifierSet] = {}
+        for need in needs:
+            if isinstance(need, Wanted):
+                project = canonicalize_name(need.requirement.name)
+                wanted[project] = wanted.get(project, SpecifierSet()) & self._specifier(project, [need])
+        self._offers.read_ahead(wanted, self._backend)
+        return needs
 
     # The rules behind the answers.
 

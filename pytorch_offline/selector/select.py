@@ -158,7 +158,7 @@ def _resolve(provider: SelectionProvider, request: Request) -> Result[Need, Pin,
     roots: list[Need] = [Wanted(one) for one in request.requirements if provider.applies(one)]
     resolver: Resolver[Need, Pin, str] = Resolver(provider, BaseReporter())
     try:
-        return resolver.resolve(roots, max_rounds=MAX_ROUNDS)
+        return resolver.resolve(provider.read_ahead(roots), max_rounds=MAX_ROUNDS)
     except ResolutionTooDeep as error:
         raise UnsatisfiableError(
             "too-deep",

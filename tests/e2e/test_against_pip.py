@@ -77,9 +77,11 @@ def resolved_by_us(
     python: Path, upstream: Simulator, http: Http, *, backend: str, asked: list[str], scratch: Path
 ) -> set[str] | None:
     target = this_machine(python)
+    wanted = parse_backend(backend)
+    request = Request(requirements=tuple(map(Requirement, asked)), backend=wanted)
     with Catalogue.open(scratch / "catalogue.sqlite") as catalogue:
         reader = IndexReader(http, catalogue)
-        offers = IndexOffers(
+        with IndexOffers(
             target,
             upstreams=[recognise_upstream(reader, upstream.url)],
             default_index=None,
@@ -88,13 +90,11 @@ def resolved_by_us(
             catalogue=catalogue,
             scratch=scratch,
             offline=False,
-        )
-        wanted = parse_backend(backend)
-        request = Request(requirements=tuple(map(Requirement, asked)), backend=wanted)
-        try:
-            selection = select(request, target, offers, [wanted])
-        except UnsatisfiableError:
-            return None
+        ) as offers:
+            try:
+                selection = select(request, target, offers, [wanted])
+            except UnsatisfiableError:
+                return None
     return {choice.candidate.file.link.filename for choice in selection.choices}
 
 

@@ -13,8 +13,9 @@ from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from packaging.specifiers import SpecifierSet
     from packaging.utils import NormalizedName
 
     from pytorch_offline.target.model import Target
@@ -92,3 +93,6 @@ class MemoryOffers:
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         self.metadata_read.append(candidate.file.link.filename)
         return parse_metadata(self._index.files[candidate.file.link.path][1])
+
+    def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
+        """There is nothing to wait for in memory."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.crawler.catalogue import Catalogue
@@ -41,7 +42,7 @@ def offers_of(
     with Http(retry=RetryPolicy(tries=1, connect_tries=1)) as http, Catalogue.open(scratch / "c.sqlite") as catalogue:
         reader = IndexReader(http, catalogue, offline=offline)
         upstreams, _ = find_upstreams([simulator.url], target, reader=reader, channel="stable", default_index=index)
-        yield IndexOffers(
+        with IndexOffers(
             target,
             upstreams=upstreams,
             default_index=index,
@@ -50,7 +51,8 @@ def offers_of(
             catalogue=catalogue,
             scratch=scratch / "scratch",
             offline=offline,
-        )
+        ) as offers:
+            yield offers
 
 
 @pytest.fixture
@@ -227,3 +229,16 @@ def test_cpu_page_serves_macos(tmp_path: Path) -> None:
     with Simulator(spec) as simulator, offers_of(simulator, tmp_path, machine("macosx_14_0_arm64")) as offers:
         (candidate,) = offers.offer(canonicalize_name("torch"), [CPU]).candidates
         assert candidate.backend == CPU
+
+
+def test_reading_ahead_changes_no_answer_and_asks_nothing_twice(spec: Spec, tmp_path: Path) -> None:
+    spec.add_default("networkx-3.0-py3-none-any.whl")
+    wanted = {canonicalize_name(name): SpecifierSet() for name in ("filelock", "networkx", "no-such-thing")}
+    with Simulator(spec) as simulator, offers_of(simulator, tmp_path) as offers:
+        offers.read_ahead(wanted, CU121)
+        read = len(simulator.requests)
+        assert filenames(offers, "filelock") == {"filelock-3.0-py3-none-any.whl"}
+        assert not offers.offer(canonicalize_name("no-such-thing"), [CU121]).known
+        (candidate,) = offers.offer(canonicalize_name("networkx"), [CU121]).candidates
+        assert offers.metadata(candidate).name == "networkx"
+        assert len(simulator.requests) == read

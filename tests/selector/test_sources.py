@@ -44,7 +44,7 @@ def offers(tmp_path: Path) -> Iterator[IndexOffers]:
     with Http() as http, Catalogue.open(tmp_path / "c.sqlite") as catalogue:
         reader = IndexReader(http, catalogue)
         upstream = recognise_upstream(reader, (tmp_path / "simple").as_uri())
-        yield IndexOffers(
+        with IndexOffers(
             MACHINE,
             upstreams=[upstream],
             default_index=None,
@@ -53,7 +53,8 @@ def offers(tmp_path: Path) -> Iterator[IndexOffers]:
             catalogue=catalogue,
             scratch=tmp_path / "scratch",
             offline=False,
-        )
+        ) as offers:
+            yield offers
 
 
 def refusal(offers: IndexOffers, requirement: str) -> UnsatisfiableError:
