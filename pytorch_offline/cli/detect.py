@@ -100,7 +100,7 @@ def command(
         target = replace(target, name=safe_name(output.stem))
         write_text_file(output, render_target(target))
         session.message(f"wrote {output}")
-    document = target_document(target) | {"unknown": list(unknown_facts(target))}
+    document = target_document(target) | {"unknown": list(unknown_facts(target)), "notes": list(notes)}
     session.result(document, render_summary(target))
 
 

@@ -32,6 +32,9 @@ _DOTTED_PAIR = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})")
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9_+-]+")
 # 100 characters leave room for "requirements." and ".txt" around a target's name on every file system.
 _MAX_NAME_LENGTH = 100
+# A full list of the newest interpreter on the newest glibc has about 3000 tags and 150 kB.
+_MAX_TAGS = 20_000
+_MAX_FILE_BYTES = 8 * 1024 * 1024
 
 
 def safe_name(text: str) -> str:
@@ -152,7 +155,11 @@ def _parse_markers(node: _Node) -> dict[str, str]:
 
 def _parse_tags(node: _Node) -> tuple[Tag, ...]:
     tags: dict[Tag, None] = {}
-    for item in node.items():
+    items = node.items()
+    if len(items) > _MAX_TAGS:
+        message = f"key {node.key!r} has {len(items)} tags; no machine has more than {_MAX_TAGS}"
+        raise UsageError("bad-target-file", message, facts={"key": node.key})
+    for item in items:
         try:
             parsed = parse_tag(item.text(), limit=1)
         except (InvalidTag, ValueError):
@@ -260,13 +267,18 @@ def read_target(path: Path) -> Target:
         UsageError: ``bad-target-file`` if it cannot be read or is no target, naming the file and the key.
     """
     try:
-        text = probe.decoded(path.read_bytes())
+        with path.open("rb") as file:
+            body = file.read(_MAX_FILE_BYTES + 1)
+        text = probe.decoded(body)
     except (OSError, ValueError) as error:
         raise UsageError(
             "bad-target-file",
             f"target file {path} cannot be read: {getattr(error, 'strerror', None) or error}",
             facts={"file": str(path)},
         ) from error
+    if len(body) > _MAX_FILE_BYTES:
+        message = f"target file {path} is larger than {_MAX_FILE_BYTES // 1024**2} MiB, so it is none"
+        raise UsageError("bad-target-file", message, facts={"file": str(path)})
     try:
         target = parse_target(text)
     except UsageError as error:

@@ -9,6 +9,16 @@ from pytorch_offline.target.model import AcceleratorKind
 if TYPE_CHECKING:
     from pytorch_offline.target.model import Device, Target
 
+# Of the kernel; no wheel that torch needs asks for them. The JSON document names them as unknown all the same.
+_DECIDES_NOTHING = {"marker_environment.platform_release", "marker_environment.platform_version"}
+# What to say or paste so that it becomes known.
+_IN_WORDS = {
+    "libc": "the C library (--glibc, or what ldd --version prints)",
+    "accelerator": "whether it has a GPU (--driver, or what nvidia-smi prints; --accelerator none if it has none)",
+    "accelerator.driver": "the NVIDIA driver (--driver, or what nvidia-smi prints)",
+    "accelerator.cuda": "the user-mode CUDA (--cuda; the driver decides where no compat package is installed)",
+    "accelerator.devices": "which GPUs it has (--gpu, or what nvidia-smi prints)",
+}
 _SHOWS_DEVICES = {AcceleratorKind.CUDA, AcceleratorKind.ROCM, AcceleratorKind.XPU}
 
 
@@ -64,7 +74,7 @@ def render_summary(target: Target) -> str:
             lines.append(("user-mode CUDA", str(accelerator.cuda)))
         lines += [("device", render_device(device)) for device in accelerator.devices]
     lines.append(("tags", f"{len(target.tags)}, best {target.tags[0]}"))
-    if unknown := unknown_facts(target):
-        lines.append(("not known", ", ".join(unknown)))
+    unknown = [fact for fact in unknown_facts(target) if fact not in _DECIDES_NOTHING]
+    lines += [("not known", _IN_WORDS.get(fact, fact)) for fact in unknown]
     width = max(len(name) for name, _ in lines) + 2
     return "\n".join(f"{name + ':':<{width}}{value}" for name, value in lines)

@@ -48,6 +48,7 @@ def parse_pasted(texts: Sequence[tuple[str, str]]) -> Pasted:
         )
     document, learnt = probe.merge_accelerator(seen)
     notes = [f"nvcc {item.nvcc} was shown; it says what compiles there, not what runs" for item in seen if item.nvcc]
+    notes += contradictions(seen)
     python = next((item for item in seen if item.python), None)
     machine = next((item for item in seen if item.machine), None)
     libc = next((item for item in seen if item.libc), None)
@@ -85,6 +86,32 @@ def parse_pasted(texts: Sequence[tuple[str, str]]) -> Pasted:
         learnt_from=learnt,
         notes=tuple(notes),
     )
+
+
+def contradictions(seen: Sequence[probe.Observation]) -> list[str]:
+    """Say where texts disagree, as those of two machines do; the first is what counts."""
+    notes = []
+    for name, fact in (
+        ("the driver is", "driver"),
+        ("CUDA is", "cuda"),
+        ("the C library is", "libc"),
+        ("the distribution is", "distribution"),
+        ("Python is", "python"),
+        ("the machine is", "machine"),
+    ):
+        said = [(item.source, getattr(item, fact)) for item in seen if getattr(item, fact)]
+        others = [(source, value) for source, value in said[1:] if value != said[0][1]]
+        if others:
+            listed = ", ".join(f"{_shown(value)} in {source}" for source, value in (said[0], *others))
+            notes.append(f"the texts disagree: {name} {listed}; the first is taken")
+    makers = {bool(device.gfx) for item in seen for device in item.devices}
+    if len(makers) > 1 or (True in makers and any(item.driver for item in seen)):
+        notes.append("the texts show NVIDIA and AMD devices; the NVIDIA ones are taken")
+    return notes
+
+
+def _shown(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else " ".join(value)
 
 
 def target_of_pasted(pasted: Pasted, flags: TargetFlags) -> Target:

@@ -247,7 +247,7 @@ def parse_query(text: str) -> Tuple[Optional[str], Tuple[Device, ...]]:
         if columns and len(cells) >= len(columns):
             at, after = columns.index("name"), len(columns) - columns.index("name") - 1
             cells[at : len(cells) - after] = [", ".join(cells[at : len(cells) - after])]
-            row = dict(zip(columns, cells, strict=False))
+            row = dict(zip(columns, cells))  # noqa: B905  (zip takes no strict= before 3.10)
         elif bare and not columns:
             row = {"name": bare.group(1), "driver_version": bare.group(2), "compute_cap": bare.group(3) or ""}
         else:
@@ -296,6 +296,8 @@ def parse_text(source: str, text: str) -> Observation:
     header = SMI_HEADER.search(text)
     if header:
         tool, driver, cuda = (version_or_none(item) for item in header.groups())
+        if driver and tool and header.end(2) == len(text) and tool != driver and tool.startswith(driver):
+            driver = None  # the text was cut within the number
     else:
         found = SMI_TOOL.search(text)
         tool = version_or_none(found.group(1)) if found else None

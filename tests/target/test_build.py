@@ -293,6 +293,7 @@ def test_a_summary_names_what_is_not_known() -> None:
     for part in ("CPython 3.10.0 (cp310)", "glibc 2.35", "470.82.01", "12.2", "A100, compute capability 8.0"):
         assert part in text
     described = build_target(flags(preset="ubuntu22.04"))
+    assert "whether it has a GPU (--driver" in render_summary(described)
     assert unknown_facts(described) == (
         "marker_environment.platform_release",
         "marker_environment.platform_version",

@@ -251,3 +251,18 @@ def test_names_are_safe_in_file_names() -> None:
     assert safe_name("nvidia/cuda:12.2.2-ubuntu22.04") == "nvidia-cuda-12_2_2-ubuntu22_04"
     assert safe_name("…") == "target"
     assert len(safe_name("x" * 300)) == 100
+
+
+def test_a_file_that_is_too_large_is_refused_without_reading_it_all(tmp_path: Path) -> None:
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match="larger than 8 MiB"):
+        read_target(path)
+
+
+def test_a_list_of_tags_without_end_is_refused() -> None:
+    document = json.loads(render_target(build_target(TargetFlags(python_version="3.10", platform="win_amd64"))))
+    document["compatible_tags"] = [f"cp310-cp310-manylinux_2_{number}_x86_64" for number in range(30_000)]
+    with pytest.raises(UsageError, match="30000 tags"):
+        parse_target(json.dumps(document))

@@ -118,3 +118,23 @@ def test_texts_that_say_nothing_are_an_error() -> None:
         parse_pasted([("a.txt", "hello"), ("b.txt", "")])
     assert caught.value.code == "nothing-recognised"
     assert "a.txt, b.txt" in caught.value.message
+
+
+def test_texts_that_disagree_are_named_and_the_first_counts() -> None:
+    one = "NVIDIA-SMI 535.183.06   Driver Version: 535.183.06   CUDA Version: 12.2 \nldd (GNU libc) 2.17\n"
+    two = "NVIDIA-SMI 610.43.02   KMD Version: 610.43.02   CUDA UMD Version: 13.3 \nldd (GNU libc) 2.35\n"
+    found = parse_pasted([("one.txt", one), ("two.txt", two)])
+    assert found.glibc == "2.17"
+    told = "\n".join(found.notes)
+    for part in (
+        "535.183.06 in one.txt, 610.43.02 in two.txt",
+        "12.2 in one.txt",
+        "2.17 in one.txt, glibc 2.35 in two",
+    ):
+        assert part in told
+    assert parse_pasted([("one.txt", one), ("again.txt", one)]).notes == ()
+
+
+def test_a_number_at_which_the_text_was_cut_is_not_taken() -> None:
+    cut = parse_pasted([("cut.txt", "NVIDIA-SMI 535.183.06   Driver Version: 535.18"), ("uname", "x86_64\n")])
+    assert cut.accelerator is None

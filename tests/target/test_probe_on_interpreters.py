@@ -17,9 +17,10 @@ import pytest
 from packaging import tags as packaging_tags
 
 from pytorch_offline.target.build import TargetFlags, build_target
-from pytorch_offline.target.capture import this_machine
+from pytorch_offline.target.capture import probe_source, this_machine
 from pytorch_offline.target.codec import parse_target, render_target
 from pytorch_offline.target.model import MARKER_VARIABLES, Target
+from pytorch_offline.target.probe import merge_accelerator, parse_text
 from tests.interpreters import find_interpreters, name_of
 
 SITE = Path(packaging.__file__).parent.parent
@@ -185,3 +186,44 @@ def test_the_capture_is_of_that_interpreter(python: Path) -> None:
     assert captured(python).marker_environment["python_full_version"] == version
     if python == Path(sys.executable):
         assert captured(python) == this_machine()
+
+
+TEXTS = (
+    "name, driver_version, compute_cap\nNVIDIA GeForce RTX 4090, 570.195.03, 8.9\n",
+    "NVIDIA GB10, 580.142, 12.1\n",
+    (
+        "| NVIDIA-SMI 610.43.02   KMD Version: 610.43.02   CUDA UMD Version: 13.3 |\n"
+        "|   0  NVIDIA A100-PCIE-40GB    On  | 00000000:3B:00.0 Off |    0 |\n"
+    ),
+    "NVIDIA-SMI version  : 590.48.01\nDRIVER version      : 590.48.01\nCUDA Version        : 13.1\n",
+    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.142  Release Build  (dvs@x)\n",
+    "<driver_version>535.104.05</driver_version><product_name>NVIDIA A100-SXM4-80GB</product_name>",
+    "Agent 1\n  Name:  gfx90a:sramecc+\n  Marketing Name:  AMD Instinct MI250X\n  Device Type:  GPU\n",
+    "gfx_target_version 90010\n",
+    "# R36 (release), REVISION: 4.7, GCID: 1\n",
+    "ldd (Ubuntu GLIBC 2.35-0ubuntu3.1) 2.35\n",
+    'ID=ubuntu\nVERSION_ID="22.04"\n',
+    "Python 3.10.12\nLinux gpu 5.15.0 #1 SMP x86_64 GNU/Linux\n",
+)
+PARSE_TEXTS = """
+import json, sys
+source, texts = json.load(sys.stdin)
+probe = {"__name__": "probe"}
+exec(source, probe)
+seen = [probe["parse_text"]("text", text) for text in texts]
+print(json.dumps([seen, [probe["merge_accelerator"]([one]) for one in seen]]))
+"""
+
+
+def test_every_text_is_read_alike_on_every_interpreter(python: Path) -> None:
+    source = probe_source().decode()
+    ours = [parse_text("text", text) for text in TEXTS]
+    done = subprocess.run(
+        [python, "-I", "-c", PARSE_TEXTS],
+        input=json.dumps([source, TEXTS]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == json.loads(json.dumps([ours, [merge_accelerator([one]) for one in ours]]))
