@@ -23,6 +23,7 @@ from pytorch_offline.mirror.disk import disk_errors
 from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT, files_in_order, sidecar_of
+from pytorch_offline.mirror.lock_check import LOCKS, lock_problem
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent
@@ -49,6 +50,7 @@ class Problem(StrEnum):
     METADATA_DIFFERS = "metadata-differs"
     UNSOUND = "unsound"  # only looked for when asked: zip, RECORD, METADATA
     PAGE = "page"  # an index page is missing, leads astray, or contradicts the manifest
+    LOCK = "lock"  # a lock or a target file is damaged, or contradicts the manifest
     UNLISTED = "unlisted"  # lies below whl/, and the manifest knows nothing of it
 
 
@@ -94,7 +96,7 @@ def verify_mirror(
     progress: Progress | None = None,
     now: Callable[[], datetime],
 ) -> VerifyReport:
-    """Read every file that the manifest lists and compare; look for files that it does not list; read the pages.
+    """Read every file that the manifest lists and compare; look for files that it does not list; read pages and locks.
 
     In a mirror of our own that can be written, the manifest notes when each good file was verified. A bundle or a plain
     copy (no ``.state``) stays as it is: its manifest may be signed.
@@ -123,6 +125,7 @@ def verify_mirror(
             mirror.root, held.values(), deep=deep, jobs=jobs or os.cpu_count() or 1, progress=progress or Silent()
         )
         findings += verify_pages(mirror.root, published, mirror.read_files)
+        findings += verify_locks(mirror.root, mirror.read_files)
         findings += find_unlisted(mirror.root, mirror.read_announced)
     bad = {finding.path for finding in findings}
     stamp = now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -165,7 +168,7 @@ def verify_pages(
 
     The rows are read after the pages: what a fetch has published meanwhile is no contradiction.
     """
-    expected = expected_targets(published.values())
+    expected = expected_targets(published.values()) if published else {}  # the first fetch may be under way
     bodies: dict[PurePosixPath, bytes] = {}
     findings = []
     for path in {*expected, *(path for path in _files_below(root) if path.name in PAGE_NAMES)}:
@@ -180,6 +183,24 @@ def verify_pages(
         problem = page_problem(path, body, required=expected.get(path, ()), held=held, pages=bodies)
         if problem is not None:
             findings.append(Finding(path=path, problem=Problem.PAGE, detail=problem))
+    return findings
+
+
+def verify_locks(root: Path, read_held: Callable[[], Mapping[PurePosixPath, MirrorFile]]) -> list[Finding]:
+    """Compare the locks with the rows, which are read afterwards: a fetch writes its locks last."""
+    bodies: dict[PurePosixPath, bytes] = {}
+    findings = []
+    for place in sorted((root / LOCKS).glob("*")):
+        path = LOCKS / place.name
+        try:
+            bodies[path] = place.read_bytes()
+        except OSError as error:
+            findings.append(Finding(path=path, problem=Problem.LOCK, detail=error.strerror or str(error)))
+    held = read_held()
+    for path, body in bodies.items():
+        problem = lock_problem(path, body, held)
+        if problem is not None:
+            findings.append(Finding(path=path, problem=Problem.LOCK, detail=problem))
     return findings
 
 
@@ -210,7 +231,8 @@ def repair_mirror(
     """Move bad files aside and fetch them again from where they came.
 
     A wheel comes back only if its bytes have the manifest's hash. A file that the manifest does not list is moved
-    aside. Index pages are written anew. A wheel that is unsound although its hash agrees stays, and stays reported.
+    aside. Index pages are written anew. A wheel that is unsound although its hash agrees stays, and stays reported;
+    so does a bad lock, which only ``fetch`` can write.
 
     Raises:
         UpstreamError: what fetching says.

@@ -20,6 +20,10 @@ from pytorch_offline.mirror.progress import Silent
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import Problem, VerifyReport, repair_mirror, verify_mirror
 from pytorch_offline.net import Http
+from pytorch_offline.selector.lock import LockedWheel, render_pylock, render_requirements
+from pytorch_offline.target.codec import render_target
+from pytorch_offline.wheels.filename import parse_wheel_name
+from tests.installer.crafted import linux_target
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, Wheel, craft_wheel, now, tree
 
 if TYPE_CHECKING:
@@ -187,6 +191,49 @@ def test_a_fetch_that_was_cut_off_before_its_pages_leaves_nothing_bad(mirror: Mi
         assert (report.files, report.findings, report.recorded) == (4, (), True)
     assert {row.verified_at for row in mirror.read_files().values()} == {"2027-01-02T03:04:05Z"}
     assert len(mirror.read_published()) == 3
+
+
+def test_a_first_fetch_under_way_owes_no_pages_yet(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "first")
+    TORCH_CPU.admit(mirror)
+    report = verify(mirror)
+    assert (report.files, report.findings) == (1, ())
+
+
+def lock_files() -> dict[str, bytes]:
+    wheels = [
+        LockedWheel(name=parse_wheel_name(row.path.name), sha256=row.sha256, size=row.size, path=f"../{row.path}")
+        for row in (TORCH_CPU.row(), SYMPY.row())
+    ]
+    target = linux_target()
+    return {
+        "pylock.node.toml": render_pylock(wheels, target).encode(),
+        "requirements.node.txt": render_requirements(wheels, target).encode(),
+        "node.json": render_target(target).encode(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("pylock.node.toml", b"[[packages]]", b"[[packages]"),
+        ("pylock.node.toml", b'sha256 = "', b'sha256 = "0'),
+        ("pylock.node.toml", SYMPY.row().sha256.encode(), b"0" * 64),
+        ("pylock.node.toml", b"../whl/", b"../why/"),
+        ("pylock.node.toml", b'name = "sympy"', b'name = "simpy"'),
+        ("requirements.node.txt", b"sympy==", b"simpy=="),
+        ("requirements.node.txt", SYMPY.row().sha256.encode(), b"0" * 64),
+        ("requirements.node.txt", b"sympy", b"\xff"),
+        ("node.json", b"{", b"["),
+    ],
+)
+def test_a_damaged_lock_is_named(mirror: Mirror, name: str, old: bytes, new: bytes) -> None:
+    mirror.write_locks(lock_files())
+    assert verify(mirror).findings == ()
+    path = mirror.root / "locks" / name
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    assert problems(verify(mirror)) == [(f"locks/{name}", Problem.LOCK)]
 
 
 def test_deep_looks_into_wheels_whose_hash_agrees(mirror: Mirror) -> None:
