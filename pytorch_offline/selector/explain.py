@@ -202,10 +202,10 @@ def _no_wheel(
         hint = f"versions of {project} with a wheel for this target: {_listed(finals)}"
     elif counts["pip-too-old"]:
         hint = f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
-    elif (reasons := {one.reason for one in rejected}) & {"wheel-tags", "requires-python"}:
+    elif counts["backend"]:
+        hint = f"the wheels of {project} that fit this target are for another backend; name it with --backend"
+    elif any(one.reason in {"wheel-tags", "requires-python"} for one in rejected):
         hint = f"no version of {project} has a wheel for this target; try another Python, platform or backend"
-    elif "backend" in reasons:
-        hint = f"every wheel of {project} for this target is for another backend; name that one with --backend"
     else:
         hint = f"build a wheel of {project} yourself, and serve it from an index of your own"
     bounds = f" {specifier}" if specifier else ""

@@ -102,6 +102,7 @@ def test_only_wheels_within_the_bounds_are_told_of() -> None:
 def test_builds_for_another_backend_are_told_of() -> None:
     index = MemoryIndex()
     index.add("torch-2.0.1-cp310-cp310-manylinux2014_aarch64.whl")
+    index.add("torch-2.0.1-cp311-cp311-manylinux2014_aarch64.whl")
     arm = machine("manylinux_2_35_aarch64", accelerator=nvidia("560.28.03"))
     error = refusal(index, "torch", target=arm)
     assert "built for cpu" in str(error.facts["1 fail backend"])
