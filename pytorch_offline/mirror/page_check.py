@@ -6,6 +6,7 @@ Pages are compared by what they say and not by their bytes: another version of t
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 # An address for the tree that is nobody's (RFC 2606), with a directory: a link to the host's root leaves the tree too.
 _HOST = "https://mirror.invalid"
 _TREE = "/mirror/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a page says of a file, as far as that is known from its bytes; nothing of a directory."""
+
+    sha256: str | None = None
+    requires_python: str | None = None
+    metadata_sha256: str | None = None
 
 
 class _UntruePageError(Exception):
@@ -61,8 +71,8 @@ def page_problem(
     """
     try:
         links = _json_links(path, body) if path.name == JSON_NAME else _html_links(path, body)
-        for target, sha256 in links.items():
-            _check_target(target, sha256, held, pages)
+        for target, said in links.items():
+            _check_target(target, said, held, pages)
     except (_UntruePageError, UsageError) as untrue:
         return str(untrue)
     lacking = min(set(required) - set(links), default=None)
@@ -75,7 +85,7 @@ def _forms(directory: PurePosixPath) -> tuple[PurePosixPath, PurePosixPath]:
 
 def _check_target(
     target: PurePosixPath,
-    sha256: str | None,
+    said: _Said,
     held: Mapping[PurePosixPath, MirrorFile],
     pages: Collection[PurePosixPath],
 ) -> None:
@@ -83,33 +93,50 @@ def _check_target(
     if file is None:
         if not any(page in pages for page in _forms(target)):
             raise _UntruePageError(f"it leads to {target}, which the mirror does not have")
-    elif sha256 != file.sha256:
-        raise _UntruePageError(f"it gives {target} the sha256 {sha256}, the manifest says {file.sha256}")
+        return
+    for what, here, there in (
+        ("sha256", said.sha256, file.sha256),
+        ("Requires-Python", said.requires_python, file.requires_python),
+        ("METADATA hash", said.metadata_sha256, file.metadata_sha256),
+    ):
+        if here != there:
+            raise _UntruePageError(f"it gives {target} the {what} {here}, the manifest says {there}")
 
 
-def _html_links(page: PurePosixPath, body: bytes) -> dict[PurePosixPath, str | None]:
+def _html_links(page: PurePosixPath, body: bytes) -> dict[PurePosixPath, _Said]:
     found = parse_anchors(body)
     if found.base is not None:
         raise _UntruePageError("it has a <base>, which no page of a mirror has")
     base = parse_base(f"{_HOST}{_TREE}{page}")
-    links: dict[PurePosixPath, str | None] = {}
+    links: dict[PurePosixPath, _Said] = {}
     for anchor in found.anchors:
         target, sha256 = _target(base, anchor.href)
         if sha256 is not None and anchor.text.strip() != target.name:
             raise _UntruePageError(f"it shows {target} as {anchor.text.strip()!r}")
-        links[target] = sha256
+        metadata = anchor.attributes.get("data-core-metadata", "")
+        if anchor.attributes.get("data-dist-info-metadata", "") != metadata:
+            raise _UntruePageError(f"it gives {target} two METADATA hashes")
+        links[target] = _Said(
+            sha256=sha256,
+            requires_python=anchor.attributes.get("data-requires-python"),
+            metadata_sha256=metadata.removeprefix("sha256=") or None,
+        )
     return links
 
 
-def _json_links(page: PurePosixPath, body: bytes) -> dict[PurePosixPath, str | None]:
+def _json_links(page: PurePosixPath, body: bytes) -> dict[PurePosixPath, _Said]:
     base = parse_base(f"{_HOST}{_TREE}{page}")
     try:
         document: dict[str, Any] = json.loads(body)
-        links: dict[PurePosixPath, str | None] = {
-            _target(base, f"{project['name']}/")[0]: None for project in document.get("projects", ())
+        links: dict[PurePosixPath, _Said] = {
+            _target(base, f"{project['name']}/")[0]: _Said() for project in document.get("projects", ())
         }
         for file in document.get("files", ()):
-            links[_target(base, file["url"])[0]] = file["hashes"]["sha256"]
+            links[_target(base, file["url"])[0]] = _Said(
+                sha256=file["hashes"]["sha256"],
+                requires_python=file.get("requires-python"),
+                metadata_sha256=file["core-metadata"]["sha256"],
+            )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _UntruePageError(f"it is no index page ({error})") from error
     return links
