@@ -15,7 +15,7 @@ from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
-from pytorch_offline.errors import UsageError
+from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.model import Request, Selection
@@ -189,7 +189,18 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 scratch=state / "scratch",
                 offline=choosing.offline,
             ) as offers:
-                selection = select(request, target, offers, sorted(backends, key=lambda backend: backend.order))
+                ordered = sorted(backends, key=lambda backend: backend.order)
+            try:
+                selection = select(request, target, offers, ordered)
+            except UnsatisfiableError as error:
+                if request.backend is None or request.backend in backends:
+                    raise
+                raise UnsatisfiableError(
+                    "backend-not-found",
+                    f"no upstream has a backend {request.backend}",
+                    facts={"backends": ", ".join(map(str, ordered))},
+                    hint="leave --backend at auto, or name one of these",
+                ) from error
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)
