@@ -15,6 +15,7 @@ import click
 from pytorch_offline import __version__
 from pytorch_offline.cli.session import AS_JSON, DEFAULT_MIRROR, VERBOSE, Session, render_json
 from pytorch_offline.cli.settings import PREFIX, add_variables, defaults_of, read_settings
+from pytorch_offline.cli.signals import end_in_order
 from pytorch_offline.cli.streams import abandon_stdout, prepare_streams
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 
@@ -90,6 +91,7 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     prepare_streams()
+    end_in_order()
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         code = run(arguments)
