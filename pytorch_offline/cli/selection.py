@@ -179,7 +179,8 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 default_index=default_index,
             )
             backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
-            with IndexOffers(
+            ordered = sorted(backends, key=lambda backend: backend.order)
+            offers = IndexOffers(
                 target,
                 upstreams=upstreams,
                 default_index=default_index,
@@ -188,10 +189,10 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 catalogue=catalogue,
                 scratch=state / "scratch",
                 offline=choosing.offline,
-            ) as offers:
-                ordered = sorted(backends, key=lambda backend: backend.order)
+            )
             try:
-                selection = select(request, target, offers, ordered)
+                with offers:
+                    selection = select(request, target, offers, ordered)
             except UnsatisfiableError as error:
                 if request.backend is None or request.backend in backends:
                     raise
