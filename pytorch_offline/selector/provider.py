@@ -114,6 +114,24 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             case Candidate():
                 return requirement_or_candidate.project
 
+    def narrow_requirement_selection(
+        self,
+        identifiers: Iterable[str],
+        resolutions: Mapping[str, Pin],
+        candidates: Mapping[str, Iterator[Pin]],
+        information: Mapping[str, Iterator[RequirementInformation[Need, Pin]]],
+        backtrack_causes: Sequence[RequirementInformation[Need, Pin]],
+    ) -> Iterable[str]:
+        """After a conflict, decide its two sides first, as pip does: else everything else is tried again for each.
+
+        Without it a tree such as ``s3fs boto3 'awscli<1.36'`` walks through years of releases.
+        """
+        del resolutions, candidates, information
+        sides = {self.identify(cause.requirement) for cause in backtrack_causes}
+        sides |= {self.identify(cause.parent) for cause in backtrack_causes if cause.parent is not None}
+        waiting = list(identifiers)
+        return [identifier for identifier in waiting if identifier in sides] or waiting
+
     def get_preference(
         self,
         identifier: str,
@@ -122,11 +140,10 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         information: Mapping[str, Iterator[RequirementInformation[Need, Pin]]],
         backtrack_causes: Sequence[RequirementInformation[Need, Pin]],
     ) -> tuple[object, ...]:
-        """Decide torch first, then the family, then what conflicts, pins, the user's order, names."""
-        del resolutions, candidates
+        """Decide torch first, then the family, then pins, the user's order, names."""
+        del resolutions, candidates, backtrack_causes
         project = project_of(identifier)
         group = 0 if project == "torch" else 1 if project in family_projects() else 2
-        causes = {self.identify(cause.requirement) for cause in backtrack_causes}
         specifiers = [
             specifier
             for one in information[identifier]
@@ -136,7 +153,6 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         pinned = any(specifier.operator in {"==", "==="} for specifier in specifiers)
         return (
             group,
-            identifier not in causes,
             not pinned,
             self._root_order.get(project, len(self._root_order)),
             not specifiers,
