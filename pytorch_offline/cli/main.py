@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     prepare_streams()
     end_in_order()
     arguments = sys.argv[1:] if argv is None else list(argv)
+    code = 0
     try:
         code = run(arguments)
         if sys.stdout is not None:
@@ -103,8 +104,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
         code = 1
     except OSError as error:  # the disk that our output goes to is full
         abandon_stdout()
-        click.echo(f"error: the output cannot be written: {error.strerror or error}", err=True)
-        code = 1
+        if code == 0:  # else it was told already, by whoever wrote the output
+            click.echo(f"error: the output cannot be written: {error.strerror or error}", err=True)
+            code = 1
     sys.exit(code)
 
 

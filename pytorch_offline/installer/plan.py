@@ -167,7 +167,7 @@ def read_manifest(mirror: Path) -> dict[PurePosixPath, MirrorFile]:
     try:
         body = (mirror / "manifest.json").read_bytes()
     except OSError as error:
-        raise UsageError("not-a-mirror", f"{mirror} is no mirror directory: {error}") from error
+        raise UsageError("not-a-mirror", f"{mirror} is no mirror directory: {error.strerror or error}") from error
     return {file.path: file for file in parse_manifest(body)}
 
 

@@ -78,6 +78,8 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
     if backend.kind is not _KIND_SERVED_BY[kind]:
         owner = "no accelerator that is known" if accelerator is None else f"accelerator kind {kind.value}"
         return CannotRun(backend=backend, reason="accelerator", detail=f"{backend} is not for a target with {owner}")
+    if backend.kind is BackendKind.CPU:
+        return Runs(backend=backend, native=True, detail="cpu builds run everywhere")
     if backend.kind is not BackendKind.CUDA or accelerator is None or backend.version is None:
         return Runs(backend=backend, native=True, detail=f"{backend} suits accelerator kind {kind.value}")
     return _judge_cuda(backend, backend.version, accelerator, accelerator.driver_system or system)
