@@ -9,40 +9,17 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pytorch_offline.knowledge.family import projects_built_per_backend
 from pytorch_offline.knowledge.torch_builds import default_backends
 from pytorch_offline.selector.model import Candidate, Rejection, Source
+from pytorch_offline.selector.tag_fit import Misfit
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
-from pytorch_offline.wheels.pip_tags import tags_taken_by, taken_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from packaging.tags import Tag
-    from packaging.version import Version
-
     from pytorch_offline.crawler.model import IndexFile
+    from pytorch_offline.selector.tag_fit import TagFit
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.filename import WheelName
-
-
-class TagRanks:
-    """The tags that a target installs, in order, asked for the best rank of a wheel's tag set.
-
-    These are the target's own tags without those that its pip is too old for. An index page repeats few tag sets in
-    thousands of links: each distinct set is decided once.
-    """
-
-    def __init__(self, target: Target) -> None:
-        self._rank_of_tag: dict[Tag, int] = {}
-        for rank, tag in enumerate(tags_taken_by(target.pip, target.tags)):
-            self._rank_of_tag.setdefault(tag, rank)
-        self._rank_of_set: dict[frozenset[Tag], int | None] = {}
-
-    def rank(self, tags: frozenset[Tag]) -> int | None:
-        """Return the lowest (best) position of any of the tags, None if the target takes none of them."""
-        if tags not in self._rank_of_set:
-            ranks = [self._rank_of_tag[tag] for tag in tags if tag in self._rank_of_tag]
-            self._rank_of_set[tags] = min(ranks, default=None)
-        return self._rank_of_set[tags]
 
 
 def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu: bool = False) -> Backend | None:
@@ -73,20 +50,16 @@ def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu:
 
 
 def judge_file(
-    file: IndexFile, target: Target, ranks: TagRanks, *, source: Source, indexed_by_backend: bool
+    file: IndexFile, target: Target, tags: TagFit, *, source: Source, indexed_by_backend: bool
 ) -> Candidate | Rejection:
     """Judge a wheel by its tags and by the Requires-Python that its page states (PEP 503).
 
     A page's Requires-Python that cannot be read is passed over here: the wheel's own METADATA decides later.
     """
     name, link = file.name, file.link
-    rank = ranks.rank(name.tags)
-    if rank is None:
-        needed = _pip_needed(name, target)
-        if needed is not None:
-            detail = f"pip {target.pip} on the target does not take its tags, pip {needed} does"
-            return _rejection(file, "pip-too-old", detail)
-        return _rejection(file, "wheel-tags", _tag_mismatch(name, target))
+    fit = tags.judge(name.tags)
+    if isinstance(fit, Misfit):
+        return _rejection(file, fit.reason, fit.detail)
     if link.requires_python:
         try:
             admitted = SpecifierSet(link.requires_python)
@@ -97,32 +70,11 @@ def judge_file(
             return _rejection(file, "requires-python", detail)
     for_cpu = target.accelerator is None or target.accelerator.kind is AcceleratorKind.NONE
     backend = backend_of(name, link.path, indexed_by_backend=indexed_by_backend, for_cpu=for_cpu)
-    return Candidate(file=file, source=source, backend=backend, rank=rank)
+    return Candidate(file=file, source=source, backend=backend, rank=fit.rank)
 
 
 def _rejection(file: IndexFile, reason: str, detail: str) -> Rejection:
     return Rejection(project=file.name.project, file=file, backend=None, reason=reason, detail=detail)
-
-
-def _pip_needed(name: WheelName, target: Target) -> Version | None:
-    """Say which pip would take a wheel that the target's interpreter takes; None if no pip would."""
-    ours = frozenset(target.tags)
-    return min((since for tag in name.tags if tag in ours and (since := taken_since(tag)) is not None), default=None)
-
-
-def _tag_mismatch(name: WheelName, target: Target) -> str:
-    """Say which part of the tags does not fit: the platform, the interpreter, or only their combination."""
-    platforms = {tag.platform for tag in target.tags}
-    interpreters = {(tag.interpreter, tag.abi) for tag in target.tags}
-    offered = sorted({str(tag) for tag in name.tags})
-    shown = offered[0] if len(offered) == 1 else f"{offered[0]} (and {len(offered) - 1} more)"
-    if not any(tag.platform in platforms for tag in name.tags):
-        libc = "" if target.libc is None else f" with {target.libc.name} {'.'.join(map(str, target.libc.version))}"
-        return f"{shown} is for another platform than {target.system} {target.machine}{libc}"
-    if not any((tag.interpreter, tag.abi) in interpreters for tag in name.tags):
-        version = target.marker_environment["python_version"]
-        return f"{shown} is for another interpreter than {target.tags[0].interpreter} ({version})"
-    return f"{shown} combines interpreter and platform in a way that the target does not take"
 
 
 def preference(candidate: Candidate) -> tuple[object, ...]:

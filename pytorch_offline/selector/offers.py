@@ -22,8 +22,9 @@ from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.net import redacted
-from pytorch_offline.selector.candidates import TagRanks, admitted, judge_file, preference
+from pytorch_offline.selector.candidates import admitted, judge_file, preference
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
+from pytorch_offline.selector.tag_fit import TagFit
 from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
@@ -73,7 +74,7 @@ class IndexOffers:
         offline: bool,
     ) -> None:
         self._target = target
-        self._ranks = TagRanks(target)
+        self._tags = TagFit(target)
         self._upstreams = tuple(upstreams)
         self._default_index = default_index
         self._reader = reader
@@ -97,7 +98,7 @@ class IndexOffers:
         Raises:
             UpstreamError: a page that should be there could not be read.
         """
-        key = (project, tuple(backends))
+        key = self._key(project, backends)
         if key not in self._offers:
             self._offers[key] = self._read_offer(project, backends)
         return self._offers[key]
@@ -120,10 +121,16 @@ class IndexOffers:
     def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
         """Read offers, and METADATA of the best wheel of each, side by side; see ``Offers.read_ahead``."""
         fresh = {
-            project: specifier for project, specifier in wanted.items() if (project, (backend,)) not in self._offers
+            project: specifier
+            for project, specifier in wanted.items()
+            if self._key(project, (backend,)) not in self._offers
         }
         if len(fresh) > 1 and not self._offline:
             wait([self._pool.submit(self._look_ahead, project, fresh[project], backend) for project in fresh])
+
+    def _key(self, project: NormalizedName, backends: Sequence[Backend]) -> tuple[NormalizedName, tuple[Backend, ...]]:
+        """Name an offer; an index without a directory per backend has one page for all of them."""
+        return project, tuple(backends) if any(upstream.by_backend for upstream in self._upstreams) else ()
 
     def _look_ahead(self, project: NormalizedName, specifier: SpecifierSet, backend: Backend) -> None:
         with suppress(PytorchOfflineError):
@@ -171,7 +178,7 @@ class IndexOffers:
             version for page in pages for link in page.rejected if (version := _source_of(project, link)) is not None
         )
         verdicts = [
-            judge_file(file, self._target, self._ranks, source=source, indexed_by_backend=by_backend)
+            judge_file(file, self._target, self._tags, source=source, indexed_by_backend=by_backend)
             for file in files.values()
         ]
         return Offer(

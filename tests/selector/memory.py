@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.crawler.model import IndexFile, Link
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.candidates import TagRanks, judge_file
+from pytorch_offline.selector.candidates import judge_file
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
+from pytorch_offline.selector.tag_fit import TagFit
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
@@ -66,7 +67,7 @@ class MemoryOffers:
     def __init__(self, index: MemoryIndex, target: Target, *, indexed_by_backend: bool) -> None:
         self._index = index
         self._target = target
-        self._ranks = TagRanks(target)
+        self._tags = TagFit(target)
         self._indexed_by_backend = indexed_by_backend
         self.metadata_read: list[str] = []
 
@@ -82,7 +83,7 @@ class MemoryOffers:
                 continue
             source = Source.UPSTREAM if upstream else Source.DEFAULT_INDEX
             verdicts.append(
-                judge_file(file, self._target, self._ranks, source=source, indexed_by_backend=self._indexed_by_backend)
+                judge_file(file, self._target, self._tags, source=source, indexed_by_backend=self._indexed_by_backend)
             )
         return Offer(
             candidates=tuple(one for one in verdicts if isinstance(one, Candidate)),

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from packaging.version import Version
 
-from pytorch_offline.selector.candidates import TagRanks, judge_file
+from pytorch_offline.selector.candidates import judge_file
 from pytorch_offline.selector.model import Rejection, Source
+from pytorch_offline.selector.tag_fit import TagFit
 from pytorch_offline.wheels.pip_tags import tags_taken_by
 from tests.selector.machines import machine
 from tests.selector.memory import MemoryIndex
@@ -38,7 +39,7 @@ def test_a_wheel_that_only_a_newer_pip_takes_says_so() -> None:
     index.add("Pillow-8.4.0-cp36-cp36m-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", default_index=True)
     ((file, _),) = index.files.values()
     target = replace(LINUX, pip=Version("18.1"))
-    verdict = judge_file(file, target, TagRanks(target), source=Source.DEFAULT_INDEX, indexed_by_backend=True)
+    verdict = judge_file(file, target, TagFit(target), source=Source.DEFAULT_INDEX, indexed_by_backend=True)
     assert isinstance(verdict, Rejection)
     assert verdict.reason == "pip-too-old"
     assert "pip 19.3 does" in verdict.detail
