@@ -37,7 +37,6 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
     Interrupted at any point, the same command continues where it stopped. What the mirror already holds is not
     downloaded again. The locks are written to MIRROR/locks.
     """
-    partial(datetime.now, UTC)
     with chosen(session, choosing) as choice:
         selections = choice.selections
         mirror = Mirror(session.mirror)

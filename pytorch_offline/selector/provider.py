@@ -245,10 +245,6 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         """The METADATA of this very wheel."""
         return self._offers.metadata(candidate)
 
-    def rejected_of(self, project: NormalizedName) -> tuple[Rejection, ...]:
-        """The wheels of a project that were passed over because of their METADATA."""
-        return tuple(rejection for rejection in self.rejected.values() if rejection.project == project)
-
     def _specifier(self, project: NormalizedName, needs: Iterable[Need]) -> SpecifierSet:
         specifier = self._constraints.get(project, SpecifierSet())
         for need in needs:
