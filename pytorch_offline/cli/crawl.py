@@ -11,13 +11,14 @@ from packaging.utils import InvalidName, canonicalize_name
 from tqdm import tqdm
 
 from pytorch_offline.cli.session import Session, common_options
-from pytorch_offline.crawler.catalogue import Catalogue
+from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.crawl import CrawlReport, crawl
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM, recognise_upstream
 from pytorch_offline.errors import UpstreamError, UsageError
+from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.net import redacted
 from pytorch_offline.wheels.backend import parse_backend
 
@@ -65,7 +66,7 @@ def command(
     """  # noqa: D301  (\b is click's mark for a paragraph that is not wrapped)
     wanted_backends = tuple(parse_backend(name) for name in backends)
     wanted_projects = tuple(_project(name) for name in projects)
-    with configured_http() as http, Catalogue.open(session.mirror / ".state" / "catalogue.sqlite") as catalogue:
+    with configured_http() as http, Catalogue.open(session.mirror / STATE_NAME / CATALOGUE_NAME) as catalogue:
         reader = IndexReader(http, catalogue)
         session.message(f"reading {redacted(upstream)} …")
         index = recognise_upstream(reader, upstream, channel)

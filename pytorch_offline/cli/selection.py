@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytorch_offline.cli.target_options import target_options
-from pytorch_offline.crawler.catalogue import Catalogue
+from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
-from pytorch_offline.errors import UnsatisfiableError, UsageError
+from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.model import Request, Selection
@@ -165,7 +165,7 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
     """
     request = choosing.request()
     state = session.mirror / STATE_NAME
-    with configured_http() as http, Catalogue.open(state / "catalogue.sqlite") as catalogue:
+    with configured_http() as http, Catalogue.open(state / CATALOGUE_NAME) as catalogue:
         reader = IndexReader(http, catalogue, offline=choosing.offline)
         default_index = _default_index(choosing)
         selections = []
@@ -179,7 +179,6 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 default_index=default_index,
             )
             backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
-            ordered = sorted(backends, key=lambda backend: backend.order)
             offers = IndexOffers(
                 target,
                 upstreams=upstreams,
@@ -190,18 +189,8 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 scratch=state / "scratch",
                 offline=choosing.offline,
             )
-            try:
-                with offers:
-                    selection = select(request, target, offers, ordered)
-            except UnsatisfiableError as error:
-                if request.backend is None or request.backend in backends:
-                    raise
-                raise UnsatisfiableError(
-                    "backend-not-found",
-                    f"no upstream has a backend {request.backend}",
-                    facts={"backends": ", ".join(map(str, ordered))},
-                    hint="leave --backend at auto, or name one of these",
-                ) from error
+            with offers:
+                selection = select(request, target, offers, sorted(backends, key=lambda backend: backend.order))
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# The catalogue's file, in a mirror's private directory (DESIGN 4.2).
+CATALOGUE_NAME = "catalogue.sqlite"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRecord:
     """What the catalogue knows about a page itself; ``kind`` is None while the page is absent."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from pytorch_offline.selector.lock import render_pin
 from pytorch_offline.wheels.pip_tags import taken_since
 
 if TYPE_CHECKING:
@@ -178,4 +179,4 @@ def uv_check_arguments(*, python: str, cache: Path) -> tuple[str, ...]:
 
 def render_requirements(wheels: Iterable[LockedWheel]) -> str:
     """Write the requirements file: each project pinned to its exact version and hash."""
-    return "".join(f"{wheel.project}=={wheel.name.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels)
+    return "".join(f"{render_pin(wheel.name, wheel.sha256)}\n" for wheel in wheels)

@@ -120,11 +120,13 @@ def render_requirements(wheels: Sequence[LockedWheel], target: Target) -> str:
         f"# {CREATED_BY}: the closure for target {target.name} (Python {python}, {target.system} {target.machine}).",
         "# Install with: pip install --no-index --require-hashes --no-deps --find-links DIRECTORY -r THIS_FILE",
     ]
-    lines += [
-        f"{wheel.name.project}=={wheel.name.version} --hash=sha256:{wheel.sha256}"
-        for wheel in sorted(wheels, key=lambda one: one.name.project)
-    ]
+    lines += [render_pin(wheel.name, wheel.sha256) for wheel in sorted(wheels, key=lambda one: one.name.project)]
     return "\n".join(lines) + "\n"
+
+
+def render_pin(name: WheelName, sha256: str) -> str:
+    """Render one hash-pinned requirement, which every pip with ``--require-hashes`` understands."""
+    return f"{name.project}=={name.version} --hash=sha256:{sha256}"
 
 
 def _parse_time(text: str | None) -> datetime | None:

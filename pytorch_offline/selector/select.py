@@ -55,7 +55,8 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
     release that each *could* have, until no other could be better than what was found (docs/adr/0001).
 
     Raises:
-        UnsatisfiableError: ``no-backend``, ``project-not-found``, ``no-wheel``, ``conflict`` or ``too-deep``.
+        UnsatisfiableError: ``no-backend``, ``backend-not-found``, ``project-not-found``, ``no-wheel``, ``conflict`` or
+            ``too-deep``.
         UsageError: ``unknown-driver`` (see ``judge_backends``).
         UpstreamError: a page or a METADATA could not be read.
     """
@@ -73,7 +74,17 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             facts=_grouped([verdict for verdict in verdicts if isinstance(verdict, CannotRun)]),
             hint="update the driver, or force a build with --backend (cpu runs everywhere)",
         )
-    best, passed_over = _best(request, target, offers, runs)
+    try:
+        best, passed_over = _best(request, target, offers, runs)
+    except UnsatisfiableError as error:
+        if request.backend is None or request.backend in backends:
+            raise
+        raise UnsatisfiableError(
+            "backend-not-found",
+            f"no upstream has a backend {request.backend}",
+            facts={"backends": ", ".join(map(str, backends))},
+            hint="leave --backend at auto, or name one of these",
+        ) from error
     anchor = _anchor(request)
     choices = _choices(best, request)
     if request.backend is not None:
