@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytorch_offline.crawler.model import IndexFile
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
+    from pytorch_offline.wheels.inspection import Inspection
     from pytorch_offline.wheels.metadata import CoreMetadata
 
 
@@ -111,6 +112,12 @@ class Offers(Protocol):
 
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         """Return the METADATA of this very wheel."""
+
+    def inspect(self, candidate: Candidate) -> Inspection:
+        """Say what the libraries of this very wheel say: GPU architectures, glibc. It never raises.
+
+        It may cost megabytes: ask only where a decision depends on it, the best candidate first.
+        """
 
     def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
         """Read side by side what will be asked next one by one: offers, and METADATA of the best wheel of each.

@@ -23,6 +23,7 @@ from pytorch_offline.errors import PytorchOfflineError, UpstreamError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.net import redacted
 from pytorch_offline.selector.candidates import admitted, judge_file, preference
+from pytorch_offline.selector.inspection import Inspector
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.tag_fit import TagFit
 from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pytorch_offline.net import Http
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
+    from pytorch_offline.wheels.inspection import Inspection
 
 # Pages asked for at once. Browsers open six connections to a host; upstream's CDN serves them without complaint.
 PARALLEL_PAGES = 6
@@ -83,6 +85,7 @@ class IndexOffers:
         self._scratch = scratch
         self._offline = offline
         self._pool = ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page")
+        self._inspector = Inspector(http=http, catalogue=catalogue, offline=offline)
         self._metadata: dict[str, CoreMetadata] = {}
         self._offers: dict[tuple[NormalizedName, tuple[Backend, ...]], Offer] = {}
 
@@ -117,6 +120,10 @@ class IndexOffers:
             )
             self._metadata[path] = parse_metadata(body)
         return self._metadata[path]
+
+    def inspect(self, candidate: Candidate) -> Inspection:
+        """Say what the libraries of this very wheel say; see ``Offers.inspect``."""
+        return self._inspector.inspect(candidate.file)
 
     def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
         """Read offers, and METADATA of the best wheel of each, side by side; see ``Offers.read_ahead``."""

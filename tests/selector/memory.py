@@ -11,6 +11,7 @@ from pytorch_offline.selector.candidates import judge_file
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.tag_fit import TagFit
 from pytorch_offline.wheels.filename import parse_wheel_name
+from pytorch_offline.wheels.inspection import Inspection
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class MemoryIndex:
     """All wheels that exist; ``path`` is below ``/whl``, and a path without a directory is at root level."""
 
     files: dict[str, tuple[IndexFile, bytes]] = field(default_factory=dict)
+    inspections: dict[str, Inspection] = field(default_factory=dict)
 
     def add(
         self,
@@ -40,7 +42,9 @@ class MemoryIndex:
         yanked: str | None = None,
         sha256: str | None = "0" * 64,
         default_index: bool = False,
+        inspection: Inspection | None = None,
     ) -> None:
+        """Add a wheel; ``inspection`` is what reading its libraries tells, by default that they cannot be read."""
         name = parse_wheel_name(path.rpartition("/")[2])
         base = "/simple/files/" if default_index else "/whl/"
         lines = ["Metadata-Version: 2.1", f"Name: {name.project}", f"Version: {name.version}"]
@@ -58,6 +62,7 @@ class MemoryIndex:
         )
         file = IndexFile(name=name, link=link, page_url=f"https://upstream.invalid{base}{name.project}/")
         self.files[link.path] = (file, ("\n".join(lines) + "\n").encode())
+        self.inspections[link.path] = inspection or Inspection(unread="it is in memory only")
 
     def offers_for(self, target: Target, *, indexed_by_backend: bool = True) -> MemoryOffers:
         return MemoryOffers(self, target, indexed_by_backend=indexed_by_backend)
@@ -70,6 +75,7 @@ class MemoryOffers:
         self._tags = TagFit(target)
         self._indexed_by_backend = indexed_by_backend
         self.metadata_read: list[str] = []
+        self.inspected: list[str] = []
 
     def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         wanted = {str(backend) for backend in backends}
@@ -94,6 +100,10 @@ class MemoryOffers:
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         self.metadata_read.append(candidate.file.link.filename)
         return parse_metadata(self._index.files[candidate.file.link.path][1])
+
+    def inspect(self, candidate: Candidate) -> Inspection:
+        self.inspected.append(candidate.file.link.filename)
+        return self._index.inspections[candidate.file.link.path]
 
     def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
         """There is nothing to wait for in memory."""
