@@ -98,6 +98,8 @@ def build_target(
     libc = platform.libc if platform else (base.libc if base else None)
     if platform and libc:
         learnt["libc"] = _said_by(glibc=flags.glibc, platform=flags.platform, preset=flags.preset)
+        if learnt["libc"].startswith("--preset") and distribution and distribution.at_least:
+            learnt["libc"] += ", which has this one or a later one"
     return Target(
         name=_name(flags, base, platform, abi),
         marker_environment=MappingProxyType(markers),
@@ -136,8 +138,8 @@ def _platform(flags: TargetFlags, base: Target | None, distribution: Distributio
         if old is not None and old.system == platform.system == "Linux" and platform.libc is None:
             platform = replace(platform, libc=old.libc)
     elif distribution is not None:
-        # Images and distributions are named without their architecture; as `docker pull` on a common server has it.
-        platform = parse_platform("linux_aarch64" if distribution.is_jetpack else "linux_x86_64")
+        # Most names do not say the architecture; then as `docker pull` on a common server has it.
+        platform = parse_platform(f"linux_{distribution.arch or 'x86_64'}")
     elif old is not None:
         platform = old
     else:
@@ -147,10 +149,7 @@ def _platform(flags: TargetFlags, base: Target | None, distribution: Distributio
             hint=f"add --platform ({EXAMPLES}) or --preset (e.g. ubuntu22.04); to override facts of this machine, "
             "write them down first: pytorch-offline detect -o here.json, then --target here.json",
         )
-    if platform.system != "Linux" and (flags.glibc or distribution):
-        raise _contradiction(
-            f"{flags.platform} has no glibc, but {_said_by(glibc=flags.glibc, preset=flags.preset)} is given"
-        )
+    _check_linux(flags, platform, distribution)
     if distribution is not None and (platform.libc is None or not flags.platform):
         platform = replace(platform, libc=_libc_of(distribution))
     if flags.glibc:
@@ -165,6 +164,15 @@ def _platform(flags: TargetFlags, base: Target | None, distribution: Distributio
             raise _contradiction(f"--platform {flags.platform} and --glibc {flags.glibc} name two C libraries")
         platform = replace(platform, libc=libc)
     return platform
+
+
+def _check_linux(flags: TargetFlags, platform: Platform, distribution: Distribution | None) -> None:
+    """Refuse a preset or a glibc for a platform that cannot have it."""
+    if platform.system != "Linux" and (flags.glibc or distribution):
+        by = _said_by(glibc=flags.glibc, preset=flags.preset)
+        raise _contradiction(f"{flags.platform} has no glibc, but {by} is given")
+    if distribution is not None and distribution.arch not in {None, platform.arch}:
+        raise _contradiction(f"{flags.preset} is for {distribution.arch}, but --platform {flags.platform} is given")
 
 
 def _libc_of(distribution: Distribution) -> Libc | None:
