@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class PytorchOfflineError(Exception):
@@ -22,19 +22,30 @@ class PytorchOfflineError(Exception):
         message: one sentence that says what is wrong.
         facts: what was seen, as ordered name/value pairs, for people and for ``--json``.
         hint: what the reader can do about it.
+        sections: sentences below a heading each, for people: more than a fact has room for.
+        data: what scripts get beside the rest, by name.
     """
 
     exit_code: ClassVar[int] = 1
     family: ClassVar[str] = "error"
 
     def __init__(
-        self, code: str, message: str, *, facts: Mapping[str, object] | None = None, hint: str | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        facts: Mapping[str, object] | None = None,
+        hint: str | None = None,
+        sections: Mapping[str, Sequence[str]] | None = None,
+        data: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.facts: dict[str, object] = dict(facts or {})
         self.hint = hint
+        self.sections: dict[str, tuple[str, ...]] = {name: tuple(lines) for name, lines in (sections or {}).items()}
+        self.data: dict[str, object] = dict(data or {})
 
     def __str__(self) -> str:
         return self.message

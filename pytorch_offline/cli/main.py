@@ -182,12 +182,17 @@ def report(
             "message": error.message,
             "facts": error.facts,
             "hint": error.hint,
+            **error.data,
         }
         click.echo(render_json({"error": facts}))
     if not told:
         click.echo(f"error: {error.message}", err=True)
         for name, value in error.facts.items():
             click.echo(f"  {name}: {value}", err=True)
+        for heading, lines in error.sections.items():
+            click.echo(f"{heading}:", err=True)
+            for line in lines:
+                click.echo(f"  - {line}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
     if session.verbosity > 1:

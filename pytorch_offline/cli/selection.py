@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -15,10 +17,11 @@ from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
-from pytorch_offline.errors import UsageError
+from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.model import Request, Selection
+from pytorch_offline.selector.nearest import nearest_changes, with_nearest
 from pytorch_offline.selector.offers import IndexOffers, find_upstreams
 from pytorch_offline.selector.render import document_of
 from pytorch_offline.selector.requirements import parse_requirement, read_requirements_file
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
     from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +183,8 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 default_index=default_index,
             )
             backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
-            offers = IndexOffers(
-                target,
+            offers = partial(
+                IndexOffers,
                 upstreams=upstreams,
                 default_index=default_index,
                 reader=reader,
@@ -189,12 +193,56 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 scratch=state / "scratch",
                 offline=choosing.offline,
             )
-            with offers:
-                selection = select(request, target, offers, sorted(backends, key=lambda backend: backend.order))
+            with Chooser(offers, sorted(backends, key=lambda backend: backend.order)) as chooser:
+                selection = chooser.select_or_explain(request, target)
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)
         yield Chosen(selections=tuple(selections), http=http, catalogue=catalogue)
+
+
+class Chooser:
+    """Selects for targets over one set of indexes, which it reads once; a context manager, for their threads.
+
+    ``offers`` opens the indexes' offers for a target.
+    """
+
+    def __init__(self, offers: Callable[[Target], IndexOffers], backends: Sequence[Backend]) -> None:
+        self._open = offers
+        self._backends = backends
+        self._offers: dict[str, tuple[Target, IndexOffers]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def offers_for(self, target: Target) -> IndexOffers:
+        """Give what the indexes offer for a target."""
+        known = self._offers.get(target.name)
+        if known is None or known[0] != target:
+            known = self._offers[target.name] = (target, self._stack.enter_context(self._open(target)))
+        return known[1]
+
+    def select(self, request: Request, target: Target) -> Selection:
+        """Select; see ``selector.select``."""
+        return select(request, target, self.offers_for(target), self._backends)
+
+    def select_or_explain(self, request: Request, target: Target) -> Selection:
+        """Select; where nothing fits, the error names the nearest changes that work.
+
+        Raises:
+            UnsatisfiableError: with ``nearest`` among its data; else what ``selector.select`` raises.
+        """
+        try:
+            return self.select(request, target)
+        except UnsatisfiableError as error:
+            changes = nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic)
+            if not changes:
+                raise
+            raise with_nearest(error, changes) from error
 
 
 def _default_index(choosing: Choosing) -> str | None:

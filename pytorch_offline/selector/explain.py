@@ -13,6 +13,7 @@ from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.model import Candidate, Choice, Rejection
+from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def explain_impossible(
         project = canonicalize_name(need.requirement.name)
         offer = offers.offer(project, backends)
         if not offer.known:
-            return UnsatisfiableError(
+            return NothingFitsError(
                 "project-not-found",
                 f"no index has a project called {project} ({asked})",
                 facts={"backends": ", ".join(map(str, backends))} if project in family_projects() else {},
@@ -209,8 +210,15 @@ def _no_wheel(
     else:
         hint = f"build a wheel of {project} yourself, and serve it from an index of your own"
     bounds = f" {specifier}" if specifier else ""
-    return UnsatisfiableError(
-        "no-wheel", f"no wheel of {project}{bounds} fits target {target.name}", facts=facts, hint=hint
+    return NothingFitsError(
+        "no-wheel",
+        f"no wheel of {project}{bounds} fits target {target.name}",
+        facts=facts,
+        hint=hint,
+        project=project,
+        fitting=finals,
+        rejected=inside,
+        beyond=[one for version, one in files.values() if not specifier.contains(version, prereleases=True)],
     )
 
 

@@ -17,6 +17,7 @@ from pytorch_offline.selector.candidates import admitted
 from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
 from pytorch_offline.selector.explain import backend_rejection, explain_impossible, losers
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
+from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, WithExtras, project_of
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         warnings.append(f"backend {request.backend} was forced, but will not run there: {verdicts[0].detail}")
         runs = [Runs(backend=request.backend, native=False, detail="forced by --backend")]
     if not runs:
-        raise UnsatisfiableError(
+        raise NothingFitsError(
             "no-backend",
             f"no build of torch runs on target {target.name}",
             facts=_grouped([verdict for verdict in verdicts if isinstance(verdict, CannotRun)]),
             hint="update the driver, or force a build with --backend (cpu runs everywhere)",
+            project=TORCH,
+            rejected=[backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)],
         )
     try:
         best, passed_over = _best(request, target, offers, runs)
