@@ -80,6 +80,8 @@ _OLD_MANYLINUX = {"manylinux1_": 5, "manylinux2010_": 12, "manylinux2014_": 17}
 _GLIBC_MINORS = (17, 26, 28, 31, 34, 35, 39, 41)
 # How many releases of a distribution an offer names.
 _NAMED_DISTRIBUTIONS = 2
+# Ubuntu's releases between those with long support.
+_SHORT_LIVED = re.compile(r"ubuntu:([0-9][13579]|[0-9]+\.10)")
 _WELL_KNOWN = ("debian", "ubuntu", "rockylinux", "rhel", "amazonlinux")
 
 
@@ -376,7 +378,7 @@ def _distributions(minor: int) -> str:
     able = sorted(
         (glibc, _WELL_KNOWN.index(family), name)
         for glibc, name in known
-        if glibc >= (2, minor) and (family := name.partition(":")[0]) in _WELL_KNOWN
+        if glibc >= (2, minor) and (family := name.partition(":")[0]) in _WELL_KNOWN and not _SHORT_LIVED.match(name)
     )
     families: dict[int, str] = {}
     for _, position, name in able:
