@@ -21,6 +21,16 @@ from pytorch_offline.errors import IntegrityError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.architectures import unserved_device
 from pytorch_offline.selector.candidates import admitted, preference
+from pytorch_offline.selector.companions import (
+    MEETING,
+    TORCH,
+    Agreement,
+    Bound,
+    Present,
+    agreement,
+    exact_pin,
+    implied_bound,
+)
 from pytorch_offline.selector.model import Candidate, Offers, Rejection, Request
 
 if TYPE_CHECKING:
@@ -62,8 +72,8 @@ class WithExtras:
     extras: frozenset[NormalizedName]
 
 
-Need = Wanted | SameWheel
-Pin = Candidate | WithExtras
+Need = Wanted | SameWheel | Bound | Present
+Pin = Candidate | WithExtras | Agreement
 
 
 def identifier_of(project: NormalizedName, extras: Iterable[str] = ()) -> str:
@@ -113,6 +123,8 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 return identifier_of(candidate.project, extras)
             case Candidate():
                 return requirement_or_candidate.project
+            case Bound() | Present() | Agreement():
+                return MEETING
 
     def narrow_requirement_selection(
         self,
@@ -130,7 +142,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         sides = {self.identify(cause.requirement) for cause in backtrack_causes}
         sides |= {self.identify(cause.parent) for cause in backtrack_causes if cause.parent is not None}
         waiting = list(identifiers)
-        return [identifier for identifier in waiting if identifier in sides] or waiting
+        return [identifier for identifier in waiting if identifier in sides - {MEETING}] or waiting
 
     def get_preference(
         self,
@@ -143,7 +155,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         """Decide torch first, then the family, then pins, the user's order, names."""
         del resolutions, candidates, backtrack_causes
         project = project_of(identifier)
-        group = 0 if project == "torch" else 1 if project in family_projects() else 2
+        group = 0 if project == TORCH else 1 if project in family_projects() else 3 if project == MEETING else 2
         specifiers = [
             specifier
             for one in information[identifier]
@@ -166,6 +178,8 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         incompatibilities: Mapping[str, Iterator[Pin]],
     ) -> Matches[Pin]:
         """List what can satisfy all requirements on one identifier, best first."""
+        if identifier == MEETING:
+            return agreement(requirements[identifier])
         refused = set(incompatibilities[identifier])
         needs = list(requirements[identifier])
         project = project_of(identifier)
@@ -195,6 +209,8 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 return wanted.specifier.contains(candidate.version, prereleases=True)
             case Wanted(wanted), WithExtras(inner, _):
                 return wanted.specifier.contains(inner.version, prereleases=True)
+            case _, Agreement():
+                return True  # whoever does not agree is turned away in find_matches
             case _:
                 return False
 
@@ -204,11 +220,14 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             case Candidate():
                 if self._request.no_deps:
                     return []
-                return self.read_ahead([Wanted(one) for one in self._required(candidate) if self.applies(one)])
+                required = [one for one in self._required(candidate) if self.applies(one)]
+                return [*self.read_ahead([Wanted(one) for one in required]), *self._meeting(candidate, required)]
             case WithExtras(inner, extras):
                 if self._request.no_deps:
                     return [SameWheel(inner)]
                 return [SameWheel(inner), *self.read_ahead(self._required_by_extras(inner, extras))]
+            case Agreement():
+                return []
 
     def read_ahead(self, needs: list[Need]) -> list[Need]:
         """Have what these will make the resolver ask for read side by side, and return them.
@@ -299,6 +318,16 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         self.rejected[candidate.file.link.url] = Rejection(
             project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
         )
+
+    def _meeting(self, candidate: Candidate, required: Sequence[Requirement]) -> list[Need]:
+        """Send torch, and those that belong to one torch by the table, to where they must agree (``companions``)."""
+        if candidate.project == TORCH:
+            return [Present(candidate)]
+        bound = implied_bound(candidate, required)
+        named = [one for one in (*self._request.requirements, *self._request.constraints) if self.applies(one)]
+        if bound is None or (exact_pin(named, TORCH) and exact_pin(named, candidate.project)):
+            return []
+        return [bound]
 
     def _required(self, candidate: Candidate) -> tuple[Requirement, ...]:
         metadata = self._offers.metadata(candidate)

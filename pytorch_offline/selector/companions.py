@@ -1,0 +1,131 @@
+"""Versions that belong together, where METADATA does not say: the rule behind the table of companions.
+
+METADATA comes first. torchcodec, torchao, torchaudio 2.11, fbgemm-gpu and torchvision before 0.3 name no version of
+torch there, though most of them load only with the torch that they were built for (pytorch/ao#2919, the torchcodec
+README). For such a wheel the table adds an *implied* requirement: if torch is in the closure, it is one of these
+versions. It never brings torch into a closure. A version that the table does not know is not guessed about.
+
+In the resolver this is a meeting point beside the projects: companions come there with bounds, torch comes with its
+candidate, and there is a meeting only if all bounds admit all candidates. So a companion without torch meets nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.utils import NormalizedName, canonicalize_name
+
+from pytorch_offline.knowledge.companions import companion_projects, find_torch_need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    from pytorch_offline.knowledge.companions import TorchNeed
+    from pytorch_offline.selector.model import Candidate
+
+TORCH = NormalizedName("torch")
+# No project can be called so; PEP 508 names start with a letter or digit.
+MEETING = "*companions"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What the table of companions implies for torch, on behalf of one wheel."""
+
+    candidate: Candidate
+    need: TorchNeed
+
+    def __str__(self) -> str:
+        return f"torch{self.need.torch} (by the table of companions: {self.need.source})"
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """torch is in the closure, as this wheel."""
+
+    candidate: Candidate
+
+    def __str__(self) -> str:
+        return f"torch=={self.candidate.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """All bounds admit the torch that is there, or none is there."""
+
+
+def agreement(needs: Iterable[object]) -> list[Agreement]:
+    """Find out whether those who meet agree: one agreement, or none."""
+    needs = list(needs)
+    present = [need.candidate.version for need in needs if isinstance(need, Present)]
+    bounds = [need.need.torch for need in needs if isinstance(need, Bound)]
+    agreed = all(bound.contains(version, prereleases=True) for bound in bounds for version in present)
+    return [Agreement()] if agreed else []
+
+
+def is_silent(requires: Iterable[Requirement]) -> bool:
+    """Whether these requirements, those of a wheel that apply to the target, leave open which torch it needs."""
+    return not any(canonicalize_name(one.name) == TORCH and (one.specifier or one.url) for one in requires)
+
+
+def implied_bound(candidate: Candidate, requires: Iterable[Requirement]) -> Bound | None:
+    """Say what the table implies for a wheel with these requirements; None if METADATA decides or nothing is known."""
+    need = find_torch_need(candidate.project, candidate.version)
+    return None if need is None or not is_silent(requires) else Bound(candidate, need)
+
+
+def exact_pin(requirements: Iterable[Requirement], project: NormalizedName) -> bool:
+    """Whether a user named one exact version of a project (``==`` without a wildcard, or ``===``)."""
+    return any(
+        one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*"))
+        for requirement in requirements
+        if canonicalize_name(requirement.name) == project
+        for one in requirement.specifier
+    )
+
+
+def disagreement(candidate: Candidate, torch: Version) -> str | None:
+    """Say in words that the table pairs a wheel with another torch than this one; None if it does not."""
+    need = find_torch_need(candidate.project, candidate.version)
+    if need is None or need.torch.contains(torch, prereleases=True):
+        return None
+    return f"{candidate.project} {candidate.version} was built for torch{need.torch}, by the table of companions"
+
+
+def companion_warnings(chosen: Iterable[tuple[Candidate, Iterable[Requirement]]]) -> list[str]:
+    """Say where nothing vouches for a pair, or the table speaks against it: wheels with their requirements that apply.
+
+    The second happens only where the user pinned both exactly: who knows better is not refused.
+    """
+    chosen = list(chosen)
+    torch = next((candidate.version for candidate, _ in chosen if candidate.project == TORCH), None)
+    if torch is None:
+        return []
+    warnings = []
+    for candidate, requires in chosen:
+        if candidate.project not in companion_projects() or not is_silent(requires):
+            continue
+        if find_torch_need(candidate.project, candidate.version) is None:
+            warnings.append(
+                f"nothing says which torch {candidate.project} {candidate.version} belongs to: its METADATA names no "
+                "version, and the table of companions does not know it"
+            )
+        elif against := disagreement(candidate, torch):
+            warnings.append(f"{against}; both were pinned, so it is taken with torch {torch} as asked")
+    return warnings
+
+
+def why_not_together(candidate: Candidate, chosen: Iterable[tuple[Candidate, Iterable[Requirement]]]) -> str | None:
+    """Say by the table why a wheel that lost does not belong to what was chosen; None if the table has no objection."""
+    for other, requires in chosen:
+        if candidate.project == TORCH:
+            bound = implied_bound(other, requires)
+            if bound is not None and (against := disagreement(other, candidate.version)):
+                return against
+        elif other.project == TORCH and (against := disagreement(candidate, other.version)):
+            return f"{against}; torch {other.version} was chosen"
+    return None
