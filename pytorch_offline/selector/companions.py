@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from pytorch_offline.knowledge.companions import TorchNeed
-    from pytorch_offline.selector.model import Candidate
+    from pytorch_offline.selector.model import Candidate, Request
 
 TORCH = NormalizedName("torch")
 # No project can be called so; PEP 508 names start with a letter or digit.
 MEETING = "*companions"
+TABLE_HINT = (
+    "loosen one of these requirements; to take a pair that the table of companions does not know, pin both to exact "
+    "versions (==)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,11 @@ def implied_bound(candidate: Candidate, requires: Iterable[Requirement]) -> Boun
     """Say what the table implies for a wheel with these requirements; None if METADATA decides or nothing is known."""
     need = find_torch_need(candidate.project, candidate.version)
     return None if need is None or not is_silent(requires) else Bound(candidate, need)
+
+
+def named_torch(request: Request) -> list[Requirement]:
+    """List what a user says of torch, root or constraint."""
+    return [one for one in (*request.requirements, *request.constraints) if canonicalize_name(one.name) == TORCH]
 
 
 def exact_pin(requirements: Iterable[Requirement], project: NormalizedName) -> bool:

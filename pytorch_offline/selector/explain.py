@@ -12,6 +12,7 @@ from packaging.version import Version
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import admitted, preference
+from pytorch_offline.selector.companions import TABLE_HINT, Bound, named_torch, why_not_together
 from pytorch_offline.selector.model import Candidate, Choice, Rejection
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
@@ -19,6 +20,7 @@ from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from packaging.requirements import Requirement
     from resolvelib.resolvers import RequirementInformation
 
     from pytorch_offline.selector.drivers import CannotRun, Runs
@@ -51,12 +53,15 @@ def losers(
     Builds for other backends are told of the project that decides between them, whose pages were all read.
     """
     rejected: list[Rejection] = []
+    together = [(one.candidate, one.metadata.requires_dist) for one in choices if one.metadata is not None]
     for choice in choices:
         chosen = choice.candidate
         others = runs if chosen.project == anchor else [verdict]
         offer = offers.offer(chosen.project, tuple(other.backend for other in others))
         rejected += [
-            passed_over.get(candidate.file.link.url) or _lost(candidate, chosen, verdict, runs)
+            passed_over.get(candidate.file.link.url)
+            or _not_together(candidate, together)
+            or _lost(candidate, chosen, verdict, runs)
             for candidate in offer.candidates
             if candidate != chosen and _is_rival(candidate.version, choice)
         ]
@@ -66,6 +71,11 @@ def losers(
             if rejection.file is not None and _is_rival(rejection.file.name.version, choice)
         ]
     return rejected
+
+
+def _not_together(candidate: Candidate, chosen: Iterable[tuple[Candidate, Sequence[Requirement]]]) -> Rejection | None:
+    against = why_not_together(candidate, chosen)
+    return None if against is None else _rejection(candidate, "companion", against)
 
 
 def _is_rival(version: Version, choice: Choice) -> bool:
@@ -136,11 +146,15 @@ def explain_impossible(
             return _no_wheel(
                 target, asked, project, specifier, candidates=usable, rejected=rejected, sources=offer.sources
             )
+    bounds_by_table = [_spoken(one) for one in causes if isinstance(one.requirement, Bound)]
+    spoken = [asked for _, asked in needs]
+    if bounds_by_table:
+        spoken += bounds_by_table + [f"{one} was asked for" for one in named_torch(request)]
     return UnsatisfiableError(
         "conflict",
         f"the requirements contradict each other for target {target.name}",
-        facts={str(number): asked for number, (_, asked) in enumerate(needs, start=1)},
-        hint="loosen one of these requirements",
+        facts={str(number): asked for number, asked in enumerate(dict.fromkeys(spoken), start=1)},
+        hint=TABLE_HINT if bounds_by_table else "loosen one of these requirements",
     )
 
 

@@ -80,8 +80,8 @@ class Rejection:
 
     ``reason`` is a stable code: ``wheel-tags``, ``pip-too-old``, ``requires-python``, ``backend``, ``driver``,
     ``accelerator``, ``gpu-architecture``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``,
-    ``conflict``. ``file`` is None where a backend was passed over without reading its pages; ``backend`` None where
-    the wheel serves any.
+    ``companion`` (the table of companions pairs it with another torch), ``conflict``. ``file`` is None where a backend
+    was passed over without reading its pages; ``backend`` None where the wheel serves any.
     """
 
     project: NormalizedName

@@ -14,6 +14,7 @@ from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.architectures import unserved_device
 from pytorch_offline.selector.candidates import admitted
+from pytorch_offline.selector.companions import Bound, companion_warnings
 from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
 from pytorch_offline.selector.explain import backend_rejection, explain_impossible, losers
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
@@ -23,6 +24,7 @@ from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Want
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from packaging.requirements import Requirement
     from resolvelib.resolvers import Criterion, RequirementInformation, Result
 
     from pytorch_offline.selector.drivers import BackendVerdict
@@ -112,7 +114,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             *unfit,
             *losers(choices, best.verdict, runs, offers=offers, passed_over=passed_over, anchor=anchor),
         ),
-        warnings=(*warnings, *best.provider.warnings),
+        warnings=(*warnings, *best.provider.warnings, *companion_warnings(_applicable(choices, best.provider))),
     )
 
 
@@ -229,14 +231,24 @@ def _choices(best: _Resolved, request: Request) -> tuple[Choice, ...]:
     )
 
 
+def _applicable(
+    choices: Sequence[Choice], provider: SelectionProvider
+) -> list[tuple[Candidate, tuple[Requirement, ...]]]:
+    return [
+        (choice.candidate, tuple(filter(provider.applies, choice.metadata.requires_dist)))
+        for choice in choices
+        if choice.metadata is not None
+    ]
+
+
 def _information(project: NormalizedName, result: Result[Need, Pin, str]) -> list[RequirementInformation[Need, Pin]]:
     criteria: dict[str, Criterion[Need, Pin]] = dict(result.criteria)
     return [
         one
         for identifier, criterion in sorted(criteria.items())
-        if project_of(identifier) == project
         for one in criterion.information
-        if isinstance(one.requirement, Wanted)
+        if (isinstance(one.requirement, Wanted) and project_of(identifier) == project)
+        or (isinstance(one.requirement, Bound) and project == TORCH)
     ]
 
 
