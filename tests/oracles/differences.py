@@ -1,0 +1,109 @@
+"""Why an answer of ours differs from a peer's: every difference has a rule behind it, or is an error of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
+from pytorch_offline.selector.candidates import backend_of
+from pytorch_offline.wheels.filename import parse_wheel_name
+from pytorch_offline.wheels.metadata import parse_metadata
+from tests.oracles.answers import Answer, Chosen, chosen_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from packaging.requirements import Requirement
+
+    from pytorch_offline.simulator.offers import Offer
+    from pytorch_offline.simulator.spec import Spec
+    from pytorch_offline.target.model import Target
+
+
+class Shelf:
+    """Every wheel of the upstream, by what an answer tells of it."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._offers: dict[Chosen, list[Offer]] = {}
+        for offer in spec.offers():
+            try:
+                chosen = chosen_of(offer.filename)
+            except UsageError:
+                continue  # a name that no installer takes
+            self._offers.setdefault(chosen, []).append(offer)
+
+    def directories(self, chosen: Chosen) -> list[str]:
+        """Where below ``/whl`` a file of this name lies."""
+        return [offer.directory for offer in self._offers.get(chosen, ())]
+
+    def requirements(self, chosen: Chosen) -> tuple[Requirement, ...]:
+        """What a file of this name requires."""
+        return parse_metadata(self._spec.metadata(self._offers[chosen][0])).requires_dist
+
+    def filename(self, chosen: Chosen) -> str:
+        """Its name."""
+        return self._offers[chosen][0].filename
+
+
+def explain_difference(ours: Answer, theirs: Answer, *, backend: str, target: Target, shelf: Shelf) -> str | None:
+    """Name the rule by which the two answers differ; None if there is none."""
+    if theirs is None or not all(shelf.directories(one) for one in theirs):
+        return None
+    mine = ours or frozenset()
+    if ours is not None and _but_for_tags(mine) == _but_for_tags(theirs) and _only_native_tags(mine ^ theirs):
+        return "tag order: packaging 24.2 and later rank linux_* before manylinux_*, uv and older pips after it"
+    if any(_built_for_another(one, backend, shelf) for one in theirs - mine):
+        return "backend: they take a build for another backend that every page lists, from the root level"
+    if any(_silent_on_torch(one, shelf) for one in theirs - mine):
+        return "companion: they take an old companion whose METADATA names no version of torch"
+    if not _closed(theirs, shelf, target.marker_environment):
+        return "metadata: they read the METADATA of another file of that version"
+    return None
+
+
+def _but_for_tags(answer: Iterable[Chosen]) -> set[tuple[str, str]]:
+    return {(one.project, one.version) for one in answer}
+
+
+def _only_native_tags(differing: Iterable[Chosen]) -> bool:
+    """Whether of each pair one file has the bare ``linux_`` tag and the other a ``manylinux_`` tag."""
+    kinds: dict[tuple[str, str], set[bool]] = {}
+    for one in differing:
+        bare = all(tag.rpartition("-")[2].startswith("linux_") for tag in one.tags)
+        kinds.setdefault((one.project, one.version), set()).add(bare)
+    return all(kind == {True, False} for kind in kinds.values())
+
+
+def _built_for_another(chosen: Chosen, backend: str, shelf: Shelf) -> bool:
+    if chosen.project not in projects_built_per_backend():
+        return False
+    name = parse_wheel_name(shelf.filename(chosen))
+    directories = shelf.directories(chosen)
+    if backend in directories:
+        return False
+    built = {backend_of(name, f"/whl/{place}/{chosen.project}", indexed_by_backend=True) for place in directories}
+    return all(one is not None and str(one) != backend for one in built)
+
+
+def _silent_on_torch(chosen: Chosen, shelf: Shelf) -> bool:
+    if chosen.project not in family_projects() or chosen.project == "torch":
+        return False
+    bounds = [one.specifier for one in shelf.requirements(chosen) if canonicalize_name(one.name) == "torch"]
+    return not any(bounds)
+
+
+def _closed(answer: Iterable[Chosen], shelf: Shelf, environment: Mapping[str, str]) -> bool:
+    """Whether all that the very files of an answer require is in it."""
+    versions = {one.project: one.version for one in answer}
+    for one in answer:
+        for requirement in shelf.requirements(one):
+            if requirement.marker is not None and not requirement.marker.evaluate({**environment, "extra": ""}):
+                continue
+            version = versions.get(canonicalize_name(requirement.name))
+            if version is None or not requirement.specifier.contains(version, prereleases=True):
+                return False
+    return True
