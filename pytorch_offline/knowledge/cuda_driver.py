@@ -25,13 +25,34 @@ class CudaDriverTable:
     toolkit: dict[Version, Version]
     minor_compatibility: dict[int, Version]
 
+    def covered_by(self, driver: Version) -> Version | None:
+        """The newest CUDA whose toolkit came with this driver or an older one."""
+        return max((cuda for cuda, least in self.toolkit.items() if least <= driver), default=None)
+
+    def shipped_with(self, driver: Version) -> Version | None:
+        """The newest CUDA that belongs to the driver's branch or an older one: what the driver itself may report.
+
+        A driver can be a little older than the first one that NVIDIA names for the toolkit of its own branch:
+        Windows 526.98 reports CUDA 12.0, for which the release notes say 527.41.
+        """
+        branch = driver_branch(driver)
+        return max((cuda for cuda, least in self.toolkit.items() if driver_branch(least) <= branch), default=None)
+
+
+def driver_branch(driver: Version) -> int:
+    """Name a driver's branch: 535 for 535.104.05, and for Windows' 537.13, which is built from R535 as well.
+
+    Branches are multiples of five since R440; Windows counts on within a branch (NVIDIA's release notes name both).
+    """
+    return driver.major - driver.major % 5
+
 
 @cache
 def read_cuda_driver_table(system: str) -> CudaDriverTable:
     """Read the table for ``platform_system`` ``Windows``, or Linux for every other.
 
-    NVIDIA lists no Windows driver with the 13.x toolkits (the display driver is no longer bundled): there the floor
-    of the major stands for each toolkit.
+    NVIDIA lists no Windows driver with the 13.x toolkits (the display driver is no longer bundled): there the branch
+    of the Linux driver stands for each toolkit, since both systems' drivers are built from the same branches.
     """
     column = "windows_min_driver" if system == "Windows" else "linux_min_driver"
     toolkit: dict[Version, Version] = {}
@@ -44,7 +65,6 @@ def read_cuda_driver_table(system: str) -> CudaDriverTable:
         if row["kind"] != "toolkit" or row["update"] == "RC":
             continue
         cuda = Version(row["cuda"])
-        least = Version(row[column]) if row[column] else floors.get(cuda.major)
-        if least is not None:
-            toolkit[cuda] = min(least, toolkit.get(cuda, least))
+        least = Version(row[column] or str(driver_branch(Version(row["linux_min_driver"]))))
+        toolkit[cuda] = min(least, toolkit.get(cuda, least))
     return CudaDriverTable(toolkit=toolkit, minor_compatibility=floors)

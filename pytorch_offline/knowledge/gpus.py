@@ -20,19 +20,36 @@ _BRANDS = re.compile(r"^(?:nvidia |geforce |quadro |tesla )+")
 # Memory size and kind, form factor and cooling: "-SXM4-80GB", " 80GB HBM3", " PCIe", " with Max-Q Design".
 _SUFFIX = re.compile(r"[ -](?:[0-9]+ ?gb|hbm[0-9]e?|sxm[0-9]?|pcie|nvl|with max-q design)$")
 
+# A brand says the class of products that the table does not list; TITAN and MX are GeForce's kin.
+_CLASS_OF_BRAND = {
+    "geforce": "consumer",
+    "titan": "consumer",
+    "tesla": "data-centre",
+    "quadro": "workstation",
+    "jetson": "jetson",
+    "tegra": "jetson",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A product and its compute capability (major, minor)."""
+    """A product, its compute capability (major, minor), and its class.
+
+    ``product_class`` is ``consumer``, ``mobile``, ``workstation``, ``data-centre`` or ``jetson``.
+    """
 
     name: str
     compute_capability: tuple[int, int]
+    product_class: str
 
 
 @cache
 def read_gpus() -> tuple[Gpu, ...]:
     """Read the table of products."""
-    return tuple(Gpu(name=row["name"], compute_capability=_capability(row["cc"])) for row in read_table("gpus"))
+    return tuple(
+        Gpu(name=row["name"], compute_capability=_capability(row["cc"]), product_class=row["class"])
+        for row in read_table("gpus")
+    )
 
 
 def _capability(text: str) -> tuple[int, int]:
@@ -102,6 +119,20 @@ def capability_of(name: str) -> tuple[int, int] | None:
         found = _candidates(name)
     capabilities = {gpu.compute_capability for gpu in found}
     return capabilities.pop() if len(capabilities) == 1 else None
+
+
+def classes_of(name: str | None, compute_capability: tuple[int, int] | None) -> frozenset[str]:
+    """Say of which classes a device may be; empty if nothing is known of it.
+
+    By its name; else by the brand in the name, which the table need not list (``Tesla``, ``GeForce``); else by its
+    compute capability: every product with 8.0 is a data-centre one, those with 8.6 are of every class.
+    """
+    if name and (found := _candidates(name)):
+        return frozenset(gpu.product_class for gpu in found)
+    for brand, product_class in _CLASS_OF_BRAND.items():
+        if name and re.search(rf"\b{brand}\b", name, re.IGNORECASE):
+            return frozenset({product_class})
+    return frozenset(gpu.product_class for gpu in read_gpus() if gpu.compute_capability == compute_capability)
 
 
 def _unlike(query: str, name: str) -> tuple[float, str]:

@@ -2,9 +2,12 @@
 
 The rules are research/selectors.md section 6, numbers 1 and 2: a CUDA build runs if the driver is at or above the floor
 of the build's CUDA major (minor-version compatibility; from CUDA 11 on), or at or above the toolkit's own driver before
-that; or if the user-mode CUDA that the machine reports, which a cuda-compat package may have raised above the driver's
-own, is of that major. It is covered *natively* if the driver came with that toolkit or a later one, or the user-mode
-CUDA is not below it.
+that; or if the user-mode CUDA that the machine reports is of that major and counts (``forward_compat``). It is covered
+*natively* if the driver came with that toolkit or a later one, or the user-mode CUDA is not below it. Between floor and
+toolkit driver some features fail, PTX compiled at run time above all, so the detail says so.
+
+For AMD nothing is decided by the kernel driver: ROCm's user-space libraries are in the wheel, and AMD promises that
+they work with kernel drivers of a year before and after, which no table here could sharpen. Intel's driver likewise.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import FIRST_MAJOR_WITH_MINOR_COMPATIBILITY, read_cuda_driver_table
+from pytorch_offline.selector.forward_compat import judge_user_mode
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import Backend, BackendKind
 
@@ -87,29 +91,38 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
 
 def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, system: str) -> BackendVerdict:
     table = read_cuda_driver_table(system)
-    driver, user_mode = accelerator.driver, accelerator.cuda
-    has = f"driver {accelerator.driver_text}" if driver is not None else f"user-mode CUDA {user_mode}"
-    if user_mode is not None and user_mode >= cuda:
-        return Runs(backend=backend, native=True, detail=f"user-mode CUDA {user_mode} covers {backend}")
+    driver, user_mode = accelerator.driver, judge_user_mode(accelerator, system)
+    counts = user_mode.cuda
+    has = f"driver {accelerator.driver_text}" if driver is not None else f"user-mode CUDA {counts}"
+    raised = f" ({user_mode.raised})" if user_mode.raised else ""
+    if counts is not None and counts >= cuda:
+        return Runs(backend=backend, native=True, detail=f"user-mode CUDA {counts} covers {backend}{raised}")
     own = table.toolkit.get(cuda)
     if driver is not None and own is not None and driver >= own:
         return Runs(backend=backend, native=True, detail=f"{has} covers {backend} (needs {_spelt(own)})")
+    lacks = f"{has}; {user_mode.refused}" if user_mode.refused else has
     if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY:
         needs = f"driver {_spelt(own)} or later" if own is not None else "a driver that the table does not know"
-        return CannotRun(
-            backend=backend,
-            reason="driver",
-            detail=f"{backend} needs {needs}, the target has {driver or 'no known one'}",
-        )
-    if user_mode is not None and user_mode.major >= cuda.major:
-        detail = f"user-mode CUDA {user_mode} runs {backend} by minor-version compatibility"
-        return Runs(backend=backend, native=False, detail=detail)
+        return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")
     floor = table.minor_compatibility.get(cuda.major)
+    caveat = f"; code compiled at run time (PTX) would need driver {_spelt(own)}" if own is not None else ""
+    if counts is not None and counts.major >= cuda.major:
+        detail = f"user-mode CUDA {counts} runs {backend} by minor-version compatibility{raised}{caveat}"
+        return Runs(backend=backend, native=False, detail=detail)
     if driver is not None and floor is not None and driver >= floor:
-        detail = f"{has} runs {backend} by minor-version compatibility (floor {_spelt(floor)})"
+        detail = f"{has} runs {backend} by minor-version compatibility (floor {_spelt(floor)}){caveat}"
         return Runs(backend=backend, native=False, detail=detail)
     needs = f"driver {_spelt(floor)} or later" if floor is not None else "a driver that the table does not know"
-    return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {has}")
+    return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")
+
+
+def driver_warnings(target: Target) -> tuple[str, ...]:
+    """Say what is wrong with the driver's facts as they were reported: a user-mode CUDA that does not count."""
+    accelerator = target.accelerator
+    if accelerator is None or accelerator.kind is not AcceleratorKind.CUDA:
+        return ()
+    user_mode = judge_user_mode(accelerator, accelerator.driver_system or target.system)
+    return (f"{user_mode.refused}; the driver alone decides ({user_mode.advice})",) if user_mode.refused else ()
 
 
 def _spelt(driver: Version) -> str:

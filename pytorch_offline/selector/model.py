@@ -79,7 +79,7 @@ class Rejection:
     """A wheel, or a whole backend, that was not chosen, and the rule that it failed.
 
     ``reason`` is a stable code: ``wheel-tags``, ``pip-too-old``, ``requires-python``, ``backend``, ``driver``,
-    ``accelerator``, ``gpu-architecture``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``,
+    ``accelerator``, ``gpu-architecture``, ``glibc``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``,
     ``companion`` (the table of companions pairs it with another torch), ``conflict``. ``file`` is None where a backend
     was passed over without reading its pages; ``backend`` None where the wheel serves any.
     """
@@ -126,12 +126,34 @@ class Offers(Protocol):
         """
 
 
+class EvidenceSource(StrEnum):
+    """How it is known for which GPUs a build has native code: its own list, the table, or its toolkit's limits."""
+
+    WHEEL = "wheel"
+    TABLE = "table"
+    TOOLKIT = "toolkit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEvidence:
+    """For which GPUs a torch build has native code, and how that is known.
+
+    ``architectures`` are spelt as ``torch.cuda.get_arch_list()`` prints them (``sm_70``, ``compute_90``, ``gfx942``);
+    where the source is the toolkit, they are what the build can have at most. ``remark`` is the source in words.
+    """
+
+    architectures: tuple[str, ...]
+    source: EvidenceSource
+    remark: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One wheel of the closure.
 
     ``specifier`` is what all parents together ask of the version. ``required_by`` names the parents with the
-    requirement each of them states; a root's parent is None. ``why`` says in words why this very file.
+    requirement each of them states; a root's parent is None. ``why`` says in words why this very file. ``kernels``
+    says for which GPUs it was built, None where that is not in question.
     """
 
     candidate: Candidate
@@ -140,6 +162,7 @@ class Choice:
     specifier: SpecifierSet
     required_by: tuple[tuple[NormalizedName | None, str], ...]
     why: str
+    kernels: KernelEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

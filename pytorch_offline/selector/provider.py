@@ -4,8 +4,9 @@ Two kinds of thing are identified: a project (``torch``), and a project with ext
 requires the very wheel of the project without them. One provider serves one backend: of torch's family it admits the
 wheels that were built for it, or for any, so torch, torchvision and their kin agree.
 
-Candidates come best first (``candidates.preference``). METADATA is read only when a candidate's turn comes, since it
-may take range requests; a wheel whose METADATA excludes the target's Python is passed over with a rejection.
+Candidates come best first (``candidates.preference``). METADATA, and what else is inside a wheel, is read only when a
+candidate's turn comes, since it may take range requests; a wheel that cannot run there by what it says is passed over
+with a rejection.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from resolvelib import AbstractProvider
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.architectures import unserved_device
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.companions import (
     MEETING,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from resolvelib.structs import Matches, RequirementInformation
 
+    from pytorch_offline.selector.builds import BuildJudge
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.metadata import CoreMetadata
@@ -94,7 +95,8 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
     ``warnings`` sentences for the user.
     """
 
-    def __init__(self, request: Request, target: Target, offers: Offers, backend: Backend) -> None:
+    def __init__(self, request: Request, target: Target, offers: Offers, backend: Backend, builds: BuildJudge) -> None:
+        self._builds = builds
         self._request = request
         self._target = target
         self._offers = offers
@@ -195,7 +197,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         def usable() -> Iterator[Pin]:
             for candidate in ordered:
                 pin: Pin = WithExtras(candidate, extras) if extras else candidate
-                if pin not in refused and self._metadata_admits(candidate, extras):
+                if pin not in refused and self.can_run(candidate) and self._metadata_admits(candidate, extras):
                     yield pin
 
         return usable
@@ -255,10 +257,16 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         return requirement.marker.evaluate({**self._target.marker_environment, "extra": extra})
 
     def candidates(self, project: NormalizedName) -> list[Candidate]:
-        """All candidates of a project that were built for this backend, or for any, and serve the target's devices."""
+        """All candidates of a project that were built for this backend, or for any."""
         offer = self._offers.offer(project, (self._backend,))
-        built = [one for one in offer.candidates if one.backend is None or one.backend == self._backend]
-        return [one for one in built if self._has_kernels(one)]
+        return [one for one in offer.candidates if one.backend is None or one.backend == self._backend]
+
+    def can_run(self, candidate: Candidate) -> bool:
+        """Whether a wheel runs on the target by what is inside it; it may be read for that, so the best come first."""
+        rejection = self._builds.judge(candidate)
+        if rejection is not None:
+            self.rejected[candidate.file.link.url] = rejection
+        return rejection is None
 
     def metadata(self, candidate: Candidate) -> CoreMetadata:
         """The METADATA of this very wheel."""
@@ -276,14 +284,6 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         if same:
             found = [candidate for candidate in found if all(candidate == one for one in same)]
         return sorted(found, key=preference, reverse=True)
-
-    def _has_kernels(self, candidate: Candidate) -> bool:
-        if self._request.backend is not None:
-            return True  # the user has chosen the build
-        reason = unserved_device(candidate.file.name, candidate.backend, self._target)
-        if reason is not None:
-            self._reject(candidate, "gpu-architecture", reason)
-        return reason is None
 
     def _metadata_admits(self, candidate: Candidate, extras: Iterable[str] = ()) -> bool:
         if self._request.no_deps and (

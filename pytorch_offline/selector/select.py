@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
-from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
-from resolvelib import BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.architectures import unserved_device
-from pytorch_offline.selector.candidates import admitted
-from pytorch_offline.selector.companions import Bound, companion_warnings
-from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
-from pytorch_offline.selector.explain import backend_rejection, explain_impossible, losers
+from pytorch_offline.selector.architectures import unknown_devices
+from pytorch_offline.selector.builds import BuildJudge
+from pytorch_offline.selector.companions import TORCH, Bound, companion_warnings
+from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
+from pytorch_offline.selector.explain import backend_rejection, losers
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, WithExtras, project_of
+from pytorch_offline.selector.search import Resolved, anchor_of, find_best
+from pytorch_offline.wheels.backend import BackendKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from packaging.requirements import Requirement
+    from packaging.utils import NormalizedName
     from resolvelib.resolvers import Criterion, RequirementInformation, Result
 
     from pytorch_offline.selector.drivers import BackendVerdict
-    from pytorch_offline.selector.model import Rejection, Request
+    from pytorch_offline.selector.model import Request
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
-
-# resolvelib's default of 100 is below what a deep graph needs; pip allows 200,000 rounds for the same reason.
-MAX_ROUNDS = 200_000
-TORCH: NormalizedName = canonicalize_name("torch")
-# Below every release, for a closure without the project that decides.
-_NO_RELEASE = Version("0.dev0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Resolved:
-    """A resolution for one backend, and how good it is: the greatest ``merit`` wins."""
-
-    verdict: Runs
-    provider: SelectionProvider
-    result: Result[Need, Pin, str]
-    merit: tuple[object, ...]
 
 
 def select(request: Request, target: Target, offers: Offers, backends: Sequence[Backend]) -> Selection:
@@ -79,8 +61,9 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             project=TORCH,
             rejected=[backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)],
         )
+    builds = BuildJudge(target, offers, forced=request.backend is not None)
     try:
-        best, passed_over = _best(request, target, offers, runs)
+        best, passed_over = find_best(request, target, offers, runs, builds)
     except UnsatisfiableError as error:
         if request.backend is None or request.backend in backends:
             raise
@@ -90,13 +73,12 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             facts={"backends": ", ".join(map(str, backends))},
             hint="leave --backend at auto, or name one of these",
         ) from error
-    anchor = _anchor(request)
-    choices = _choices(best, request)
+    choices = _choices(best, request, builds)
     if request.backend is not None:
         warnings += [
             f"{choice.candidate.file.name.filename} was forced, but has {reason}"
             for choice in choices
-            if (reason := unserved_device(choice.candidate.file.name, choice.candidate.backend, target)) is not None
+            if (reason := builds.unserved(choice.candidate)) is not None
         ]
     unfit = [backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)]
     built = {choice.candidate.backend for choice in choices} - {None}
@@ -105,6 +87,13 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             f"nothing is known of a GPU on target {target.name}, so builds for the CPU were chosen; "
             "say what it has with --driver and --gpu, or --accelerator none"
         )
+    if built and best.verdict.backend.kind in {BackendKind.CUDA, BackendKind.ROCM}:
+        warnings += driver_warnings(target)
+        warnings += [
+            f"what code {device} runs is not known, so torch's kernels were not checked for it; "
+            "say it with --compute-capability (developer.nvidia.com/cuda-gpus)"
+            for device in unknown_devices(target)
+        ]
     return Selection(
         target=target,
         request=request,
@@ -112,7 +101,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         choices=choices,
         rejected=(
             *unfit,
-            *losers(choices, best.verdict, runs, offers=offers, passed_over=passed_over, anchor=anchor),
+            *losers(choices, best.verdict, runs, offers=offers, passed_over=passed_over, anchor=anchor_of(request)),
         ),
         warnings=(*warnings, *best.provider.warnings, *companion_warnings(_applicable(choices, best.provider))),
     )
@@ -126,89 +115,13 @@ def _grouped(verdicts: Sequence[CannotRun]) -> dict[str, object]:
     return {", ".join(names): detail for detail, names in backends.items()}
 
 
-def _anchor(request: Request) -> NormalizedName:
-    """The project whose release decides between backends: torch, unless it cannot be part of the closure."""
-    roots = [canonicalize_name(requirement.name) for requirement in request.requirements]
-    family = [root for root in roots if root in family_projects()]
-    return family[0] if request.no_deps and family and TORCH not in family else TORCH
-
-
-def _best(
-    request: Request, target: Target, offers: Offers, runs: Sequence[Runs]
-) -> tuple[_Resolved, dict[str, Rejection]]:
-    """Find the best resolution, and what was passed over on the way, by address."""
-    anchor = _anchor(request)
-    if len(runs) > 1:
-        offers.offer(anchor, tuple(verdict.backend for verdict in runs))  # reads the pages side by side
-    providers = [(SelectionProvider(request, target, offers, verdict.backend), verdict) for verdict in runs]
-    ranked = [
-        (_merit(_newest_possible(provider, anchor, request), verdict), provider, verdict)
-        for provider, verdict in providers
-    ]
-    ranked.sort(key=lambda one: one[0], reverse=True)
-    best: _Resolved | None = None
-    failure: ResolutionImpossible[Need, Pin] | None = None
-    for bound, provider, verdict in ranked:
-        if best is not None and bound <= best.merit:
-            break
-        try:
-            result = _resolve(provider, request)
-        except ResolutionImpossible as error:
-            failure = failure or error
-            continue
-        merit = _merit(_release_of(anchor, result), verdict)
-        if best is None or merit > best.merit:
-            best = _Resolved(verdict=verdict, provider=provider, result=result, merit=merit)
-        if not any(isinstance(pin, Candidate) and pin.backend is not None for pin in result.mapping.values()):
-            break  # nothing of the closure depends on the backend
-    passed_over = {url: rejection for provider, _ in providers for url, rejection in provider.rejected.items()}
-    if best is None:
-        assert failure is not None  # noqa: S101  (there was at least one attempt)
-        raise explain_impossible(
-            failure.causes, request, target, offers=offers, runs=runs, passed_over=passed_over
-        ) from failure
-    return best, passed_over
-
-
-def _resolve(provider: SelectionProvider, request: Request) -> Result[Need, Pin, str]:
-    roots: list[Need] = [Wanted(one) for one in request.requirements if provider.applies(one)]
-    resolver: Resolver[Need, Pin, str] = Resolver(provider, BaseReporter())
-    try:
-        return resolver.resolve(provider.read_ahead(roots), max_rounds=MAX_ROUNDS)
-    except ResolutionTooDeep as error:
-        raise UnsatisfiableError(
-            "too-deep",
-            f"no closure was found within {MAX_ROUNDS} steps",
-            hint="pin more of the projects to versions, with -c",
-        ) from error
-
-
-def _merit(release: Version, verdict: Runs) -> tuple[object, ...]:
-    return release, verdict.native, verdict.backend.order
-
-
-def _newest_possible(provider: SelectionProvider, project: NormalizedName, request: Request) -> Version:
-    bounds = (*request.requirements, *request.constraints)
-    specifier = SpecifierSet()
-    for one in bounds:
-        if canonicalize_name(one.name) == project and provider.applies(one):
-            specifier &= one.specifier
-    found = admitted(provider.candidates(project), specifier, pre=request.pre)
-    return max((one.version.__replace__(local=None) for one in found), default=_NO_RELEASE)
-
-
-def _release_of(project: NormalizedName, result: Result[Need, Pin, str]) -> Version:
-    pin = result.mapping.get(project)
-    return pin.version.__replace__(local=None) if isinstance(pin, Candidate) else _NO_RELEASE
-
-
 def _verdicts(request: Request, target: Target, backends: Sequence[Backend]) -> tuple[BackendVerdict, ...]:
     if request.backend is not None:
         return (verdict_for_forced(target, request.backend),)
     return judge_backends(target, sorted(backends, key=lambda backend: backend.order, reverse=True))
 
 
-def _choices(best: _Resolved, request: Request) -> tuple[Choice, ...]:
+def _choices(best: Resolved, request: Request, builds: BuildJudge) -> tuple[Choice, ...]:
     extras: dict[NormalizedName, set[NormalizedName]] = {}
     candidates: dict[NormalizedName, Candidate] = {}
     for pin in best.result.mapping.values():
@@ -225,7 +138,8 @@ def _choices(best: _Resolved, request: Request) -> tuple[Choice, ...]:
             extras=frozenset(extras.get(project, ())),
             specifier=(specifier := _specifier(project, best.result)),
             required_by=_required_by(project, best.result),
-            why=_why(candidate, specifier, best.verdict),
+            why=_why(candidate, specifier, best.verdict, builds),
+            kernels=builds.evidence(candidate),
         )
         for project, candidate in sorted(candidates.items())
     )
@@ -275,8 +189,9 @@ def _specifier(project: NormalizedName, result: Result[Need, Pin, str]) -> Speci
     return specifier
 
 
-def _why(candidate: Candidate, specifier: SpecifierSet, verdict: Runs) -> str:
+def _why(candidate: Candidate, specifier: SpecifierSet, verdict: Runs, builds: BuildJudge) -> str:
     newest = f"newest that satisfies {specifier}" if specifier else "newest that fits the target"
     if candidate.backend is not None:
-        return f"{newest}; {verdict.detail}"
+        kernels = builds.describe(candidate)
+        return f"{newest}; {verdict.detail}" + (f"; {kernels}" if kernels else "")
     return newest if candidate.source is Source.DEFAULT_INDEX else f"{newest} (from upstream's pages)"

@@ -1,0 +1,129 @@
+"""Judge builds by what is inside them, which no tag tells: for which GPUs, and for which glibc.
+
+The true answer is in the wheel, at the cost of a few megabytes by ranges, so a wheel is read only when its turn comes,
+best candidate first, and only where the answer decides something. One judge serves a whole selection, so no wheel is
+asked twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytorch_offline.selector import architectures, glibc_fit
+from pytorch_offline.selector.model import EvidenceSource, KernelEvidence, Rejection
+from pytorch_offline.wheels.inspection import Inspection
+
+if TYPE_CHECKING:
+    from pytorch_offline.selector.model import Candidate, Offers
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
+
+# After so many lists in a row that agreed with the tables, what the tables refuse is no longer read, only what they
+# admit: a Tesla K40 would otherwise cost sixty readings on the way down from torch 2.7 to 1.3. Each is some 8 MB.
+READINGS_BEFORE_TRUST = 4
+
+
+class BuildJudge:
+    """Says of candidates why they cannot run on the target, or None.
+
+    Args:
+        forced: the user has chosen the backend, so that its kernels are no longer a reason to refuse it.
+    """
+
+    def __init__(self, target: Target, offers: Offers, *, forced: bool) -> None:
+        self._target = target
+        self._offers = offers
+        self._forced = forced
+        self._agreed = 0
+        self._inspections: dict[str, Inspection] = {}
+        self._evidence: dict[str, KernelEvidence | None] = {}
+        self._judged: dict[str, Rejection | None] = {}
+
+    def judge(self, candidate: Candidate) -> Rejection | None:
+        """Say why a candidate cannot run, None if it can; the wheel may be read for it."""
+        url = candidate.file.link.url
+        if url not in self._judged:
+            self._judged[url] = self._glibc(candidate) or (None if self._forced else self._kernels(candidate))
+        return self._judged[url]
+
+    def judge_by_table(self, candidate: Candidate) -> Rejection | None:
+        """Say what is known without reading the wheel."""
+        url = candidate.file.link.url
+        backend = candidate.backend
+        if url in self._judged or self._forced or backend is None or not self._in_question(candidate, backend):
+            return self._judged.get(url)
+        evidence = architectures.evidence_by_table(candidate.file.name, backend)
+        return self._refused(candidate, backend, evidence)
+
+    def evidence(self, candidate: Candidate) -> KernelEvidence | None:
+        """Say which kernels a candidate has, and how that is known; None if that is in question nowhere."""
+        backend = candidate.backend
+        if backend is None or not self._in_question(candidate, backend):
+            return None
+        url = candidate.file.link.url
+        if url not in self._evidence:
+            self._evidence[url] = self._learn(candidate, backend)
+        return self._evidence[url]
+
+    def unserved(self, candidate: Candidate) -> str | None:
+        """Say for which device a candidate has no kernels, whether or not it was forced."""
+        evidence = self.evidence(candidate)
+        if evidence is None or candidate.backend is None:
+            return None
+        return architectures.unserved_device(evidence, candidate.backend, self._target)
+
+    def describe(self, candidate: Candidate) -> str | None:
+        """Say in words which of its kernels serve the target; None if that is in question nowhere, or not so."""
+        evidence = self.evidence(candidate)
+        if evidence is None or candidate.backend is None or self.unserved(candidate) is not None:
+            return None
+        return architectures.describe_served(evidence, candidate.backend, self._target)
+
+    def _in_question(self, candidate: Candidate, backend: Backend) -> bool:
+        return architectures.is_in_question(candidate.file.name, backend, self._target)
+
+    def _kernels(self, candidate: Candidate) -> Rejection | None:
+        reason = self.unserved(candidate)
+        return None if reason is None else _rejection(candidate, "gpu-architecture", reason)
+
+    def _refused(self, candidate: Candidate, backend: Backend, evidence: KernelEvidence | None) -> Rejection | None:
+        reason = None if evidence is None else architectures.unserved_device(evidence, backend, self._target)
+        return None if reason is None else _rejection(candidate, "gpu-architecture", reason)
+
+    def _learn(self, candidate: Candidate, backend: Backend) -> KernelEvidence | None:
+        name = candidate.file.name
+        by_table = architectures.evidence_by_table(name, backend)
+        refused = self._refused(candidate, backend, by_table) is not None
+        if refused and self._agreed >= READINGS_BEFORE_TRUST:
+            return architectures.evidence_by_table(
+                name, backend, f"{self._agreed} wheels that were read agreed with it"
+            )
+        inspection = self._inspect(candidate)
+        if inspection.architectures is None:
+            why = f"the wheel could not be read: {inspection.unread or 'it holds no list'}"
+            return architectures.evidence_by_table(name, backend, why)
+        by_wheel = architectures.evidence_by_wheel(inspection.architectures)
+        if by_table is not None and by_table.source is EvidenceSource.TABLE:
+            agrees = refused == (self._refused(candidate, backend, by_wheel) is not None)
+            self._agreed = self._agreed + 1 if agrees else 0
+        return by_wheel
+
+    def _glibc(self, candidate: Candidate) -> Rejection | None:
+        libc = self._target.libc
+        if libc is None or not glibc_fit.is_in_question(candidate.file.name, libc):
+            return None
+        inspection = self._inspect(candidate) if libc.name == "glibc" else Inspection()
+        reason = glibc_fit.lacking_glibc(libc, inspection.glibc, "measured in the wheel")
+        return None if reason is None else _rejection(candidate, "glibc", reason)
+
+    def _inspect(self, candidate: Candidate) -> Inspection:
+        url = candidate.file.link.url
+        if url not in self._inspections:
+            self._inspections[url] = self._offers.inspect(candidate)
+        return self._inspections[url]
+
+
+def _rejection(candidate: Candidate, reason: str, detail: str) -> Rejection:
+    return Rejection(
+        project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
+    )
