@@ -26,6 +26,7 @@ COMMANDS = {
     "detect": "Describe a machine as a target.",
     "fetch": "Select, download, verify and publish into the mirror.",
     "install": "Install from a mirror with no network, and prove it.",
+    "matrix": "Show which builds there are, for which machine.",
     "select": "Choose the wheels for a target; download nothing.",
     "verify": "Re-hash the mirror and name each bad file.",
 }

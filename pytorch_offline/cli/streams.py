@@ -8,7 +8,7 @@ import sys
 
 # What our own texts hold beyond ASCII, for terminals that cannot show it (C locale, Windows code pages).
 _PLAIN = str.maketrans({
-    "├": "|", "└": "`", "│": "|", "─": "-", "→": "->", "…": "...", "·": ".", "“": '"', "”": '"',
+    "├": "|", "\N{EN DASH}": "-", "└": "`", "│": "|", "─": "-", "→": "->", "…": "...", "·": ".", "“": '"', "”": '"',
 })  # fmt: skip
 _HANDLER = "pytorch-offline.plain"
 

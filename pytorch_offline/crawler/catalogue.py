@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from packaging.utils import NormalizedName
+
 
 # The catalogue's file, in a mirror's private directory (DESIGN 4.2).
 CATALOGUE_NAME = "catalogue.sqlite"
@@ -167,6 +169,16 @@ class Catalogue:
     def observations(self, url: str) -> tuple[Observation, ...]:
         """Give everything that a page ever said about files, oldest first."""
         rows = self._rows("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (without_credentials(url),))
+        return tuple(_observation(row) for row in rows)
+
+    def sayings_about(self, project: NormalizedName) -> tuple[Observation, ...]:
+        """Give everything that any page ever said about a project's files, oldest first."""
+        rows = self._rows(
+            # What stands before the first "-" is the project, normalised as PEP 503 says (runs of signs do not occur).
+            "SELECT * FROM saying WHERE replace(replace("
+            "lower(substr(filename, 1, instr(filename, '-') - 1)), '_', '-'), '.', '-') = ? ORDER BY id",
+            (project,),
+        )
         return tuple(_observation(row) for row in rows)
 
     def rehashed(self) -> tuple[Observation, ...]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from pytorch_offline.knowledge.table import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @cache
@@ -15,3 +23,41 @@ def default_backends() -> dict[str, str]:
     """
     rows = read_table("torch_cuda")
     return {row["torch"]: row["default_without_index"] for row in rows if row["default_without_index"].startswith("cu")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One release of torch and what it was built for, as far as the table is sure (``cu129?`` is left out).
+
+    ``backends`` maps a platform (``linux_x86_64``, ``linux_aarch64``, ``win_amd64``) to CUDA, ROCm and XPU builds,
+    spelt as directories; builds for the CPU are not in the table. ``pythons`` are the same for all of them.
+    """
+
+    release: Version
+    backends: Mapping[str, tuple[str, ...]]
+    pythons: frozenset[str]
+
+
+@cache
+def read_releases() -> tuple[Release, ...]:
+    """Read the table of releases, oldest first."""
+    return tuple(_release(row) for row in read_table("torch_cuda"))
+
+
+def _release(row: dict[str, str]) -> Release:
+    linux, windows = _sure(row["linux_x86_64_cuda"]), _sure(row["windows_cuda"])
+    xpu = _sure(row["xpu"])
+    backends = {
+        "linux_x86_64": (*linux, *(f"rocm{version}" for version in _sure(row["linux_rocm"]))),
+        "linux_aarch64": _sure(row["linux_aarch64_cuda"]),
+        "win_amd64": windows,
+    }
+    for platform, system in (("linux_x86_64", "linux"), ("win_amd64", "windows")):
+        if system in xpu:
+            backends[platform] = (*backends[platform], "xpu")
+    return Release(release=Version(row["torch"]), backends=backends, pythons=frozenset(_sure(row["pythons"])))
+
+
+def _sure(cell: str) -> tuple[str, ...]:
+    """Split a cell; entries with a doubt (``cu129?``, ``3.15(exp)``, ``windows (prototype)``) are left out."""
+    return tuple(part for part in map(str.strip, cell.split(";")) if part and not re.search(r"[?()]", part))

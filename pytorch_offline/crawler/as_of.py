@@ -1,0 +1,42 @@
+"""Days asked about: what the catalogue knew then."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+from pytorch_offline.errors import UsageError
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def parse_as_of(text: str) -> datetime:
+    """Read a day, which means its end in UTC, or a moment in ISO 8601 (in UTC unless it names its own zone).
+
+    Raises:
+        UsageError: ``bad-date``.
+    """
+    plain = text.strip()
+    try:
+        if _DAY.fullmatch(plain):
+            return datetime.combine(date.fromisoformat(plain) + timedelta(days=1), time(), UTC) - timedelta(seconds=1)
+        moment = datetime.fromisoformat(plain)
+    except (ValueError, OverflowError) as error:
+        hint = "write a day, 2026-03-11, or a moment, 2026-03-11T12:00:00Z"
+        raise UsageError("bad-date", f"{text!r} is not a date", hint=hint) from error
+    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
+
+
+def spell_moment(moment: datetime) -> str:
+    """Write a moment as the catalogue does: ``2026-03-11T23:59:59Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def before_first_reading(what: str, as_of: datetime, first: str) -> UsageError:
+    """Make the error for a moment before anything was read."""
+    return UsageError(
+        "before-first-reading",
+        f"nothing was known of {what} on {as_of:%Y-%m-%d}: it was first read on {first[:10]}",
+        facts={"asked about": spell_moment(as_of), "first read": first},
+        hint=f"name {first[:10]} or a later day; what upstream showed earlier was not recorded",
+    )
