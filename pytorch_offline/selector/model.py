@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
@@ -117,6 +117,12 @@ class Offers(Protocol):
         """Say what the libraries of this very wheel say: GPU architectures, glibc. It never raises.
 
         It may cost megabytes: ask only where a decision depends on it, the best candidate first.
+        """
+
+    def walk_ahead(self, candidates: Iterable[Candidate]) -> None:
+        """Begin to read the METADATA of candidates of which the better ones were in vain, and return at once.
+
+        It changes no answer either.
         """
 
     def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:

@@ -11,7 +11,7 @@ target may come from the default index, and the user is told.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
@@ -31,7 +31,7 @@ from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from packaging.specifiers import SpecifierSet
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 # Pages asked for at once. Browsers open six connections to a host; upstream's CDN serves them without complaint.
 PARALLEL_PAGES = 6
+# METADATA read at once: each takes one to three small requests, whose latency is all they cost. uv has 50 under way.
+PARALLEL_METADATA = 16
 # The errors that mean "nobody answered", as opposed to "the answer was no".
 _NO_ANSWER = frozenset({"unreachable", "tls-error"})
 
@@ -86,7 +88,9 @@ class IndexOffers:
         self._offline = offline
         self._pool = ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page")
         self._inspector = Inspector(http=http, catalogue=catalogue, offline=offline)
+        self._readers = ThreadPoolExecutor(PARALLEL_METADATA, thread_name_prefix="metadata")
         self._metadata: dict[str, CoreMetadata] = {}
+        self._under_way: dict[str, Future[CoreMetadata]] = {}
         self._offers: dict[tuple[NormalizedName, tuple[Backend, ...]], Offer] = {}
 
     def __enter__(self) -> Self:
@@ -94,6 +98,7 @@ class IndexOffers:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
 
     def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         """Say what the indexes have of a project.
@@ -113,13 +118,24 @@ class IndexOffers:
             UpstreamError: it could not be had.
             IntegrityError: it cannot be read.
         """
-        path = candidate.file.link.url
-        if path not in self._metadata:
-            body = fetch_wheel_metadata(
-                candidate.file, http=self._http, catalogue=self._catalogue, scratch=self._scratch, offline=self._offline
-            )
-            self._metadata[path] = parse_metadata(body)
-        return self._metadata[path]
+        url = candidate.file.link.url
+        if url not in self._metadata:
+            under_way = self._under_way.get(url)
+            self._metadata[url] = self._fetch_metadata(candidate) if under_way is None else under_way.result()
+        return self._metadata[url]
+
+    def walk_ahead(self, candidates: Iterable[Candidate]) -> None:
+        """Begin to read the METADATA of candidates that may be asked for soon; see ``Offers.walk_ahead``."""
+        for candidate in () if self._offline else candidates:
+            url = candidate.file.link.url
+            if url not in self._metadata and url not in self._under_way:
+                self._under_way[url] = self._readers.submit(self._fetch_metadata, candidate)
+
+    def _fetch_metadata(self, candidate: Candidate) -> CoreMetadata:
+        body = fetch_wheel_metadata(
+            candidate.file, http=self._http, catalogue=self._catalogue, scratch=self._scratch, offline=self._offline
+        )
+        return parse_metadata(body)
 
     def inspect(self, candidate: Candidate) -> Inspection:
         """Say what the libraries of this very wheel say; see ``Offers.inspect``."""

@@ -31,6 +31,7 @@ from pytorch_offline.selector.companions import (
     exact_pin,
     implied_bound,
 )
+from pytorch_offline.selector.deciding_order import DecidingOrder
 from pytorch_offline.selector.model import Candidate, Offers, Rejection, Request
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ if TYPE_CHECKING:
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.metadata import CoreMetadata
+
+
+# Candidates that are tried one by one; from then on, what may be asked for next is read ahead, this many at most. Most
+# walks end after one or two, and what is read in vain is paid for by upstream too.
+FIRST_STEPS = 2
+LONGEST_STEP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,11 @@ def project_of(identifier: str) -> NormalizedName:
     return NormalizedName(identifier.partition("[")[0])
 
 
+def _group_of(project: NormalizedName) -> int:
+    """Say when a project is decided, whatever conflicts: torch first, then its family; where they meet at the end."""
+    return 0 if project == TORCH else 1 if project in family_projects() else 3 if project == MEETING else 2
+
+
 class SelectionProvider(AbstractProvider["Need", "Pin", str]):
     """Answers the resolver's questions for one request and one target.
 
@@ -109,6 +121,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         self._root_order = {
             canonicalize_name(requirement.name): position for position, requirement in enumerate(request.requirements)
         }
+        self.order = DecidingOrder(_group_of)
         self.rejected: dict[str, Rejection] = {}
         self.warnings: dict[str, None] = {}
 
@@ -136,10 +149,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         information: Mapping[str, Iterator[RequirementInformation[Need, Pin]]],
         backtrack_causes: Sequence[RequirementInformation[Need, Pin]],
     ) -> Iterable[str]:
-        """After a conflict, decide its two sides first, as pip does: else everything else is tried again for each.
-
-        It does not make every tree quick: ``s3fs boto3 'awscli<1.36'`` still reads years of releases.
-        """
+        """After a conflict, decide its two sides first, as pip does: else everything else is tried again for each."""
         del resolutions, candidates, information
         sides = {self.identify(cause.requirement) for cause in backtrack_causes}
         sides |= {self.identify(cause.parent) for cause in backtrack_causes if cause.parent is not None}
@@ -154,10 +164,9 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         information: Mapping[str, Iterator[RequirementInformation[Need, Pin]]],
         backtrack_causes: Sequence[RequirementInformation[Need, Pin]],
     ) -> tuple[object, ...]:
-        """Decide torch first, then the family, then pins, the user's order, names."""
+        """Decide torch first, then the family, then pins, what came forward, the user's order, names."""
         del resolutions, candidates, backtrack_causes
         project = project_of(identifier)
-        group = 0 if project == TORCH else 1 if project in family_projects() else 3 if project == MEETING else 2
         specifiers = [
             specifier
             for one in information[identifier]
@@ -166,8 +175,9 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         ]
         pinned = any(specifier.operator in {"==", "==="} for specifier in specifiers)
         return (
-            group,
+            _group_of(project),
             not pinned,
+            self.order.rank(project),
             self._root_order.get(project, len(self._root_order)),
             not specifiers,
             identifier,
@@ -195,7 +205,8 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         ordered = self._ordered(project, specifier, same)
 
         def usable() -> Iterator[Pin]:
-            for candidate in ordered:
+            for position, candidate in enumerate(ordered):
+                self._walk_ahead(ordered, position)
                 pin: Pin = WithExtras(candidate, extras) if extras else candidate
                 if pin not in refused and self.can_run(candidate) and self._metadata_admits(candidate, extras):
                     yield pin
@@ -243,6 +254,11 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 wanted[project] = wanted.get(project, SpecifierSet()) & self._specifier(project, [need])
         self._offers.read_ahead(wanted, self._backend)
         return needs
+
+    def _walk_ahead(self, ordered: Sequence[Candidate], position: int) -> None:
+        """Have the METADATA of older releases read side by side, the more the longer the walk down has been."""
+        if position >= FIRST_STEPS and not self._request.no_deps:
+            self._offers.walk_ahead(ordered[position : position + min(position, LONGEST_STEP) + 1])
 
     # The rules behind the answers.
 

@@ -15,7 +15,7 @@ from pytorch_offline.wheels.inspection import Inspection
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from packaging.specifiers import SpecifierSet
     from packaging.utils import NormalizedName
@@ -106,4 +106,7 @@ class MemoryOffers:
         return self._index.inspections[candidate.file.link.path]
 
     def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
+        """There is nothing to wait for in memory."""
+
+    def walk_ahead(self, candidates: Iterable[Candidate]) -> None:
         """There is nothing to wait for in memory."""
