@@ -7,6 +7,7 @@ tries once, because only its caller knows how to resume. Proxies, CA bundles and
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 import ssl
@@ -192,7 +193,7 @@ class Http:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._sessions: list[requests.Session] = []
-        self._closed = False
+        self._closed = threading.Event()
         if self._trusted_hosts:
             # The user has said that these hosts are not checked; a warning per request adds nothing (pip does so too).
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -206,9 +207,19 @@ class Http:
     def close(self) -> None:
         """Close every thread's connections."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             while self._sessions:
                 self._sessions.pop().close()
+
+    def hurried(self, timeouts: Timeouts) -> Http:
+        """Give a client that reaches the network in the same way and over the same connections, but tries once.
+
+        It is closed with this one.
+        """
+        other = copy.copy(self)
+        other._timeouts = timeouts  # noqa: SLF001  (one of us)
+        other._retry = RetryPolicy(tries=1, connect_tries=1)  # noqa: SLF001
+        return other
 
     def get(self, url: str, *, headers: Mapping[str, str] | None = None, max_bytes: int = MAX_SMALL_BODY) -> Response:
         """Fetch a small body whole, trying again where that may help.
@@ -347,7 +358,7 @@ class Http:
             self._local.session = session
             with self._lock:
                 self._sessions.append(session)
-        if self._closed:
+        if self._closed.is_set():
             session.close()
             raise RuntimeError("this Http is closed")
         return session

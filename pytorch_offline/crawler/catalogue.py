@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pytorch_offline.crawler.database import check_place, open_database, translated
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import HashChange, Link, Observation, Page, PageChange, PageKind, RejectedLink
+from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -240,7 +241,7 @@ class Catalogue:
 
     def metadata(self, link: Link) -> bytes | None:
         """Look up the core metadata of the wheel behind a link; None if it was never stored."""
-        rows = self._rows("SELECT body, sha256 FROM metadata WHERE key = ?", (_metadata_key(link),))
+        rows = self._rows("SELECT body, sha256 FROM metadata WHERE key = ?", (_wheel_key(link),))
         if not rows:
             return None
         body, sha256 = rows[0]
@@ -258,7 +259,53 @@ class Catalogue:
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?)",
-                (_metadata_key(link), zlib.compress(body), hashlib.sha256(body).hexdigest(), source),
+                (_wheel_key(link), zlib.compress(body), hashlib.sha256(body).hexdigest(), source),
+            )
+
+    # What was learnt of wheels besides.
+
+    def inspection(self, link: Link) -> Inspection | None:
+        """Look up what was read out of the wheel behind a link; None if it was not, or by an older reader."""
+        rows = self._rows(
+            "SELECT architectures, glibc, unread FROM inspection WHERE key = ? AND reader = ?",
+            (_wheel_key(link), INSPECTION_VERSION),
+        )
+        if not rows:
+            return None
+        architectures, glibc, unread = rows[0]
+        major, _, minor = (glibc or "").partition(".")
+        return Inspection(
+            architectures=None if architectures is None else tuple(architectures.split()),
+            glibc=(int(major), int(minor)) if glibc else None,
+            unread=unread,
+        )
+
+    def store_inspection(self, link: Link, inspection: Inspection) -> None:
+        """Keep what was read out of the wheel behind a link."""
+        architectures, glibc = inspection.architectures, inspection.glibc
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO inspection VALUES (?, ?, ?, ?, ?)",
+                (
+                    _wheel_key(link),
+                    INSPECTION_VERSION,
+                    None if architectures is None else " ".join(architectures),
+                    None if glibc is None else f"{glibc[0]}.{glibc[1]}",
+                    None if inspection.unread is None else _text(inspection.unread),
+                ),
+            )
+
+    def wheel_size(self, link: Link) -> int | None:
+        """Look up how many bytes the wheel behind a link has by what its server said; None if that was not asked."""
+        rows = self._rows("SELECT size FROM wheel_size WHERE key = ?", (_wheel_key(link),))
+        return int(rows[0][0]) if rows else None
+
+    def store_wheel_sizes(self, sizes: Mapping[Link, int]) -> None:
+        """Keep how many bytes wheels have."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO wheel_size VALUES (?, ?)",
+                [(_wheel_key(link), size) for link, size in sizes.items()],
             )
 
     # The connection.
@@ -393,7 +440,7 @@ def _observation(row: Sequence[Any]) -> Observation:
     )
 
 
-def _metadata_key(link: Link) -> str:
+def _wheel_key(link: Link) -> str:
     """Name the bytes of a wheel: by its hash, else by its address and what the page says of its metadata."""
     if link.sha256 is not None:
         return f"sha256={link.sha256}"

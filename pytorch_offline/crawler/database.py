@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
 APPLICATION_ID = 0x50744F66  # "PtOf": marks the file as ours (PRAGMA application_id)
 # How long one process waits for another's write; a page is stored in milliseconds, a killed writer blocks nobody.
 BUSY_SECONDS = 30.0
 
-_SCHEMA = """
+# Each version of the schema as what it adds to the one before; a file is brought from its own to the newest when it is
+# opened. What stands here is in people's files and never changes: a change is another step.
+_SCHEMA_1 = """
 CREATE TABLE page (
     id INTEGER PRIMARY KEY,
     url TEXT NOT NULL UNIQUE,       -- as asked for, without credentials
@@ -77,6 +78,21 @@ CREATE TABLE metadata (
     source TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+_SCHEMA_2 = """
+CREATE TABLE inspection (
+    key TEXT PRIMARY KEY,           -- names the bytes of a wheel, as in metadata
+    reader INTEGER NOT NULL,        -- the version of the reader that read it
+    architectures TEXT,             -- names with blanks between them; empty for a build without any, NULL if not told
+    glibc TEXT,                     -- 2.17
+    unread TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE wheel_size (
+    key TEXT PRIMARY KEY,
+    size INTEGER NOT NULL           -- in bytes, as the server says; pages that state it keep it in observation
+) STRICT, WITHOUT ROWID;
+"""
+_STEPS = (_SCHEMA_1, _SCHEMA_2)
+SCHEMA_VERSION = len(_STEPS)
 
 
 def check_place(path: Path) -> None:
@@ -117,16 +133,17 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check whose database this is and of which version; lay out the tables in an empty one."""
+    """Check whose database this is and of which version; lay out the tables that it does not have yet."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         _check(path, version=version, ours=not tables or application == APPLICATION_ID)
-        if not tables:
-            for statement in _SCHEMA.split(";\n"):
+        for step in _STEPS[version if tables else 0 :]:
+            for statement in step.split(";\n"):
                 connection.execute(statement)
+        if version != SCHEMA_VERSION:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:

@@ -1,21 +1,19 @@
-"""METADATA out of a wheel that stays where it is: end record, central directory, one member, by HTTP ranges.
+"""Out of a wheel that stays where it is: end record, central directory, members, by HTTP ranges.
 
-``RemoteWheelReader`` is a state machine without network: it says which bytes it wants and is fed what came. The loop
-around it, ``fetch_metadata_by_ranges``, does the asking and pins every answer to the first one, so that bytes of two
-generations of a file are never put together (research/libraries.md, section 2.6).
+``RemoteWheelReader`` and ``RemoteListingReader`` are state machines without network: they say which bytes they want and
+are fed what came; the loops around them ask a ``RemoteFile``.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytorch_offline.byte_ranges import parse_content_range, parse_unsatisfied_range
-from pytorch_offline.errors import IntegrityError, UpstreamError
-from pytorch_offline.net import redacted
+from pytorch_offline.errors import IntegrityError
 from pytorch_offline.wheels.dist_info import find_dist_info
 from pytorch_offline.wheels.metadata import MAX_METADATA
+from pytorch_offline.wheels.remote_file import ByteRange, ChangedError, RemoteFile, changed_while_read
 from pytorch_offline.wheels.zip_format import (
     LOCAL_HEADER_SIZE,
     LONGEST_END,
@@ -29,37 +27,30 @@ from pytorch_offline.wheels.zip_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Iterator
 
-    from pytorch_offline.net import Http, Response
+    from pytorch_offline.net import Http
     from pytorch_offline.wheels.filename import WheelName
+    from pytorch_offline.wheels.zip_format import Directory, Member
 
-# A server may answer with less than was asked for; one that gives a few bytes at a time is not worth its while.
-_MAX_REQUESTS = 64
+_Read = TypeVar("_Read")
+# One request is hoped to do for a small member: its own header's extra fields are rarely longer.
+_EXTRA_ROOM = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ByteRange:
-    """Bytes ``start`` to ``stop`` (not included), or the last ``stop`` bytes where ``start`` is ``None``."""
+class Listing:
+    """What a wheel holds: its size in bytes, its directory, and the members that this lists."""
 
-    start: int | None
-    stop: int
-
-    @property
-    def length(self) -> int:
-        """How many bytes these are."""
-        return self.stop - (self.start or 0)
-
-    @property
-    def header(self) -> str:
-        """The value of the ``Range`` header that asks for it."""
-        return f"bytes=-{self.stop}" if self.start is None else f"bytes={self.start}-{self.stop - 1}"
+    size: int
+    directory: Directory
+    members: tuple[Member, ...]
 
 
-class RemoteWheelReader:
-    """Reads METADATA from a wheel of which only pieces are fetched.
+class _RangeReader(ABC, Generic[_Read]):
+    """Reads something from a wheel of which only pieces are fetched.
 
-    Feed it what ``wanted`` names until that is ``None``; then ``metadata`` is there. It may be fed less than it wanted,
+    Feed it what ``wanted`` names until that is ``None``; then ``result`` is there. It may be fed less than it wanted,
     from the same start, and asks for the rest.
 
     Args:
@@ -68,11 +59,11 @@ class RemoteWheelReader:
     """
 
     def __init__(self, wheel: WheelName, *, size: int | None = None) -> None:
-        self.metadata: bytes | None = None
+        self.result: _Read | None = None
         self._wheel = wheel
         self._size = size
         self._pieces: list[tuple[int, bytes]] = []
-        self._steps = self._read_metadata(size)
+        self._steps = self._read(size)
         self.wanted: ByteRange | None = next(self._steps)
 
     def feed(self, start: int, data: bytes, size: int) -> None:
@@ -94,36 +85,20 @@ class RemoteWheelReader:
             self.wanted = self._steps.send(size)
         except StopIteration as stop:
             self.wanted = None
-            self.metadata = stop.value
+            self.result = stop.value
 
-    def _read_metadata(self, size: int | None) -> Generator[ByteRange, int, bytes]:
-        """Go from the end record to the directory, and to METADATA; each ``yield`` asks for bytes."""
+    @abstractmethod
+    def _read(self, size: int | None) -> Generator[ByteRange, int, _Read]:
+        """Read what is to be read; each ``yield`` asks for bytes."""
+
+    def _listing(self, size: int | None) -> Generator[ByteRange, int, Listing]:
+        """Go from the end record to the directory."""
         if size is None:
             size = yield ByteRange(start=None, stop=LONGEST_END)
         tail = yield from self._bytes(max(0, size - LONGEST_END), size)
         directory = find_directory(tail, size)
         listing = yield from self._bytes(directory.offset, directory.offset + directory.size)
-        members = parse_directory(listing, directory)
-        name = f"{find_dist_info([member.name for member in members], self._wheel)}/METADATA"
-        candidates = [member for member in members if member.name == name]
-        if len(candidates) != 1:
-            raise malformed(f"it has {len(candidates)} members {name}")
-        member = candidates[0]
-        if max(member.size, member.compressed_size) > MAX_METADATA:
-            raise malformed(f"its METADATA of {member.size} bytes is not read")
-        if member.offset + LOCAL_HEADER_SIZE > directory.offset:
-            raise malformed(f"member {name!r} lies outside of it")
-        # One request is hoped to do: a local header's extra field is rarely longer than the directory's by more.
-        hoped = member.offset + LOCAL_HEADER_SIZE + len(member.raw_name) + 64 + member.compressed_size
-        start = yield from self._bytes(member.offset, min(hoped, directory.offset))
-        span = local_header_span(start)
-        stop = member.offset + span + member.compressed_size
-        if stop > directory.offset:
-            raise malformed(f"member {name!r} reaches into the directory")
-        data = yield from self._bytes(member.offset, stop)
-        if (detail := disagreement(member, parse_local_header(data[:span]))) is not None:
-            raise malformed(f"member {name!r}: {detail}")
-        return b"".join(inflate(member, [data[span:]]))
+        return Listing(size=size, directory=directory, members=parse_directory(listing, directory))
 
     def _bytes(self, start: int, stop: int) -> Generator[ByteRange, int, bytes]:
         """Give these bytes of the file, asking for the ones that have not come yet."""
@@ -138,8 +113,43 @@ class RemoteWheelReader:
         return bytes(data)
 
 
-class _ChangedError(Exception):
-    """The file is another one than at the first answer."""
+class RemoteListingReader(_RangeReader[Listing]):
+    """Reads which members a wheel has, and where."""
+
+    def _read(self, size: int | None) -> Generator[ByteRange, int, Listing]:
+        return self._listing(size)
+
+
+class RemoteWheelReader(_RangeReader[bytes]):
+    """Reads METADATA."""
+
+    @property
+    def metadata(self) -> bytes | None:
+        """The bytes of METADATA, once they are there."""
+        return self.result
+
+    def _read(self, size: int | None) -> Generator[ByteRange, int, bytes]:
+        listing = yield from self._listing(size)
+        directory, members = listing.directory, listing.members
+        name = f"{find_dist_info([member.name for member in members], self._wheel)}/METADATA"
+        candidates = [member for member in members if member.name == name]
+        if len(candidates) != 1:
+            raise malformed(f"it has {len(candidates)} members {name}")
+        member = candidates[0]
+        if max(member.size, member.compressed_size) > MAX_METADATA:
+            raise malformed(f"its METADATA of {member.size} bytes is not read")
+        if member.offset + LOCAL_HEADER_SIZE > directory.offset:
+            raise malformed(f"member {name!r} lies outside of it")
+        hoped = member.offset + LOCAL_HEADER_SIZE + len(member.raw_name) + _EXTRA_ROOM + member.compressed_size
+        start = yield from self._bytes(member.offset, min(hoped, directory.offset))
+        span = local_header_span(start)
+        stop = member.offset + span + member.compressed_size
+        if stop > directory.offset:
+            raise malformed(f"member {name!r} reaches into the directory")
+        data = yield from self._bytes(member.offset, stop)
+        if (detail := disagreement(member, parse_local_header(data[:span]))) is not None:
+            raise malformed(f"member {name!r}: {detail}")
+        return b"".join(inflate(member, [data[span:]]))
 
 
 def fetch_metadata_by_ranges(http: Http, url: str, name: WheelName, *, expected_size: int | None = None) -> bytes:
@@ -153,94 +163,75 @@ def fetch_metadata_by_ranges(http: Http, url: str, name: WheelName, *, expected_
     """
     try:
         return _read_once(http, url, name, expected_size)
-    except _ChangedError:
+    except ChangedError:
         # A new generation was put there in the middle; it will hardly happen twice.
         try:
             return _read_once(http, url, name, expected_size)
-        except _ChangedError as change:
-            raise UpstreamError(
-                "changed-while-read",
-                f"{redacted(url)} changes while it is read: {change}",
-                facts={"url": redacted(url)},
-            ) from change
+        except ChangedError as change:
+            raise changed_while_read(url, change) from change
 
 
 def _read_once(http: Http, url: str, name: WheelName, expected_size: int | None) -> bytes:
-    reader = RemoteWheelReader(name, size=expected_size)
-    pin: Mapping[str, str] | None = None
-    for _ in range(_MAX_REQUESTS):
-        if reader.wanted is None:
-            break
-        response = _ask(http, url, reader.wanted, pin)
-        start, size = _checked_range(response, reader.wanted, url)
-        validators = _validators(response, size)
-        if pin is not None and pin != validators:
-            raise _ChangedError(f"{dict(pin)}, then {dict(validators)}")
-        pin = validators
-        reader.feed(start, response.body, size)
-    if reader.metadata is None:
-        raise _not_served(url, f"{_MAX_REQUESTS} requests were not enough")
-    return reader.metadata
+    return _finish(RemoteFile(http, url), RemoteWheelReader(name, size=expected_size))
 
 
-def _ask(http: Http, url: str, wanted: ByteRange, pin: Mapping[str, str] | None) -> Response:
-    headers = {"Range": wanted.header}
-    etag = (pin or {}).get("ETag", "")
-    if etag.startswith('"'):  # If-Range takes strong validators only (RFC 9110, section 13.1.5)
-        headers["If-Range"] = etag
+def fetch_listing(file: RemoteFile, name: WheelName, *, expected_size: int | None = None) -> Listing:
+    """Read which members a wheel has, and where.
+
+    Raises:
+        UpstreamError: as ``fetch_metadata_by_ranges``, but the file may not change even once.
+        IntegrityError: ``bad-archive`` or ``size-mismatch``.
+    """
     try:
-        response = http.get(url, headers=headers, max_bytes=wanted.length)
-    except UpstreamError as error:
-        if error.code == "too-large":  # more than was asked for; the rest is not read
-            raise _refusal(url, "it sends the whole file", pin) from error
-        raise
-    if response.status == HTTPStatus.PARTIAL_CONTENT:
-        return response
-    if response.status == HTTPStatus.OK:
-        raise _refusal(url, "it sends the whole file", pin)
-    if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        total = parse_unsatisfied_range(response.headers)
-        # Some servers refuse the last N bytes of a file that has fewer: ask for all of it.
-        if total is not None and wanted.start is None and 0 < total < wanted.length:
-            return _ask(http, url, ByteRange(start=0, stop=total), pin)
-        raise _refusal(url, "it answers 416", pin)
-    raise UpstreamError(
-        "file-absent",
-        f"{redacted(url)} answers {response.status}",
-        facts={"url": redacted(url), "status": response.status},
-    )
+        return _finish(file, RemoteListingReader(name, size=expected_size))
+    except ChangedError as change:
+        raise changed_while_read(file.url, change) from change
 
 
-def _checked_range(response: Response, wanted: ByteRange, url: str) -> tuple[int, int]:
-    """Read ``Content-Range`` as where the body begins and how large the file is; it must be what was asked for."""
-    said = response.headers.get("Content-Range", "")
-    span = parse_content_range(response.headers)
-    if span is None or span.total is None:
-        raise _not_served(url, f"its Content-Range is {said!r}")
-    first, stop, size = span.first, span.last + 1, span.total
-    start = max(0, size - wanted.stop) if wanted.start is None else wanted.start
-    end = size if wanted.start is None else wanted.stop
-    if first != start or not first < stop <= min(end, size) or len(response.body) != stop - first:
-        raise _not_served(url, f"for {wanted.header} it sends {len(response.body)} bytes as {said!r}")
-    return first, size
+def fetch_member(file: RemoteFile, listing: Listing, member: Member, windows: Iterable[int]) -> Iterator[bytes]:
+    """Read a member from its beginning on, inflated as it comes; whoever has enough of it asks for no more.
+
+    ``windows`` says, without end, how many compressed bytes to ask for at a time.
+
+    Raises:
+        UpstreamError: as ``fetch_listing``.
+        IntegrityError: ``bad-archive`` if the member is not what the directory says.
+    """
+    sizes = iter(windows)
+    try:
+        hoped = LOCAL_HEADER_SIZE + len(member.raw_name) + _EXTRA_ROOM + member.compressed_size
+        stop = min(member.offset + min(next(sizes), hoped), listing.directory.offset)
+        start = b"".join(_pieces(file, member.offset, stop))
+        span = local_header_span(start)
+        if (detail := disagreement(member, parse_local_header(start[:span]))) is not None:
+            raise malformed(f"member {member.name!r}: {detail}")
+        end = member.offset + span + member.compressed_size
+        if end > listing.directory.offset:
+            raise malformed(f"member {member.name!r} reaches into the directory")
+
+        def compressed() -> Iterator[bytes]:
+            yield start[span : span + member.compressed_size]
+            at = member.offset + len(start)
+            while at < end:
+                following = min(at + next(sizes), end)
+                yield from _pieces(file, at, following)
+                at = following
+
+        yield from inflate(member, compressed())
+    except ChangedError as change:
+        raise changed_while_read(file.url, change) from change
 
 
-def _validators(response: Response, size: int) -> dict[str, str]:
-    """Gather what must stay the same from answer to answer: the ETag, else the time of change; and the size."""
-    for name in ("ETag", "Last-Modified"):
-        if name in response.headers:
-            return {name: response.headers[name], "size": str(size)}
-    return {"size": str(size)}
+def _pieces(file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
+    """Give these bytes of a file, in as many pieces as the server makes of them."""
+    while start < stop:
+        start, data, _ = file.fetch(ByteRange(start=start, stop=stop))
+        yield data
+        start += len(data)
 
 
-def _refusal(url: str, detail: str, pin: Mapping[str, str] | None) -> Exception:
-    """Judge a range that was not served: a server that served one before has another file now."""
-    return _ChangedError(detail) if pin is not None else _not_served(url, detail)
-
-
-def _not_served(url: str, detail: str) -> UpstreamError:
-    return UpstreamError(
-        "ranges-not-served",
-        f"{redacted(url)} cannot be read by ranges: {detail}",
-        facts={"url": redacted(url)},
-    )
+def _finish(file: RemoteFile, reader: _RangeReader[_Read]) -> _Read:
+    while reader.wanted is not None:
+        reader.feed(*file.fetch(reader.wanted))
+    assert reader.result is not None  # noqa: S101  (that is what nothing wanted means)
+    return reader.result
