@@ -375,6 +375,11 @@ def redacted(url: str) -> str:
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
+def redacted_text(text: str) -> str:
+    """Hide the users and passwords of all URLs in a text, for messages and logs."""
+    return _PASSWORD.sub("//***@", text)
+
+
 def sendable_url(url: str) -> str:
     """Make a URL that ``requests`` sends as it is written: no fragment, no stray ``%``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from pytorch_offline.cli.requirement_sources import read_location
 from pytorch_offline.cli.target_options import target_options
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
@@ -20,22 +22,22 @@ from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
 from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
-from pytorch_offline.selector.model import Request, Selection
+from pytorch_offline.selector.asked import Asked, read_asked
+from pytorch_offline.selector.given_wheels import GivenWheels
+from pytorch_offline.selector.index_plan import NamedIndexes, find_planned_upstreams, plan_indexes
 from pytorch_offline.selector.nearest import nearest_changes, with_nearest
-from pytorch_offline.selector.offers import IndexOffers, find_upstreams
+from pytorch_offline.selector.offers import IndexOffers
 from pytorch_offline.selector.render import document_of
-from pytorch_offline.selector.requirements import parse_requirement, read_requirements_file
 from pytorch_offline.selector.select import select
 from pytorch_offline.wheels.backend import parse_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from packaging.requirements import Requirement
-
     from pytorch_offline.cli.session import Session
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
+    from pytorch_offline.selector.model import Request, Selection
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
@@ -45,8 +47,8 @@ class Choosing:
     """The options that decide what is chosen, as the user gave them."""
 
     requirements: tuple[str, ...]
-    requirement_files: tuple[Path, ...]
-    constraint_files: tuple[Path, ...]
+    requirement_files: tuple[str, ...]
+    constraint_files: tuple[str, ...]
     targets: tuple[Target, ...]
     backend: str
     upstreams: tuple[str, ...]
@@ -57,31 +59,30 @@ class Choosing:
     no_deps: bool
     offline: bool
 
-    def request(self) -> Request:
-        """Read the requirements.
+    def asked(self) -> Asked:
+        """Read what is asked for.
 
         Raises:
-            UsageError: ``nothing-requested``, or what is wrong with a requirement, a file or the backend.
+            UsageError: ``nothing-requested``, or what is wrong with a requirement or a file.
+            UpstreamError: a file that lies behind an address could not be had.
         """
-        roots: list[Requirement] = [parse_requirement(text, "command line") for text in self.requirements]
-        constraints: list[Requirement] = []
-        for path in self.requirement_files:
-            inner, bounds = read_requirements_file(path)
-            roots += inner
-            constraints += bounds
-        for path in self.constraint_files:
-            inner, bounds = read_requirements_file(path)
-            constraints += [*inner, *bounds]
-        if not roots:
-            raise UsageError(
-                "nothing-requested", "nothing was asked for", hint="name a project, e.g. torch, or -r FILE"
-            )
-        return Request(
-            requirements=tuple(roots),
-            constraints=tuple(constraints),
+        return read_asked(
+            self.requirements,
+            self.requirement_files,
+            self.constraint_files,
+            read=read_location,
+            exists=Path.exists,
+            environment=os.environ,
+        )
+
+    def named(self) -> NamedIndexes:
+        """Say what these options name of indexes."""
+        return NamedIndexes(
+            upstreams=self.upstreams,
+            default_index=self.default_index,
+            use_default_index=self.use_default_index,
+            channel=self.channel,
             backend=None if self.backend == "auto" else parse_backend(self.backend),
-            pre=self.pre,
-            no_deps=self.no_deps,
         )
 
 
@@ -93,16 +94,14 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
         "-r",
         "--requirement",
         "requirement_files",
-        type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE",
-        help="Read requirements from a file.",
+        help="Read requirements from a file, or a lock (pylock.toml).",
     )
     @click.option(
         "-c",
         "--constraint",
         "constraint_files",
-        type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE",
         help="Bound versions by a file, of projects that are needed anyway.",
@@ -167,21 +166,22 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
     Raises:
         PytorchOfflineError: whatever the request, the indexes or the rules object to.
     """
-    request = choosing.request()
+    asked = choosing.asked()
+    plan = plan_indexes(asked.options, choosing.named())
+    for warning in plan.warnings:
+        session.warn(warning)
     state = session.mirror / STATE_NAME
-    with configured_http() as http, Catalogue.open(state / CATALOGUE_NAME) as catalogue:
+    with (
+        configured_http(asked.options.trusted_hosts) as http,
+        Catalogue.open(state / CATALOGUE_NAME) as catalogue,
+    ):
         reader = IndexReader(http, catalogue, offline=choosing.offline)
-        default_index = _default_index(choosing)
+        default_index = configured_index_url() if plan.as_configured else plan.default_index
         selections = []
         for target in choosing.targets:
             session.message(f"choosing for target {target.name} …", verbosity=1)
-            upstreams, warnings = find_upstreams(
-                choosing.upstreams or (DEFAULT_UPSTREAM,),
-                target,
-                reader=reader,
-                channel=choosing.channel,
-                default_index=default_index,
-            )
+            request = asked.request_for(target, backend=plan.backend, pre=choosing.pre, no_deps=choosing.no_deps)
+            upstreams, warnings = find_planned_upstreams(plan, target, reader=reader, default_index=default_index)
             backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
             offers = partial(
                 IndexOffers,
@@ -192,6 +192,9 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 catalogue=catalogue,
                 scratch=state / "scratch",
                 offline=choosing.offline,
+                extra_indexes=plan.extra_indexes,
+                given=GivenWheels(request.wheels, plan.find_links, reader=reader, upstream=plan.stand_in),
+                hashes=request.hashes,
             )
             with Chooser(offers, sorted(backends, key=lambda backend: backend.order)) as chooser:
                 selection = chooser.select_or_explain(request, target)
@@ -243,20 +246,6 @@ class Chooser:
             if not changes:
                 raise
             raise with_nearest(error, changes) from error
-
-
-def _default_index(choosing: Choosing) -> str | None:
-    if not choosing.use_default_index:
-        return None
-    if choosing.default_index is not None:
-        if not choosing.default_index.lower().startswith(("http://", "https://", "file://")):
-            raise UsageError(
-                "bad-url",
-                f"--default-index {choosing.default_index!r} is not an http, https or file address",
-                hint="a directory is written file:///path/to/it",
-            )
-        return choosing.default_index
-    return configured_index_url()
 
 
 def document(

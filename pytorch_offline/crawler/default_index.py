@@ -65,10 +65,10 @@ def pip_settings() -> PipSettings:
     return parse_pip_settings(_run_pip(["config", "list"], os.environ))
 
 
-def configured_http() -> Http:
+def configured_http(trusted_hosts: Sequence[str] = ()) -> Http:
     """Make an HTTP client that reaches the network as pip does: its CA bundle, client certificate, proxy.
 
-    Where pip cannot be asked, the environment's settings alone hold.
+    Where pip cannot be asked, the environment's settings alone hold. ``trusted_hosts`` are added to those of pip.
     """
     try:
         settings = pip_settings()
@@ -78,7 +78,7 @@ def configured_http() -> Http:
         proxy=settings.proxy,
         ca_bundle=settings.ca_bundle,
         client_certificate=settings.client_certificate,
-        trusted_hosts=settings.trusted_hosts,
+        trusted_hosts=(*settings.trusted_hosts, *trusted_hosts),
     )
 
 

@@ -141,6 +141,7 @@ def check_bytes(wanted: WantedFile, *, size: int, sha256: str) -> None:
                 "received size": size,
             },
         )
+    check_demanded(wanted, sha256)
     if wanted.size is not None and size != wanted.size:
         raise IntegrityError(
             "size-mismatch",
@@ -152,6 +153,20 @@ def check_bytes(wanted: WantedFile, *, size: int, sha256: str) -> None:
                 "published sha256": wanted.sha256,
                 "received sha256": sha256,
             },
+        )
+
+
+def check_demanded(wanted: WantedFile, sha256: str) -> None:
+    """Compare what came, or what is here, with the hashes that the user admits.
+
+    Raises:
+        IntegrityError: ``hash-mismatch``.
+    """
+    if wanted.one_of and sha256 not in wanted.one_of:
+        raise IntegrityError(
+            "hash-mismatch",
+            f"{wanted.name.filename} has none of the hashes that were demanded",
+            facts={"file": str(wanted.path), "demanded sha256": sorted(wanted.one_of), "received sha256": sha256},
         )
 
 

@@ -18,6 +18,7 @@ from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.room import Room, free_bytes
 from pytorch_offline.mirror.transfer import PATIENCE
 from pytorch_offline.mirror.workers import Stop, for_each
+from pytorch_offline.net import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -239,7 +240,7 @@ def _check_same(one: WantedFile, other: WantedFile) -> None:
     raise IntegrityError(
         "path-conflict",
         f"two different files are wanted as {one.path}",
-        facts={"one": one.sha256, "other": other.sha256, "urls": [*one.urls, *other.urls]},
+        facts={"one": one.sha256, "other": other.sha256, "urls": [redacted(url) for url in (*one.urls, *other.urls)]},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.mirror.wanted import place_of
@@ -67,4 +68,4 @@ def _differs(resolved_from: CoreMetadata, own: CoreMetadata) -> bool:
 
 
 def _page_of(choice: Choice) -> str:
-    return f"listed on {choice.candidate.file.page_url}"
+    return f"listed on {without_credentials(choice.candidate.file.page_url)}"

@@ -28,6 +28,7 @@ class WantedFile:
         path: where it goes below the mirror's directory, e.g. ``whl/cu121/torch-….whl``.
         urls: where to get it, best first; all must serve the same bytes.
         sha256: the published hash, None where the index has none.
+        one_of: hashes of which the bytes must have one, where ``sha256`` is not known; empty admits any.
         size: the published size in bytes, None where unknown.
         requires_python: from the page or METADATA, as text.
         yanked: PEP 592's reason; None if not yanked.
@@ -38,6 +39,7 @@ class WantedFile:
     path: PurePosixPath
     urls: tuple[str, ...]
     sha256: str | None = None
+    one_of: frozenset[str] = frozenset()
     size: int | None = None
     requires_python: str | None = None
     yanked: str | None = None

@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.errors import IntegrityError, UsageError
-from pytorch_offline.mirror.admission import check_bytes, check_wheel
+from pytorch_offline.mirror.admission import check_bytes, check_demanded, check_wheel
 from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
 from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
@@ -171,6 +171,7 @@ class Mirror:
             listed = self._files.get(wanted.path)
             if listed is not None:
                 self._check_conflict(wanted, wanted.sha256, now)
+                check_demanded(wanted, listed.sha256)
                 return self._adopt_listed(listed, wanted, now)
             if wanted.sha256 is None:
                 return None
@@ -367,7 +368,7 @@ class Mirror:
                 "offered sha256": sha256,
                 "offered at": _timestamp(now),
                 "held from": held.origin,
-                "offered by": wanted.urls[0] if wanted.urls else None,
+                "offered by": without_credentials(wanted.urls[0]) if wanted.urls else None,
             },
             hint="find out which of the two is meant; the old file must go before the new one can come in",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import IntegrityError
+from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.mirror.layout import mirror_path
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.selector.lock import LockedWheel, render_pylock, render_requirements
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 def place_of(choice: Choice) -> PurePosixPath:
     """Say where a chosen wheel goes below the mirror's directory."""
     candidate = choice.candidate
-    return mirror_path(candidate.file.link.path, from_upstream=candidate.source is Source.UPSTREAM)
+    # A build of the family that was asked for by address still lies where upstream has it.
+    direct = candidate.source is Source.DIRECT and candidate.project in family_projects()
+    return mirror_path(candidate.file.link.path, from_upstream=direct or candidate.source is Source.UPSTREAM)
 
 
 def places_of(selection: Selection) -> dict[str, str]:
@@ -40,6 +43,7 @@ def wanted_files(selections: Iterable[Selection]) -> tuple[WantedFile, ...]:
                     path=place,
                     urls=(link.url,),
                     sha256=link.sha256,
+                    one_of=_one_of(choice, selection),
                     size=link.size,
                     requires_python=_requires_python(choice),
                     yanked=link.yanked,
@@ -47,6 +51,12 @@ def wanted_files(selections: Iterable[Selection]) -> tuple[WantedFile, ...]:
                 ),
             )
     return tuple(wanted.values())
+
+
+def _one_of(choice: Choice, selection: Selection) -> frozenset[str]:
+    """Give the hashes that the user admits, where it is not known before the bytes are here which one it is."""
+    demanded = selection.request.hashes.get(choice.candidate.project, frozenset())
+    return demanded if choice.candidate.file.link.sha256 is None else frozenset()
 
 
 def _requires_python(choice: Choice) -> str | None:

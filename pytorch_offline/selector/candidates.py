@@ -50,9 +50,17 @@ def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu:
 
 
 def judge_file(
-    file: IndexFile, target: Target, tags: TagFit, *, source: Source, indexed_by_backend: bool
+    file: IndexFile,
+    target: Target,
+    tags: TagFit,
+    *,
+    source: Source,
+    indexed_by_backend: bool,
+    objection: str | None = None,
 ) -> Candidate | Rejection:
     """Judge a wheel by its tags and by the Requires-Python that its page states (PEP 503).
+
+    ``objection`` is what the user's own hashes say against it (``hashes.hash_objection``).
 
     A page's Requires-Python that cannot be read is passed over here: the wheel's own METADATA decides later.
     """
@@ -68,6 +76,8 @@ def judge_file(
         if not admitted.contains(target.python_full_version, prereleases=True):
             detail = f"needs Python {link.requires_python}; the target has {target.python_full_version}"
             return _rejection(file, "requires-python", detail)
+    if objection is not None:
+        return _rejection(file, "hash", objection)
     for_cpu = target.accelerator is None or target.accelerator.kind is AcceleratorKind.NONE
     backend = backend_of(name, link.path, indexed_by_backend=indexed_by_backend, for_cpu=for_cpu)
     return Candidate(file=file, source=source, backend=backend, rank=fit.rank)

@@ -62,7 +62,7 @@ def locked_at_origin(selection: Selection) -> tuple[LockedWheel, ...]:
             raise UpstreamError(
                 "hash-not-published",
                 f"the index publishes no hash for {link.filename}, so it cannot be locked before it is fetched",
-                facts={"page": choice.candidate.file.page_url},
+                facts={"page": without_credentials(choice.candidate.file.page_url)},
                 hint="run fetch: it computes the hash from the bytes and writes the lock into the mirror",
             )
         wheels.append(

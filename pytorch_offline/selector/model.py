@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from pytorch_offline.crawler.model import IndexFile
+    from pytorch_offline.selector.direct_wheels import DirectWheel
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.inspection import Inspection
@@ -31,6 +32,10 @@ class Request:
         backend: the backend that is forced, None for automatic choice.
         pre: admit pre-releases everywhere.
         no_deps: choose the roots alone.
+        wheels: the very wheels that were asked for by address; no other serves their projects.
+        hashes: by project, the sha256 digests of which its file must have one.
+        require_hashes: whether every wheel of the closure must be pinned and have such a hash (pip's hash-checking
+            mode).
     """
 
     requirements: tuple[Requirement, ...]
@@ -38,6 +43,9 @@ class Request:
     backend: Backend | None = None
     pre: bool = False
     no_deps: bool = False
+    wheels: tuple[DirectWheel, ...] = ()
+    hashes: Mapping[NormalizedName, frozenset[str]] = field(default_factory=dict, hash=False)
+    require_hashes: bool = False
 
 
 class Source(StrEnum):
@@ -45,6 +53,8 @@ class Source(StrEnum):
 
     UPSTREAM = "upstream"
     DEFAULT_INDEX = "default-index"
+    FIND_LINKS = "find-links"
+    DIRECT = "direct"  # asked for by its address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

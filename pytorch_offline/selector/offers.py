@@ -23,6 +23,7 @@ from pytorch_offline.errors import PytorchOfflineError, UpstreamError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.net import redacted
 from pytorch_offline.selector.candidates import admitted, judge_file, preference
+from pytorch_offline.selector.hashes import expecting, hash_objection
 from pytorch_offline.selector.inspection import Inspector
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.tag_fit import TagFit
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pytorch_offline.crawler.reader import IndexReader
     from pytorch_offline.crawler.upstream import Upstream
     from pytorch_offline.net import Http
+    from pytorch_offline.selector.given_wheels import GivenWheels
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.inspection import Inspection
@@ -63,6 +65,10 @@ class IndexOffers:
             index stands in.
         default_index: the default index's address, None to do without.
         scratch: a directory for whole wheels that must be downloaded to learn their METADATA.
+        extra_indexes: further indexes that serve what the default index does; the best version of all is taken, as
+            pip does.
+        given: wheels that were named outside the indexes.
+        hashes: by project, the sha256 digests of which its file must have one.
     """
 
     def __init__(
@@ -76,11 +82,16 @@ class IndexOffers:
         catalogue: Catalogue,
         scratch: Path,
         offline: bool,
+        extra_indexes: Sequence[str] = (),
+        given: GivenWheels | None = None,
+        hashes: Mapping[NormalizedName, frozenset[str]] | None = None,
     ) -> None:
         self._target = target
         self._tags = TagFit(target)
         self._upstreams = tuple(upstreams)
-        self._default_index = default_index
+        self._indexes = tuple(dict.fromkeys([*([] if default_index is None else [default_index]), *extra_indexes]))
+        self._given = given
+        self._hashes = hashes or {}
         self._reader = reader
         self._http = http
         self._catalogue = catalogue
@@ -166,9 +177,16 @@ class IndexOffers:
     def _read_offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         in_family = project in family_projects()
         offers: list[Offer] = []
-        if self._default_index is not None and (not in_family or not self._upstreams):
-            url = f"{self._default_index.rstrip('/')}/{project}/"
-            offers.append(self._judge(project, [self._reader.read(url)], Source.DEFAULT_INDEX, by_backend=False))
+        if self._given is not None:
+            very_one = self._given.only(project)
+            if very_one is not None:
+                by_backend = any("whl" in file.link.path.split("/") for file in very_one.files)
+                return self._judge(project, [very_one], Source.DIRECT, by_backend=by_backend)
+            offers.append(self._judge(project, self._given.found(), Source.FIND_LINKS, by_backend=False))
+        if not in_family or not self._upstreams:
+            for index in self._indexes:
+                page = self._reader.read(f"{index.rstrip('/')}/{project}/")
+                offers.append(self._judge(project, [page], Source.DEFAULT_INDEX, by_backend=False))
         for upstream in self._upstreams:
             if any(offer.candidates for offer in offers):
                 break
@@ -200,8 +218,16 @@ class IndexOffers:
         sources = frozenset(
             version for page in pages for link in page.rejected if (version := _source_of(project, link)) is not None
         )
+        allowed = self._hashes.get(project)
         verdicts = [
-            judge_file(file, self._target, self._tags, source=source, indexed_by_backend=by_backend)
+            judge_file(
+                expecting(file, allowed),
+                self._target,
+                self._tags,
+                source=source,
+                indexed_by_backend=by_backend,
+                objection=hash_objection(file, allowed),
+            )
             for file in files.values()
         ]
         return Offer(

@@ -89,7 +89,8 @@ def render_why(selection: Selection, project: str) -> str:
     choice = next((choice for choice in selection.choices if choice.candidate.project == name), None)
     if choice is None:
         raise UsageError("not-in-closure", f"{project} is not in the closure for target {selection.target.name}")
-    lines = [f"{choice.candidate.file.name.filename}: {choice.why}", f"  from {choice.candidate.file.page_url}"]
+    file = choice.candidate.file
+    lines = [f"{file.name.filename}: {choice.why}", f"  from {without_credentials(file.page_url)}"]
     for parent, text in choice.required_by:
         lines.append(f"  {text} was asked for" if parent is None else f"  {parent} requires {text}")
     return "\n".join(lines)
@@ -160,7 +161,7 @@ def _file_document(choice: Choice, paths: Mapping[str, str], known_sizes: Mappin
         "size": known_sizes.get(link.url, link.size),
         "backend": None if candidate.backend is None else str(candidate.backend),
         "source": candidate.source.value,
-        "page": candidate.file.page_url,
+        "page": without_credentials(candidate.file.page_url),
         "extras": sorted(choice.extras),
         "required_by": [{"project": parent, "requirement": text} for parent, text in choice.required_by],
         "why": choice.why,

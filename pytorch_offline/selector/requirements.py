@@ -1,24 +1,27 @@
-"""Read what users write: requirements on the command line and in requirements files.
+"""Read one requirement as users write them, on the command line and in requirements files.
 
-A line that cannot be honoured is an error that names it, never ignored.
+What cannot be honoured is an error that names it, never ignored.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UsageError
+from pytorch_offline.net import redacted_text
+from pytorch_offline.selector.direct_wheels import DirectWheel, is_address, parse_direct_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from packaging.utils import NormalizedName
 
-# As pip reads them: a comment starts at `#` at the line's start or after white space.
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+    from pytorch_offline.selector.requirement_files import RequirementLine
+
 # What PyTorch is called elsewhere: by people, and by conda. On the default index these names are other people's.
 _OTHER_NAMES = {
     "pytorch": "PyTorch's wheels are called torch: write torch",
@@ -28,109 +31,118 @@ _OTHER_NAMES = {
     "torch-gpu": "write torch and say --driver; the CUDA build is chosen by it",
     "cudatoolkit": "that is conda's; torch's wheels bring the CUDA libraries that they need",
 }
-# Files may include files; deeper than this it is a circle.
-MAX_NESTING = 16
 
 
-def parse_requirement(text: str, where: str) -> Requirement:
-    """Read one requirement (PEP 508).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One thing that is asked for.
+
+    Args:
+        requirement: what is asked; for a wheel by address, its project pinned to its version.
+        wheel: the very wheel, where an address asks for it.
+        sha256s: the hashes of which the file must have one; empty if nothing is said.
+        hashed: whether ``--hash`` says them, not the address alone.
+        constraint: whether it only bounds a project that is needed anyway.
+        where: the place that asks, for messages.
+    """
+
+    requirement: Requirement
+    where: str
+    wheel: DirectWheel | None = None
+    sha256s: frozenset[str] = frozenset()
+    hashed: bool = False
+    constraint: bool = False
+
+    @property
+    def project(self) -> NormalizedName:
+        """The project, normalised."""
+        return canonicalize_name(self.requirement.name)
+
+
+def parse_ask(line: RequirementLine) -> Ask:
+    """Read a line of a requirements file.
 
     Raises:
-        UsageError: ``bad-requirement`` with the text and where it stood.
+        UsageError: as ``parse_requirement`` and ``parse_direct_wheel``; ``bad-hash`` if none of the line's hashes is a
+            sha256, which alone is compared here; ``bad-constraint`` for one with extras.
     """
+    where = str(line.place)
+    requirement, wheel = parse_requirement(line.text, where)
+    sha256s = frozenset(text.removeprefix("sha256:") for text in line.hashes if text.startswith("sha256:"))
+    if line.hashes and not sha256s:
+        raise UsageError(
+            "bad-hash",
+            f"{where}: only sha256 is compared here, and none of the hashes is one",
+            hint="add --hash=sha256:…; `pip hash` and `uv export` write it",
+        )
+    if wheel is not None and wheel.sha256 is not None:
+        sha256s |= {wheel.sha256}  # pip adds the address's hash to the allowed ones
+    if line.constraint and requirement.extras:
+        raise UsageError("bad-constraint", f"{where}: a constraint can have no extras, as {line.text!r} has")
+    return Ask(
+        requirement=requirement,
+        wheel=wheel,
+        sha256s=sha256s,
+        hashed=bool(line.hashes),
+        constraint=line.constraint,
+        where=where,
+    )
+
+
+def parse_requirement(text: str, where: str) -> tuple[Requirement, DirectWheel | None]:
+    """Read one requirement (PEP 508), a URL or a path of a wheel.
+
+    Raises:
+        UsageError: ``bad-requirement`` with the text and where it stood; what ``parse_direct_wheel`` says.
+    """
+    if is_address(text):
+        return _parse_address(text, where)
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         detail = str(error).splitlines()[0]
         raise UsageError(
             "bad-requirement",
-            f"{where}: {text!r} is not a requirement ({detail})",
+            f"{where}: {redacted_text(text)!r} is not a requirement ({redacted_text(detail)})",
             hint=_meant(text),
         ) from error
-    if requirement.url is not None:
-        raise UsageError(
-            "url-requirement",
-            f"{where}: {text!r} names an address; only projects of an index can be selected",
-            hint="write the project and its exact version, e.g. 'torch==2.4.0+cu121'",
-        )
     if (meant := _OTHER_NAMES.get(canonicalize_name(requirement.name))) is not None:
         raise UsageError("wrong-name", f"{where}: {text!r} is not what the project is called here", hint=meant)
-    return requirement
+    if requirement.url is None:
+        return requirement, None
+    wheel = parse_direct_wheel(requirement.url, where)
+    if wheel.name.project != canonicalize_name(requirement.name):
+        raise UsageError(
+            "bad-requirement",
+            f"{where}: {wheel.name.filename} is of {wheel.name.project}, not {requirement.name}",
+        )
+    return _pinned(wheel, sorted(requirement.extras), requirement.marker), wheel
+
+
+def _parse_address(text: str, where: str) -> tuple[Requirement, DirectWheel]:
+    """Read a bare URL, whose marker stands behind ``; ``, or a path, whose marker stands behind ``;``."""
+    address, mark, condition = text.partition("; " if "://" in text else ";")
+    address, extras = address.strip(), []
+    if "://" not in address and (found := re.fullmatch(r"(.+)\[([^\]]*)\]", address)):
+        address, extras = found[1], [extra.strip() for extra in found[2].split(",") if extra.strip()]
+    try:
+        marker = Marker(condition) if mark and condition.strip() else None
+        wheel = parse_direct_wheel(address, where)
+        return _pinned(wheel, extras, marker), wheel
+    except (InvalidMarker, InvalidRequirement) as error:
+        raise UsageError("bad-requirement", f"{where}: {redacted_text(text)!r} is not a requirement") from error
+
+
+def _pinned(wheel: DirectWheel, extras: list[str], marker: Marker | None) -> Requirement:
+    condition = "" if marker is None else f" ; {marker}"
+    return Requirement(f"{wheel.name.project}[{','.join(extras)}]=={wheel.name.version}{condition}")
 
 
 def _meant(text: str) -> str:
     """Guess what a text that is no requirement was meant to be."""
-    if text.endswith(".whl"):
-        return "files are not taken; write the project and its exact version, e.g. 'torch==2.4.0+cu121'"
     one = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9A-Za-z.+]+)", text)
     if one is not None:
         return f"a version is written with two signs: '{one[1]}=={one[2]}'"
     if re.fullmatch(r"[A-Za-z0-9._-]+(?:[ ,;]+[A-Za-z0-9._-]+)+", text):
         return f"write several projects as several arguments: {' '.join(re.split(r'[ ,;]+', text))}"
     return "write a project with an optional version, e.g. 'torch==2.4.0' or 'torchvision>=0.19,<0.20'"
-
-
-def read_requirements_file(
-    path: Path, *, read: Callable[[Path], str] | None = None, depth: int = 0
-) -> tuple[list[Requirement], list[Requirement]]:
-    """Read a requirements file: its requirements and the constraints that it includes (``-c``).
-
-    Raises:
-        UsageError: ``bad-requirements-file`` if it cannot be read, includes itself, or holds an option that cannot be
-            honoured; ``bad-requirement`` for a line that is no requirement.
-    """
-    if depth > MAX_NESTING:
-        raise UsageError("bad-requirements-file", f"{path} includes itself, or is nested more than {MAX_NESTING} deep")
-    try:
-        text = read(path) if read is not None else path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError("bad-requirements-file", f"requirements file {path} cannot be read: {why}") from error
-    requirements: list[Requirement] = []
-    constraints: list[Requirement] = []
-    for number, line in _logical_lines(text):
-        where = f"{path}, line {number}"
-        included = _included(line)
-        if included is not None:
-            option, name = included
-            inner, inner_constraints = read_requirements_file(path.parent / name, read=read, depth=depth + 1)
-            constraints += inner_constraints
-            (requirements if option == "-r" else constraints).extend(inner)
-        elif line.startswith("-"):
-            option = re.split(r"[\s=]", line)[0]
-            raise UsageError(
-                "unsupported-option",
-                f"{where}: option {option!r} cannot be honoured here",
-                hint="give indexes with --upstream and --default-index; -r and -c may be nested",
-            )
-        else:
-            if " --" in line:
-                option = line[line.index(" --") + 1 :].split("=")[0].split()[0]
-                raise UsageError("unsupported-option", f"{where}: option {option!r} cannot be honoured here")
-            requirements.append(parse_requirement(line, where))
-    return requirements, constraints
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Join lines that end in a backslash, drop comments and blank lines; number each by its first line."""
-    buffer = ""
-    start = 0
-    for number, raw in enumerate(text.splitlines(), start=1):
-        start = start or number
-        if raw.endswith("\\") and not raw.lstrip().startswith("#"):
-            buffer += raw[:-1] + " "
-            continue
-        line = _COMMENT.sub("", buffer + raw).strip()
-        if line:
-            yield start, line
-        buffer, start = "", 0
-    if line := _COMMENT.sub("", buffer).strip():
-        yield start, line
-
-
-def _included(line: str) -> tuple[str, str] | None:
-    """Read ``-r FILE``, ``--requirement=FILE`` and their ``-c`` kin; the option comes back in its short form."""
-    match = re.fullmatch(r"(-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(?P<name>\S.*)", line)
-    if match is None:
-        return None
-    return ("-r" if match[1] in {"-r", "--requirement"} else "-c"), match["name"].strip()

@@ -12,11 +12,13 @@ from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.companions import TORCH, Bound, companion_warnings
 from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
 from pytorch_offline.selector.explain import backend_rejection, losers
+from pytorch_offline.selector.hashes import check_hash_mode
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
 from pytorch_offline.selector.nothing_fits import NothingFitsError
+from pytorch_offline.selector.pinned_backend import judge_pin
 from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, WithExtras, project_of
 from pytorch_offline.selector.search import Resolved, anchor_of, find_best
-from pytorch_offline.wheels.backend import BackendKind
+from pytorch_offline.wheels.backend import CPU, BackendKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +47,14 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         UsageError: ``unknown-driver`` (see ``judge_backends``).
         UpstreamError: a page or a METADATA could not be read.
     """
-    verdicts = _verdicts(request, target, backends)
+    pinned = judge_pin(request, target, backends)
+    verdicts = _verdicts(request, target, backends) if pinned is None else (pinned,)
     runs = [verdict for verdict in verdicts if isinstance(verdict, Runs)]
     warnings: list[str] = []
     if request.backend is not None and not runs:
         # The user knows better, or only prepares a file set: a warning, not a refusal (DESIGN section 5).
         warnings.append(f"backend {request.backend} was forced, but will not run there: {verdicts[0].detail}")
-        runs = [Runs(backend=request.backend, native=False, detail="forced by --backend")]
+        runs = [Runs(backend=request.backend, native=False, detail="it was forced")]
     if not runs:
         raise NothingFitsError(
             "no-backend",
@@ -74,6 +77,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             hint="leave --backend at auto, or name one of these",
         ) from error
     choices = _choices(best, request, builds)
+    check_hash_mode(request, choices)
     if request.backend is not None:
         warnings += [
             f"{choice.candidate.file.name.filename} was forced, but has {reason}"
@@ -82,7 +86,8 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         ]
     unfit = [backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)]
     built = {choice.candidate.backend for choice in choices} - {None}
-    if built and request.backend is None and target.accelerator is None and target.system != "Darwin":
+    guessed = request.backend is None and target.accelerator is None and target.system != "Darwin"
+    if guessed and CPU in built:
         warnings.append(
             f"nothing is known of a GPU on target {target.name}, so builds for the CPU were chosen; "
             "say what it has with --driver and --gpu, or --accelerator none"
@@ -191,7 +196,9 @@ def _specifier(project: NormalizedName, result: Result[Need, Pin, str]) -> Speci
 
 def _why(candidate: Candidate, specifier: SpecifierSet, verdict: Runs, builds: BuildJudge) -> str:
     newest = f"newest that satisfies {specifier}" if specifier else "newest that fits the target"
+    if candidate.source is Source.DIRECT:
+        newest = "asked for by its address"
     if candidate.backend is not None:
         kernels = builds.describe(candidate)
         return f"{newest}; {verdict.detail}" + (f"; {kernels}" if kernels else "")
-    return newest if candidate.source is Source.DEFAULT_INDEX else f"{newest} (from upstream's pages)"
+    return f"{newest} (from upstream's pages)" if candidate.source is Source.UPSTREAM else newest

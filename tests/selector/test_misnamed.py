@@ -17,7 +17,6 @@ from pytorch_offline.selector.requirements import parse_requirement
         ("torch=2.4.0", "'torch==2.4.0'"),
         ("torch,torchvision", "arguments: torch torchvision"),
         ("torch torchvision", "arguments: torch torchvision"),
-        ("./torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl", "torch==2.4.0+cu121"),
         ("torch==2.4.x", "torch==2.4.0"),
     ],
 )

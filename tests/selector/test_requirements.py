@@ -1,65 +1,89 @@
+"""One requirement as it is written: a project, or a wheel by its address."""
+
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pytorch_offline.errors import PytorchOfflineError, UsageError
-from pytorch_offline.selector.requirements import parse_requirement, read_requirements_file
+from pytorch_offline.errors import UsageError
+from pytorch_offline.selector.requirements import parse_requirement
 
+if TYPE_CHECKING:
+    from pytorch_offline.selector.direct_wheels import DirectWheel
 
-def read(files: dict[str, str], name: str = "r.txt") -> tuple[list[str], list[str]]:
-    requirements, constraints = read_requirements_file(Path(name), read=lambda path: files[str(path)])
-    return [str(one) for one in requirements], [str(one) for one in constraints]
-
-
-def test_comments_continuations_and_blank_lines() -> None:
-    text = "# top\n\ntorch==2.4.0  # the one\n  numpy>=1,\\\n <2 \nname[extra] ; python_version < '3.9'\n"
-    assert read({"r.txt": text})[0] == ["torch==2.4.0", "numpy<2,>=1", 'name[extra]; python_version < "3.9"']
+WHEEL = "torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl"
+URL = f"https://download.pytorch.org/whl/cu121/{WHEEL}"
+DIGEST = "0" * 63 + "a"
 
 
-def test_nested_files_and_constraints() -> None:
-    files = {
-        "r.txt": "-r sub/more.txt\n--constraint=c.txt\n-rother.txt\na",
-        "sub/more.txt": "-c deep.txt\nb",
-        "sub/deep.txt": "d<1",
-        "c.txt": "c<2",
-        "other.txt": "o",
-    }
-    assert read(files) == (["b", "o", "a"], ["d<1", "c<2"])
+def direct(text: str) -> DirectWheel:
+    _, wheel = parse_requirement(text, "command line")
+    assert wheel is not None
+    return wheel
 
 
-@pytest.mark.parametrize("line", ["--index-url https://x/simple", "-e .", "--pre", "torch --hash=sha256:00"])
-def test_an_option_that_cannot_be_honoured_names_its_line(line: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        read({"r.txt": f"torch\n{line}\n"})
-    assert caught.value.code == "unsupported-option"
-    assert "r.txt, line 2" in caught.value.message
-
-
-def test_a_circle_ends() -> None:
-    with pytest.raises(UsageError, match="includes itself"):
-        read({"r.txt": "-r r.txt"})
-
-
-def test_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_requirements_file(tmp_path / "absent.txt")
-    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00t")
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_requirements_file(tmp_path / "bad.txt")
-
-
-@pytest.mark.parametrize("text", ["torch==", "???", "torch @ https://x/torch.whl", "torch 2.4", ""])
+@pytest.mark.parametrize("text", ["torch==", "???", "torch 2.4", "", "torch; x"])
 def test_bad_requirements_are_named(text: str) -> None:
-    with pytest.raises(UsageError, match="command line"):
+    with pytest.raises(UsageError, match="command line") as caught:
         parse_requirement(text, "command line")
+    assert caught.value.code == "bad-requirement"
 
 
-@given(st.text())
-def test_no_text_escapes_as_another_error(text: str) -> None:
-    with contextlib.suppress(PytorchOfflineError):
-        read_requirements_file(Path("r.txt"), read=lambda _: text)
+@pytest.mark.parametrize(
+    ("text", "requirement"),
+    [
+        (URL, "torch==2.4.0+cu121"),
+        (f"{URL}#sha256={DIGEST}", "torch==2.4.0+cu121"),
+        (f"torch @ {URL}", "torch==2.4.0+cu121"),
+        (
+            f"Torch[opt-einsum]@{URL} ; python_version < '3.11'",
+            'torch[opt-einsum]==2.4.0+cu121; python_version < "3.11"',
+        ),
+        (f"{URL}; sys_platform == 'linux'", 'torch==2.4.0+cu121; sys_platform == "linux"'),
+        ("./d/x_y-1.0-py3-none-any.whl[fast]", "x-y[fast]==1.0"),
+        ("x-1.0-py3-none-any.whl ; python_version < '3'", 'x==1.0; python_version < "3"'),
+        ("file:///d/x-1.0-py3-none-any.whl", "x==1.0"),
+    ],
+)
+def test_a_wheel_stands_for_its_project_at_its_version(text: str, requirement: str) -> None:
+    found, wheel = parse_requirement(text, "command line")
+    assert str(found) == requirement
+    assert wheel is not None
+
+
+def test_address_path_and_hash() -> None:
+    wheel = direct(f"torch @ {URL}#sha256={DIGEST}")
+    assert (wheel.url, wheel.path, wheel.sha256) == (URL, "/whl/cu121/" + WHEEL.replace("%2B", "+"), DIGEST)
+    assert direct("./d/x-1.0-py3-none-any.whl").url == Path("d/x-1.0-py3-none-any.whl").absolute().as_uri()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "hint"),
+    [
+        ("git+https://github.com/pytorch/vision@v0.19", "not-a-wheel", "a project and its version"),
+        ("x @ git+https://github.com/x/y", "not-a-wheel", "a project and its version"),
+        ("https://h/torch-2.4.0.tar.gz", "not-a-wheel", "pip wheel"),
+        ("./vision", "not-a-wheel", "pip wheel"),
+        (".", "not-a-wheel", "pip wheel"),
+        ("numpy @ file:///croot/numpy_1/work/dist/numpy", "not-a-wheel", "--format=freeze"),
+        ("certifi @ file:///opt/conda/conda-bld/certifi_1", "not-a-wheel", "--format=freeze"),
+        (f"numpy @ {URL}", "bad-requirement", None),
+        ("https://h/torch.whl", "invalid-wheel-name", None),
+        (f"{URL}#sha256=00", "bad-hash", "#sha256="),
+        (f"{URL}#md5={'0' * 32}", "bad-hash", "#sha256="),
+        ("ftp://h/x-1.0-py3-none-any.whl", "bad-url", None),
+    ],
+)
+def test_what_is_no_wheel_says_what_to_write(text: str, code: str, hint: str | None) -> None:
+    with pytest.raises(UsageError, match="line 7: ") as caught:
+        parse_requirement(text, "line 7")
+    assert caught.value.code == code
+    assert hint is None or hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("text", ["torch ; platform_version == 'a/b'", "torch[a]>=2 ; os_name == 'x.whl'"])
+def test_a_marker_makes_no_path(text: str) -> None:
+    _, wheel = parse_requirement(text, "command line")
+    assert wheel is None
