@@ -17,7 +17,7 @@ from pytorch_offline.crawler.upstream import CHANNELS
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.architectures import parse_compute_capability
 from pytorch_offline.knowledge.companions import COMPANIONS
-from pytorch_offline.knowledge.gpus import Gpu, find_gpu
+from pytorch_offline.knowledge.gpus import find_gpu
 from pytorch_offline.matrix import companions, drivers, gpus, releases, tutorials
 from pytorch_offline.matrix.builds import Build, Wanted, builds_of, insist_on_builds, period_of, tabled_builds
 from pytorch_offline.matrix.view import Section, View, document_of, render_csv, render_view
@@ -114,7 +114,7 @@ def command(
     """
     if as_csv and session.as_json:
         raise UsageError("contradiction", "--csv and --json exclude each other")
-    devices = (*map(find_gpu, gpu_names), *map(_device, capabilities))
+    devices = (*map(_named_chip, gpu_names), *map(_chip, capabilities))
     if devices and by != "release":
         raise UsageError("contradiction", "--gpu and --by exclude each other", hint="leave out --by")
     requirement = parse_requirement(project, "PROJECT")
@@ -235,14 +235,19 @@ def _driver(text: str) -> Version:
         raise UsageError("bad-driver", f"{text!r} is not the version of a driver", hint=hint) from error
 
 
-def _device(text: str) -> Gpu:
+def _named_chip(name: str) -> gpus.Chip:
+    found = find_gpu(name)
+    return gpus.Chip(name=found.name, compute_capability=found.compute_capability)
+
+
+def _chip(text: str) -> gpus.Chip:
     try:
-        return Gpu(name=f"compute capability {text}", compute_capability=parse_compute_capability(text))
+        return gpus.Chip(name=f"compute capability {text}", compute_capability=parse_compute_capability(text))
     except ValueError as error:
         raise UsageError("bad-compute-capability", f"{text!r} is not a compute capability", hint="e.g. 8.6") from error
 
 
-def _gpus(asked: _Asked, found: Sequence[Gpu]) -> View:
+def _gpus(asked: _Asked, found: Sequence[gpus.Chip]) -> View:
     if asked.wanted.project != TORCH:
         raise UsageError("contradiction", f"--gpu is about torch, not {asked.wanted.project}")
     platforms = asked.wanted.platforms or (_GPU_PLATFORM,)

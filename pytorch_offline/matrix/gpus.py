@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytorch_offline.knowledge.architectures import cubins_that_run_on, find_cubins
+from pytorch_offline.knowledge.architectures import cubins_that_run_on, find_kernels
 from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
 from pytorch_offline.knowledge.gpu_driver import driver_branches
 from pytorch_offline.matrix.builds import Build, Origin
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytorch_offline.knowledge.architectures import ComputeCapability
-    from pytorch_offline.knowledge.gpus import Gpu
 
 NOTES = (
     (
@@ -28,6 +27,14 @@ NOTES = (
         "the true list out of the wheels."
     ),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """A GPU that is asked about: what it is called, and its compute capability."""
+
+    name: str
+    compute_capability: ComputeCapability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,7 @@ def _last(
     backend: Backend, platform: str, builds: Iterable[Build], capabilities: Sequence[ComputeCapability]
 ) -> LastUsable:
     ordered = sorted(builds, key=lambda build: build.version, reverse=True)
-    cubins = {build: find_cubins(build.release, platform, str(backend)) for build in ordered}
+    cubins = {build: _cubins(build) for build in ordered}
     usable = [build for build in ordered if _serves(cubins[build], capabilities)]
     newer = ordered[: ordered.index(usable[0])] if usable else ordered
     return LastUsable(
@@ -81,6 +88,11 @@ def _last(
         newest_cubins=cubins[ordered[0]],
         unknown=tuple(build for build in newer if cubins[build] is None),
     )
+
+
+def _cubins(build: Build) -> frozenset[ComputeCapability] | None:
+    kernels = find_kernels(build.version, build.platform, str(build.backend))
+    return None if kernels is None else kernels.cubins
 
 
 def _serves(cubins: frozenset[ComputeCapability] | None, capabilities: Sequence[ComputeCapability]) -> bool:
@@ -127,7 +139,7 @@ def driver_floor(backend: Backend, platform: str) -> str | None:
     return None if floor is None else Accelerator(kind=AcceleratorKind.CUDA, driver=floor).driver_text
 
 
-def record_of_last(row: LastUsable, gpus: Sequence[Gpu]) -> dict[str, object]:
+def record_of_last(row: LastUsable, gpus: Sequence[Chip]) -> dict[str, object]:
     """Give a row for programs."""
     return {
         "gpus": [gpu.name for gpu in gpus],
@@ -151,7 +163,7 @@ def spelt(capability: ComputeCapability) -> str:
     return "{}.{}".format(*capability)
 
 
-def overall(rows: Sequence[LastUsable], gpus: Sequence[Gpu]) -> str:
+def overall(rows: Sequence[LastUsable], gpus: Sequence[Chip]) -> str:
     """Say in one sentence what the newest usable torch is."""
     names = " + ".join(f"{gpu.name} ({spelt(gpu.compute_capability)})" for gpu in gpus)
     last = next((row.last for row in rows if row.last is not None), None)
@@ -162,7 +174,7 @@ def overall(rows: Sequence[LastUsable], gpus: Sequence[Gpu]) -> str:
     return f"{names}: the last usable torch is {last.version}, with {backends}"
 
 
-def branch_notes(gpus: Iterable[Gpu]) -> list[str]:
+def branch_notes(gpus: Iterable[Chip]) -> list[str]:
     """Say which driver branches know these chips."""
     notes = []
     for gpu in gpus:
