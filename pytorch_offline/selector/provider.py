@@ -20,7 +20,6 @@ from resolvelib import AbstractProvider
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.companions import (
     MEETING,
     TORCH,
@@ -33,6 +32,7 @@ from pytorch_offline.selector.companions import (
 )
 from pytorch_offline.selector.deciding_order import DecidingOrder
 from pytorch_offline.selector.model import Candidate, Offers, Rejection, Request
+from pytorch_offline.selector.ranked import RankedCandidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -124,6 +124,10 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         self.order = DecidingOrder(_group_of)
         self.rejected: dict[str, Rejection] = {}
         self.warnings: dict[str, None] = {}
+        # What a search asks again and again, with the same answer each time.
+        self._ranked: dict[NormalizedName, RankedCandidates] = {}
+        self._usable: dict[tuple[str, frozenset[NormalizedName]], bool] = {}
+        self._needs: dict[tuple[str, frozenset[NormalizedName]], list[Need]] = {}
 
     # What resolvelib asks.
 
@@ -208,7 +212,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             for position, candidate in enumerate(ordered):
                 self._walk_ahead(ordered, position)
                 pin: Pin = WithExtras(candidate, extras) if extras else candidate
-                if pin not in refused and self.can_run(candidate) and self._metadata_admits(candidate, extras):
+                if pin not in refused and self._is_usable(candidate, extras):
                     yield pin
 
         return usable
@@ -229,18 +233,15 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
 
     def get_dependencies(self, candidate: Pin) -> list[Need]:
         """List what a candidate requires: its METADATA's requirements that apply to the target."""
-        match candidate:
-            case Candidate():
-                if self._request.no_deps:
-                    return []
-                required = [one for one in self._required(candidate) if self.applies(one)]
-                return [*self.read_ahead([Wanted(one) for one in required]), *self._meeting(candidate, required)]
-            case WithExtras(inner, extras):
-                if self._request.no_deps:
-                    return [SameWheel(inner)]
-                return [SameWheel(inner), *self.read_ahead(self._required_by_extras(inner, extras))]
-            case Agreement():
-                return []
+        if isinstance(candidate, Agreement):
+            return []
+        inner, extras = (
+            (candidate.candidate, candidate.extras) if isinstance(candidate, WithExtras) else (candidate, frozenset())
+        )
+        key = inner.file.link.url, extras
+        if key not in self._needs:
+            self._needs[key] = self._dependencies(candidate)
+        return self._needs[key]
 
     def read_ahead(self, needs: list[Need]) -> list[Need]:
         """Have what these will make the resolver ask for read side by side, and return them.
@@ -261,6 +262,18 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             self._offers.walk_ahead(ordered[position : position + min(position, LONGEST_STEP) + 1])
 
     # The rules behind the answers.
+
+    def _dependencies(self, candidate: Candidate | WithExtras) -> list[Need]:
+        match candidate:
+            case WithExtras(inner, _) if self._request.no_deps:
+                return [SameWheel(inner)]
+            case _ if self._request.no_deps:
+                return []
+            case WithExtras(inner, extras):
+                return [SameWheel(inner), *self.read_ahead(self._required_by_extras(inner, extras))]
+            case Candidate():
+                required = [one for one in self._required(candidate) if self.applies(one)]
+                return [*self.read_ahead([Wanted(one) for one in required]), *self._meeting(candidate, required)]
 
     def applies(self, requirement: Requirement, extra: str = "") -> bool:
         """Whether a requirement's marker holds on the target; all of the environment is given, nothing is filled in."""
@@ -295,11 +308,19 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
                 specifier &= need.requirement.specifier
         return specifier
 
-    def _ordered(self, project: NormalizedName, specifier: SpecifierSet, same: Sequence[Candidate]) -> list[Candidate]:
-        found = admitted(self.candidates(project), specifier, pre=self._request.pre)
-        if same:
-            found = [candidate for candidate in found if all(candidate == one for one in same)]
-        return sorted(found, key=preference, reverse=True)
+    def _ordered(
+        self, project: NormalizedName, specifier: SpecifierSet, same: Sequence[Candidate]
+    ) -> Sequence[Candidate]:
+        if project not in self._ranked:
+            self._ranked[project] = RankedCandidates(self.candidates(project), pre=self._request.pre)
+        found = self._ranked[project].admitted(specifier)
+        return [candidate for candidate in found if all(candidate == one for one in same)] if same else found
+
+    def _is_usable(self, candidate: Candidate, extras: frozenset[NormalizedName]) -> bool:
+        key = candidate.file.link.url, extras
+        if key not in self._usable:
+            self._usable[key] = self.can_run(candidate) and self._metadata_admits(candidate, extras)
+        return self._usable[key]
 
     def _metadata_admits(self, candidate: Candidate, extras: Iterable[str] = ()) -> bool:
         if self._request.no_deps and (
