@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import click
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.target_options import target_flag_options
 from pytorch_offline.errors import UsageError
-from pytorch_offline.target import probe
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.capture import probe_source, this_machine
 from pytorch_offline.target.codec import render_target, safe_name, target_document, write_text_file
 from pytorch_offline.target.describe import render_summary, unknown_facts
-from pytorch_offline.target.pasted import Pasted, parse_pasted, target_of_pasted
+from pytorch_offline.target.pasted import target_of_pasted
+from pytorch_offline.target.pasted_files import read_pasted
 
 EPILOG = """\b
 Examples:
@@ -57,13 +56,19 @@ class _Greedy(click.Command):
     metavar="FILE",
     help="Write the target file here; the target is named after it.",
 )
-@click.option("--python", type=click.Path(path_type=Path), metavar="EXE", help="Another interpreter of this machine.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    metavar="EXE",
+    help="Another interpreter of this machine, or the directory or conda name of its environment.",
+)
 @click.option(
     "--from-text",
     "texts",
     multiple=True,
     metavar="FILE…",
-    help="Pasted output of nvidia-smi, ldd --version, /etc/os-release, uname -m and the like; - is standard input.",
+    help="Pasted output of nvidia-smi, ldd --version, /etc/os-release, uname -m, python3 -V, pip debug --verbose, "
+    "pip inspect, conda info, collect_env, systeminfo, rocminfo … in any order; - is standard input.",
 )
 @click.option("--standalone", is_flag=True, default=False, help="Write the stand-alone detector instead (Python 3.6+).")
 def command(
@@ -86,7 +91,7 @@ def command(
         return
     notes: tuple[str, ...] = ()
     if texts:
-        pasted = _read_pasted(texts)
+        pasted = read_pasted(texts)
         target, notes = target_of_pasted(pasted, flags), pasted.notes
     elif flags == TargetFlags():
         target = this_machine(python)
@@ -102,17 +107,6 @@ def command(
         session.message(f"wrote {output}")
     document = target_document(target) | {"unknown": list(unknown_facts(target)), "notes": list(notes)}
     session.result(document, render_summary(target))
-
-
-def _read_pasted(sources: tuple[str, ...]) -> Pasted:
-    texts = []
-    for source in sources:
-        try:
-            body = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        except OSError as error:
-            raise UsageError("bad-text-file", f"{source} cannot be read: {error.strerror or error}") from error
-        texts.append(("standard input" if source == "-" else source, probe.decoded(body)))
-    return parse_pasted(texts)
 
 
 def _write_standalone(session: Session, output: Path | None) -> None:

@@ -11,7 +11,8 @@ import click
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.capture import this_machine
-from pytorch_offline.target.codec import read_target
+from pytorch_offline.target.codec import safe_name
+from pytorch_offline.target.pasted_files import read_described_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +87,8 @@ def target_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE",
-        help="A target file, from `detect`; repeat for several machines. Flags override its facts.  "
+        help="A target file, from `detect` or pex, or a text that describes a machine (as for detect --from-text); "
+        "repeat for several machines. Flags override its facts.  "
         "[default: this machine, if no flag describes another]",
     )
     @target_flag_options
@@ -106,8 +108,7 @@ def resolve_targets(files: Sequence[Path], flags: TargetFlags) -> tuple[Target, 
     """
     if not files:
         return (this_machine() if flags == TargetFlags() else build_target(flags),)
-    targets = tuple(read_target(path) for path in files)
-    names = [target.name for target in targets]
+    names = [safe_name(path.stem) for path in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(
@@ -116,6 +117,4 @@ def resolve_targets(files: Sequence[Path], flags: TargetFlags) -> tuple[Target, 
             facts={"files": ", ".join(map(str, files))},
             hint="targets are named after their files, and locks after their targets; rename one",
         )
-    if flags == TargetFlags():
-        return targets
-    return tuple(build_target(flags, target) for target in targets)
+    return tuple(read_described_target(path, flags) for path in files)

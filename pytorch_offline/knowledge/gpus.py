@@ -135,6 +135,11 @@ def classes_of(name: str | None, compute_capability: tuple[int, int] | None) -> 
     return frozenset(gpu.product_class for gpu in read_gpus() if gpu.compute_capability == compute_capability)
 
 
+def is_product(name: str) -> bool:
+    """Whether a text is the whole name of a product that the table has."""
+    return bool(_candidates(name))
+
+
 def _unlike(query: str, name: str) -> tuple[float, str]:
     return -difflib.SequenceMatcher(None, query, _brandless(_key(name))).ratio(), name
 

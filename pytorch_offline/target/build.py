@@ -17,6 +17,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.glibc import Distribution, find_distribution
 from pytorch_offline.knowledge.gpus import find_gpu
 from pytorch_offline.target.codec import safe_name
+from pytorch_offline.target.devices import with_known_capabilities
 from pytorch_offline.target.markers import cpython_marker_values, marker_environment
 from pytorch_offline.target.model import Accelerator, AcceleratorKind, Device, Libc, Target
 from pytorch_offline.target.platforms import EXAMPLES, Platform, parse_platform
@@ -100,15 +101,17 @@ def build_target(
         learnt["libc"] = _said_by(glibc=flags.glibc, platform=flags.platform, preset=flags.preset)
         if learnt["libc"].startswith("--preset") and distribution and distribution.at_least:
             learnt["libc"] += ", which has this one or a later one"
-    return Target(
+    built = Target(
         name=_name(flags, base, platform, abi),
         marker_environment=MappingProxyType(markers),
         tags=tags,
         libc=libc,
         pip=base.pip if base and not flags.python_version else None,
         accelerator=_accelerator(flags, seen, shown_platform, distribution, learnt),
+        python_from=base.python_from if base and not flags.python_version else None,
         learnt_from=MappingProxyType(dict(sorted(learnt.items()))),
     )
+    return with_known_capabilities(built)
 
 
 def _said_by(**flags: str | None) -> str:
@@ -282,6 +285,9 @@ def _accelerator(
     if result is None or result.kind is not kind:
         result = Accelerator(kind=kind)
         _forget(learnt, "accelerator.driver", "accelerator.cuda", "accelerator.devices")
+    if kind is AcceleratorKind.CUDA and distribution and distribution.l4t and result.l4t is None:
+        result = replace(result, l4t=Version(distribution.l4t))
+        learnt["accelerator.l4t"] = f"--preset {flags.preset}"
     if flags.driver:
         result = replace(result, driver=_parse_version("--driver", flags.driver, "535.104.05"), driver_system=None)
         learnt["accelerator.driver"] = "--driver"

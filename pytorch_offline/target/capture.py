@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.codec import parse_target
 from pytorch_offline.target.devices import with_known_capabilities
+from pytorch_offline.target.interpreters import find_interpreter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +29,12 @@ def probe_source() -> bytes:
 def this_machine(python: Path | None = None) -> Target:
     """Describe this machine under one of its interpreters, by default the running one.
 
+    ``python`` may also name an environment's directory, a command, or a conda environment (``find_interpreter``).
+
     Raises:
         UsageError: ``python-not-usable`` if the interpreter cannot be started or cannot run the probe.
     """
-    executable = str(python) if python is not None else sys.executable
+    executable = str(find_interpreter(python)) if python is not None else sys.executable
     # Isolated (-I), so that neither PYTHON* variables nor the working directory change what is seen.
     command = [executable, "-I", "-"]
     try:

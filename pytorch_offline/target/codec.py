@@ -123,7 +123,7 @@ def parse_target(text: str) -> Target:
     libc = _parse_libc(document["libc"])
     if "libc" not in document and (libc := libc_of_tags(tags)):  # pex does not write it, and its tags state it
         learnt_from["libc"] = "compatible_tags"
-    name = document["name"]
+    name, python_from = document["name"], document["python_from"]
     return Target(
         name=safe_name(name.text()) if name.known else "target",
         marker_environment=MappingProxyType(markers),
@@ -131,6 +131,7 @@ def parse_target(text: str) -> Target:
         libc=libc,
         pip=document["pip"].version(),
         accelerator=_parse_accelerator(document["accelerator"]),
+        python_from=python_from.text() if python_from.known else None,
         learnt_from=MappingProxyType(learnt_from),
     )
 
@@ -200,6 +201,7 @@ def _parse_accelerator(node: _Node) -> Accelerator | None:
         cuda=node["cuda"].version(),
         devices=tuple(_parse_device(item) for item in devices.items()) if devices.known else (),
         driver_system=system.text() if system.known else None,
+        l4t=node["l4t"].version(),
     )
 
 
@@ -220,6 +222,7 @@ def _parse_device(node: _Node) -> Device:
 def target_document(target: Target) -> dict[str, Any]:
     """Make the target file's JSON value; equal targets make equal documents."""
     libc = target.libc
+    conda = {"python_from": target.python_from} if target.python_from else {}
     return {
         "format": probe.FORMAT,
         "name": target.name,
@@ -227,6 +230,7 @@ def target_document(target: Target) -> dict[str, Any]:
         "compatible_tags": [str(tag) for tag in target.tags],
         "libc": {"name": libc.name, "version": ".".join(map(str, libc.version))} if libc else None,
         "pip": str(target.pip) if target.pip else None,
+        **conda,
         "accelerator": _accelerator_document(target.accelerator) if target.accelerator else None,
         "learnt_from": dict(sorted(target.learnt_from.items())),
     }
@@ -242,6 +246,8 @@ def _accelerator_document(accelerator: Accelerator) -> dict[str, Any]:
     document["cuda"] = str(accelerator.cuda) if accelerator.cuda else None
     if accelerator.driver_system is not None:
         document["driver_system"] = accelerator.driver_system
+    if accelerator.l4t is not None:
+        document["l4t"] = str(accelerator.l4t)
     document["devices"] = [_device_document(device) for device in accelerator.devices]
     return document
 

@@ -32,6 +32,9 @@ MARKER_VARIABLES = (
     "python_version",
     "sys_platform",
 )
+# Jetson's own parts: TK1, Nano and TX1, TX2, Xavier, Orin (NVIDIA's list of GPUs and their compute capability).
+TEGRA_CAPABILITIES = frozenset({(3, 2), (5, 3), (6, 2), (7, 2), (8, 7)})
+FIRST_SBSA_L4T = 38
 
 
 class AcceleratorKind(StrEnum):
@@ -63,7 +66,9 @@ class Accelerator:
     ``driver`` is the kernel driver's version; ``cuda`` the user-mode CUDA version that ``nvidia-smi`` reports, which
     is above the driver's own where a cuda-compat package is at work (NVIDIA, CUDA compatibility, forward
     compatibility). Either may be unknown, and neither is ever derived from the other. ``driver_system`` names the
-    system whose driver numbers ``driver`` follows where that is not the target's own: ``Windows`` under WSL.
+    system whose driver numbers ``driver`` follows where that is not the target's own: ``Windows`` under WSL. ``l4t`` is
+    the release of Jetson's Linux (Linux for Tegra) where the machine is a Jetson, of which the major number may be all
+    that is known.
     """
 
     kind: AcceleratorKind
@@ -71,6 +76,17 @@ class Accelerator:
     cuda: Version | None = None
     devices: tuple[Device, ...] = ()
     driver_system: str | None = None
+    l4t: Version | None = None
+
+    @property
+    def is_older_jetson(self) -> bool:
+        """Whether this is a Jetson from before L4T R38: an integrated GPU with a driver and a libcuda of its own.
+
+        Common aarch64 CUDA builds are for servers (SBSA) and have neither code nor a driver for it; from R38 (Thor) on
+        Jetson is served as they are.
+        """
+        by_release = self.l4t is not None and self.l4t.major < FIRST_SBSA_L4T
+        return by_release or any(device.compute_capability in TEGRA_CAPABILITIES for device in self.devices)
 
     @property
     def driver_text(self) -> str | None:
@@ -110,6 +126,7 @@ class Target:
     libc: Libc | None = None
     pip: Version | None = None
     accelerator: Accelerator | None = None
+    python_from: str | None = None
     learnt_from: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

@@ -158,8 +158,7 @@ class Observation(NamedTuple):
     """What one text says; ``None`` where it says nothing.
 
     ``driver`` is the kernel driver (under WSL: Windows' driver, and ``wsl`` is true), ``cuda`` the user-mode CUDA
-    version; neither is ever derived from the other. ``nvcc`` is shown to people and never used: it says what
-    compiles, not what runs.
+    version; neither is ever derived from the other. ``tegra`` is the release of Jetson's Linux (L4T).
     """
 
     source: str
@@ -168,12 +167,6 @@ class Observation(NamedTuple):
     devices: Tuple[Device, ...] = ()
     wsl: bool = False
     tegra: Optional[str] = None
-    nvcc: Optional[str] = None
-    libc: Optional[Tuple[str, str]] = None
-    distribution: Optional[str] = None
-    python: Optional[str] = None
-    machine: Optional[str] = None
-    macos: Optional[str] = None
 
 
 VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -188,27 +181,24 @@ SMI_ROW = re.compile(
     re.MULTILINE,
 )
 SMI_LIST = re.compile(r"^[ \t]*GPU [0-9]+: (\S.*?) \(UUID: ", re.MULTILINE)
-# "DRIVER version      : 590.48.01" of --version, "Driver Version        : 535.183.06" of -q.
-KEYED = re.compile(r"^[ \t]*(driver|kmd|cuda|cuda umd) version[ \t]*:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
+# "DRIVER version      : 590.48.01" of --version, "Driver Version        : 535.183.06" of -q. NVIDIA pads before the
+# colon; "Driver version: 6.3.6" is rocm-smi's.
+KEYED = re.compile(r"^[ \t]*(driver|kmd|cuda|cuda umd) version[ \t]+:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
 XML_KEYED = re.compile(r"<(driver|kmd|cuda|cuda_umd)_version>\s*([^<\s]*)[^<]*<")
 XML_NAME = re.compile(r"<product_name>\s*([^<]*?)\s*<")
 LOG_NAME = re.compile(r"^[ \t]*Product Name[ \t]*:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 PROC_GPU = re.compile(r"^Model:[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 # Fields are separated by two spaces; the version is the second.
 NVRM = re.compile(r"^NVRM version: (NVIDIA .*?)  ([0-9]+(?:\.[0-9]+)+)(?=\s|$)", re.MULTILINE)
+QUERY_FIELDS = {"name", "driver_version", "compute_cap"}
+TITLE = re.compile(r"[a-z_.]+")
 BARE_DRIVER = re.compile(r"\s*([0-9]{3}\.[0-9]{2,3}(?:\.[0-9]{1,2})?)\s*")
 BARE_ROW = re.compile(
     r"^([^,|:]*[A-Za-z][^|:]*?), ([0-9]{3}\.[0-9]{2,3}(?:\.[0-9]{1,2})?)(?:, ([0-9]{1,2}\.[0-9]))?\s*$"
 )
 TEGRA = re.compile(r"^# R([0-9]{1,4}) \(release\), REVISION: ([0-9.]+)", re.MULTILINE)
 JETSON_MODEL = re.compile(r"^(NVIDIA )?(Jetson [^\x00\n]*?)(?: Developer Kit.*)?\x00?$", re.MULTILINE)
-NVCC = re.compile(r"^Cuda compilation tools, release ([0-9.]+)", re.MULTILINE)
-LDD = re.compile(r"^ldd \([^)\n]*\) ([0-9]+\.[0-9]+)", re.MULTILINE)
 MUSL = re.compile(r"^musl libc(?: \((\S+)\))?\s*\nVersion ([0-9]+\.[0-9]+)", re.MULTILINE)
-OS_RELEASE = re.compile(r"^(ID|VERSION_ID)=[\"']?([^\"'\n]*)", re.MULTILINE)
-PYTHON = re.compile(r"^Python (3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\b", re.MULTILINE)
-UNAME = re.compile(r"^(?:Linux .*?\b)?(x86_64|aarch64|arm64)(?: GNU/Linux| x86_64| aarch64)*\s*$", re.MULTILINE)
-MACOS = re.compile(r"^ProductVersion:\s+([0-9]+\.[0-9]+)", re.MULTILINE)
 ROCM_AGENT = re.compile(r"^Agent [0-9]+\s*$", re.MULTILINE)
 GFX = re.compile(r"gfx[0-9a-f]{3,}")
 KFD = re.compile(r"^gfx_target_version ([0-9]{1,9})\b", re.MULTILINE)
@@ -223,7 +213,7 @@ def version_or_none(text: Optional[str]) -> Optional[str]:
     return text if text and VERSION.fullmatch(text) else None
 
 
-def nvidia_device(name: str, compute_capability: Optional[str] = None) -> Device:
+def nvidia_device(name: Optional[str], compute_capability: Optional[str] = None) -> Device:
     """Make an NVIDIA device; nvidia-smi says ``[N/A]`` and the like where it knows nothing."""
     return Device(name, version_or_none(compute_capability))
 
@@ -239,13 +229,14 @@ def parse_query(text: str) -> Tuple[Optional[str], Tuple[Device, ...]]:
     devices: List[Device] = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(", ")]
-        titles = [cell.split(" [")[0] for cell in cells]
-        if "name" in titles and {"driver_version", "compute_cap"} & set(titles):
+        titles = [cell.split(" [")[0].replace("gpu_name", "name") for cell in cells]
+        if QUERY_FIELDS & set(titles) and all(TITLE.fullmatch(title) for title in titles):
             columns = titles
             continue
         bare = BARE_ROW.match(line)
-        if columns and len(cells) >= len(columns):
-            at, after = columns.index("name"), len(columns) - columns.index("name") - 1
+        if columns and len(cells) >= len(columns) and line.strip():
+            at = columns.index("name") if "name" in columns else 0
+            after = len(columns) - at - 1
             cells[at : len(cells) - after] = [", ".join(cells[at : len(cells) - after])]
             row = dict(zip(columns, cells))  # noqa: B905  (zip takes no strict= before 3.10)
         elif bare and not columns:
@@ -254,7 +245,8 @@ def parse_query(text: str) -> Tuple[Optional[str], Tuple[Device, ...]]:
             columns = []
             continue
         driver = version_or_none(row.get("driver_version")) or driver
-        devices.append(nvidia_device(row["name"], row.get("compute_cap")))
+        if "name" in row or "compute_cap" in row:
+            devices.append(nvidia_device(row.get("name"), row.get("compute_cap")))
     return driver, tuple(devices)
 
 
@@ -292,7 +284,7 @@ def parse_devices(text: str) -> Tuple[Device, ...]:
 
 def parse_text(source: str, text: str) -> Observation:
     """Read everything that is known to be readable out of one text, which may hold the output of several commands."""
-    tool = driver = cuda = libc = None
+    tool = driver = cuda = None
     header = SMI_HEADER.search(text)
     if header:
         tool, driver, cuda = (version_or_none(item) for item in header.groups())
@@ -312,15 +304,6 @@ def parse_text(source: str, text: str) -> Observation:
     bare = BARE_DRIVER.fullmatch(text)
     driver = (nvrm.group(2) if nvrm else None) or driver or queried or (bare.group(1) if bare else None)
     tegra = TEGRA.search(text)
-    nvcc, ldd, musl = NVCC.search(text), LDD.search(text), MUSL.search(text)
-    if ldd:
-        libc = ("glibc", ldd.group(1))
-    elif musl:
-        libc = ("musl", musl.group(2))
-    release = dict(OS_RELEASE.findall(text))
-    python, uname, macos = PYTHON.search(text), UNAME.search(text), MACOS.search(text)
-    kernel = re.search(r"\b(x86_64|aarch64)\b", nvrm.group(1)) if nvrm else None
-    machine = uname or kernel or (musl if musl and musl.group(1) else None)
     return Observation(
         source=source,
         driver=driver,
@@ -329,12 +312,6 @@ def parse_text(source: str, text: str) -> Observation:
         # The Linux tool beside Windows' driver: two numbers, the second of Windows' two-part kind.
         wsl=bool(tool and driver and tool != driver and WINDOWS_DRIVER.fullmatch(driver)),
         tegra="{}.{}".format(*tegra.groups()) if tegra else None,
-        nvcc=nvcc.group(1) if nvcc else None,
-        libc=libc,
-        distribution="{}:{}".format(release["ID"], release.get("VERSION_ID", "")) if "ID" in release else None,
-        python=python.group(1) if python else None,
-        machine=machine.group(1) if machine else None,
-        macos=macos.group(1) if macos else None,
     )
 
 
@@ -370,6 +347,8 @@ def merge_accelerator(observations: Sequence[Observation]) -> Tuple[Optional[Dic
             accelerator["driver_system"] = "Windows"
     if cuda:
         accelerator["cuda"], learnt["accelerator.cuda"] = cuda.cuda, cuda.source
+    if tegra and nvidia:
+        accelerator["l4t"], learnt["accelerator.l4t"] = tegra.tegra, tegra.source
     if best:
         accelerator["devices"] = [
             {key: value for key, value in device._asdict().items() if value or (key != "gfx" and nvidia)}
@@ -705,6 +684,7 @@ def describe(name: Optional[str] = None, texts: Sequence[Observation] = ()) -> D
     if libc:
         learnt["libc"] = "the interpreter"
     first = tags[0].split("-")
+    conda = {"python_from": "conda"} if (Path(sys.prefix) / "conda-meta").is_dir() else {}
     return {
         "format": FORMAT,
         "name": name or f"{platforms[0]}-{first[1]}",
@@ -712,6 +692,7 @@ def describe(name: Optional[str] = None, texts: Sequence[Observation] = ()) -> D
         "compatible_tags": list(dict.fromkeys(tags)),
         "libc": {"name": libc[0], "version": libc[1]} if libc else None,
         "pip": read_pip(),
+        **conda,
         "accelerator": accelerator,
         "learnt_from": dict(sorted(learnt.items())),
     }

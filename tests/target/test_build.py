@@ -172,7 +172,16 @@ def test_a_preset_is_overridden_by_flags() -> None:
 def test_presets_of_other_kinds() -> None:
     jetson = build_target(flags(preset="jetpack6"))
     assert (jetson.machine, jetson.marker_environment["python_version"]) == ("aarch64", "3.10")
-    assert jetson.accelerator == Accelerator(kind=AcceleratorKind.CUDA)
+    assert jetson.accelerator is not None
+    assert jetson.accelerator.is_older_jetson
+    assert (jetson.accelerator.kind, jetson.accelerator.l4t) == (AcceleratorKind.CUDA, Version("36"))
+    assert [device.compute_capability for device in jetson.accelerator.devices] == [(8, 7)]
+    older = build_target(flags(preset="jetpack:4")).accelerator
+    assert older == Accelerator(kind=AcceleratorKind.CUDA, l4t=Version("32"))
+    assert older.is_older_jetson
+    thor = build_target(flags(preset="jetpack:7")).accelerator
+    assert thor == Accelerator(kind=AcceleratorKind.CUDA, l4t=Version("38"))
+    assert not thor.is_older_jetson
     alpine = build_target(flags(preset="python:3.12-alpine"))
     assert alpine.libc == Libc(name="musl", version=(1, 2))
     assert alpine.tags[1].platform == "musllinux_1_2_x86_64"

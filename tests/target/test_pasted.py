@@ -48,7 +48,7 @@ def test_a_distribution_says_its_c_library_but_not_which_python_is_used() -> Non
     with pytest.raises(UsageError) as caught:
         target_of_pasted(pasted, TargetFlags())
     assert caught.value.code == "target-incomplete"
-    assert list(caught.value.facts) == ["the Python version", "the platform", "noticed"]
+    assert list(caught.value.facts) == ["the Python version", "the architecture", "noticed"]
     made = target(OS_RELEASE, python_version="3.10", platform="linux_aarch64")
     assert made.libc == Libc(name="glibc", version=(2, 35))
     assert made.learnt_from["libc"] == "text 0: ubuntu:22.04"
