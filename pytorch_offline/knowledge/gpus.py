@@ -35,12 +35,13 @@ _CLASS_OF_BRAND = {
 class Gpu:
     """A product, its compute capability (major, minor), and its class.
 
-    ``product_class`` is ``consumer``, ``mobile``, ``workstation``, ``data-centre`` or ``jetson``.
+    ``product_class`` is ``consumer``, ``mobile``, ``workstation``, ``data-centre`` or ``jetson``; empty where a chip is
+    meant and no product.
     """
 
     name: str
     compute_capability: tuple[int, int]
-    product_class: str
+    product_class: str = ""
 
 
 @cache

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pytorch_offline.wheels.filename import WheelName
 
 JETSON_ADVICE = (
-    "Jetson takes the wheels that NVIDIA builds for JetPack "
+    "official wheels have no code for this Jetson; take those that NVIDIA builds for JetPack "
     "(docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform), or --backend cpu"
 )
 
@@ -67,7 +67,7 @@ def evidence_by_table(name: WheelName, backend: Backend, remark: str = "") -> Ke
         return KernelEvidence(
             architectures=tuple(sorted(targets)),
             source=EvidenceSource.TABLE,
-            remark=f"the table rocm_arch.csv{behind}",
+            remark=f"the table (rocm_arch.csv{behind})",
         )
     platform = _platform(name)
     row = None if platform is None else find_kernels(name.version, platform, str(backend))
@@ -76,14 +76,14 @@ def evidence_by_table(name: WheelName, backend: Backend, remark: str = "") -> Ke
         return KernelEvidence(
             architectures=(*(_spelt("sm", one) for one in sorted(row.cubins)), *ptx),
             source=EvidenceSource.TABLE,
-            remark=f"the table gpu_arch.csv, certainty {row.certainty}{behind}",
+            remark=f"the table (gpu_arch.csv, certainty {row.certainty}{behind})",
         )
     if backend.version is None:
         return None
     return KernelEvidence(
         architectures=tuple(_spelt("sm", one) for one in sorted(compilable(backend.version))),
         source=EvidenceSource.TOOLKIT,
-        remark=f"what CUDA {backend.version} can compile at all, since no table knows the build{behind}",
+        remark=f"what CUDA {backend.version} can compile for (no table knows the build{behind})",
     )
 
 
@@ -103,7 +103,7 @@ def unserved_device(evidence: KernelEvidence, backend: Backend, target: Target) 
             has = f"has {', '.join(evidence.architectures) or 'none'}"
             if evidence.source is EvidenceSource.TOOLKIT:
                 has = f"can have {', '.join(evidence.architectures)} at most"
-            return f"no kernels for {_called(device)}: it {has} ({evidence.remark}){_beside(found, device)}"
+            return f"no kernels for {_called(device)}: it {has}, by {evidence.remark}{_beside(found, device)}"
     return None
 
 
@@ -121,7 +121,7 @@ def describe_served(evidence: KernelEvidence, backend: Backend, target: Target) 
             served[f"{by} for {_called(device)}"] = None
         elif device.gfx is not None:
             served[f"kernels for {_called(device)}"] = None
-    return f"{', '.join(served)} by {evidence.remark}"
+    return f"{', '.join(served)}, by {evidence.remark}"
 
 
 def _lacks_cubin(found: ArchitectureList, source: EvidenceSource, device: Device) -> bool:
@@ -142,7 +142,7 @@ def _beside(found: ArchitectureList, device: Device) -> str:
     if capability is None:
         return _override(device)
     if is_tegra(capability):
-        return f"; {JETSON_ADVICE}"
+        return "; this part of Jetson runs no code but its own"
     older = [ptx for ptx in found.ptx if ptx <= capability]
     if older:
         return f"; its PTX ({_spelt('compute', max(older))}) is not counted on, the libraries beside it have none"
@@ -177,6 +177,13 @@ def _called(device: Device) -> str:
 
 def _spelt(kind: str, capability: ComputeCapability) -> str:
     return f"{kind}_{capability[0]}{capability[1]}"
+
+
+def jetson_advice(target: Target) -> str | None:
+    """Say what serves a Jetson whose part official builds never had code for; None for every other machine."""
+    devices = () if target.accelerator is None else target.accelerator.devices
+    tegra = any(one.compute_capability is not None and is_tegra(one.compute_capability) for one in devices)
+    return JETSON_ADVICE if tegra else None
 
 
 def unknown_devices(target: Target) -> Iterable[str]:

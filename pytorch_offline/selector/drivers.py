@@ -83,7 +83,8 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
         owner = "no accelerator that is known" if accelerator is None else f"accelerator kind {kind.value}"
         return CannotRun(backend=backend, reason="accelerator", detail=f"{backend} is not for a target with {owner}")
     if backend.kind is BackendKind.CPU:
-        return Runs(backend=backend, native=True, detail="cpu builds run everywhere")
+        detail = "macOS builds lie among those for the CPU" if system == "Darwin" else "cpu builds run everywhere"
+        return Runs(backend=backend, native=True, detail=detail)
     if backend.kind is not BackendKind.CUDA or accelerator is None or backend.version is None:
         return Runs(backend=backend, native=True, detail=f"{backend} suits accelerator kind {kind.value}")
     return _judge_cuda(backend, backend.version, accelerator, accelerator.driver_system or system)
@@ -105,7 +106,7 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
         needs = f"driver {_spelt(own)} or later" if own is not None else "a driver that the table does not know"
         return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")
     floor = table.minor_compatibility.get(cuda.major)
-    caveat = f"; code compiled at run time (PTX) would need driver {_spelt(own)}" if own is not None else ""
+    caveat = f"; code compiled at run time, PTX, needs driver {_spelt(own)}" if own is not None else ""
     if counts is not None and counts.major >= cuda.major:
         detail = f"user-mode CUDA {counts} runs {backend} by minor-version compatibility{raised}{caveat}"
         return Runs(backend=backend, native=False, detail=detail)
@@ -122,7 +123,7 @@ def driver_warnings(target: Target) -> tuple[str, ...]:
     if accelerator is None or accelerator.kind is not AcceleratorKind.CUDA:
         return ()
     user_mode = judge_user_mode(accelerator, accelerator.driver_system or target.system)
-    return (f"{user_mode.refused}; the driver alone decides ({user_mode.advice})",) if user_mode.refused else ()
+    return (f"{user_mode.refused}; the driver alone decides; {user_mode.advice}",) if user_mode.refused else ()
 
 
 def _spelt(driver: Version) -> str:

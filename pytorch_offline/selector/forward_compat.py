@@ -56,43 +56,43 @@ def judge_user_mode(accelerator: Accelerator, system: str) -> UserMode:
     table = read_cuda_driver_table(system)
     covered, shipped = table.covered_by(driver), table.shipped_with(driver)
     came = f"driver {accelerator.driver_text}, which came with CUDA {shipped}"
-    if covered is not None and cuda < covered:
-        refused = f"user-mode CUDA {cuda} is older than {came}, and a cuda-compat library older than the driver fails"
-        if system == "Windows":
-            return UserMode(refused=f"user-mode CUDA {cuda} is older than {came}", advice=_CONTRADICTION)
-        return UserMode(refused=f"{refused} (CUDA error 803)", advice=_WITHOUT_COMPAT)
-    if not any(newer <= cuda for newer in table.toolkit if shipped is None or newer > shipped):
+    image = f"take the cuda-compat directory out of the library path, or use an image of CUDA {shipped}"
+    below = covered is not None and cuda < covered
+    above = any(newer <= cuda for newer in table.toolkit if shipped is None or newer > shipped)
+    if not below and not above:
         return UserMode(cuda=cuda)
+    ignored = f"user-mode CUDA {cuda} does not count: it is {'below' if below else 'above'} {came}"
     if system == "Windows":
-        refused = f"user-mode CUDA {cuda} is above {came}, and cuda-compat exists for Linux drivers alone"
-        return UserMode(refused=refused, advice=_CONTRADICTION)
-    return _judge_compat(cuda, driver, accelerator.devices, came)
+        return UserMode(refused=f"{ignored}, and there is no cuda-compat for Windows", advice=_CONTRADICTION)
+    if below:
+        hidden = "so an old cuda-compat hides the driver's own library, and that fails (CUDA error 803)"
+        return UserMode(refused=f"{ignored}, {hidden}", advice=image)
+    fails, assumed = _judge_compat(cuda, driver, accelerator.devices)
+    if fails is not None:
+        return UserMode(refused=f"{ignored}, so cuda-compat is at work, {fails}", advice=image)
+    raised = f"cuda-compat raised it above {came}"
+    return UserMode(cuda=cuda, raised="; assumed that ".join((raised, *assumed)))
 
 
-_WITHOUT_COMPAT = "take the cuda-compat directory out of the library path, or use an image of the driver's own CUDA"
-_CONTRADICTION = "these two contradict each other: read both from the same nvidia-smi"
+_CONTRADICTION = "read both from the same nvidia-smi"
 
 
-def _judge_compat(cuda: Version, driver: Version, devices: tuple[Device, ...], came: str) -> UserMode:
-    above = f"user-mode CUDA {cuda} is above {came}: cuda-compat is at work"
+def _judge_compat(cuda: Version, driver: Version, devices: tuple[Device, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Say why cuda-compat of this version fails on such a machine, and if it does not, what is assumed for that."""
     classes = [(device, classes_of(device.name, device.compute_capability)) for device in devices]
     for device, one in classes:
         if one and one <= _NEVER:
             name = device.name or "compute capability {}.{}".format(*device.compute_capability or (0, 0))
-            refused = f"{above}, which {name} is refused (CUDA error 804): it is for data-centre and professional GPUs"
-            return UserMode(refused=refused, advice=_WITHOUT_COMPAT)
-    accepted = None if all(one == {"jetson"} for _, one in classes) and classes else accepted_branches(cuda)
-    branch = driver.major  # cuda-compat's lists are of exact branches: "driver>=470,driver<471"
-    if accepted is not None and branch not in accepted.all:
-        listed = ", ".join(map(str, accepted.all))
-        return UserMode(
-            refused=f"{above}, but cuda-compat {cuda} accepts the driver branches {listed}, not {branch}",
-            advice=_WITHOUT_COMPAT,
-        )
+            return f"which fails on {name} (CUDA error 804: it is for data-centre and professional GPUs alone)", ()
     assumed = []
     if not classes or any(not one or one & _NEVER for _, one in classes):
-        assumed.append("the GPU is one that cuda-compat serves (data-centre or professional, not GeForce)")
+        assumed.append("the GPU is a data-centre or professional one, not a GeForce")
+    if classes and all(one == {"jetson"} for _, one in classes):
+        return None, tuple(assumed)  # the lists are of desktop drivers; Jetson's have numbers of their own
+    accepted = accepted_branches(cuda)
+    branch = driver.major  # the lists are of exact branches: "driver>=470,driver<471"
+    if accepted is not None and branch not in accepted.all:
+        return f"which accepts the driver branches {', '.join(map(str, accepted.all))}, and not {branch}", ()
     if accepted is None or branch in accepted.likely:
         assumed.append(f"cuda-compat {cuda} accepts driver branch {branch}")
-    by = f"by cuda-compat, above {came}"
-    return UserMode(cuda=cuda, raised=f"{by}; assumed: {' and '.join(assumed)}" if assumed else by)
+    return None, tuple(assumed)

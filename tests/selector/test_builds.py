@@ -76,7 +76,7 @@ def test_a_gtx_1080_ti_costs_a_handful_of_readings() -> None:
     (choice,) = selection.choices
     assert choice.kernels is not None
     assert choice.kernels.source is EvidenceSource.WHEEL
-    assert "sm_60 for compute capability 6.1 by its own list, read from the wheel" in choice.why
+    assert "sm_60 for compute capability 6.1, by its own list, read from the wheel" in choice.why
     reasons = {one.file.name.filename: one for one in selection.rejected if one.file is not None}
     assert reasons[wheel("2.15.0", "cu132")].reason == "gpu-architecture"
     assert "it has sm_75, sm_80" in reasons[wheel("2.15.0", "cu132")].detail
@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_judged_by_the_table_and_says_so() -> None:
     assert torch_of(selection) == "2.14.1+cu126"
     assert choice.kernels is not None
     assert choice.kernels.source is EvidenceSource.TABLE
-    assert "the table gpu_arch.csv, certainty high; the wheel could not be read: it is in memory only" in choice.why
+    assert "the table (gpu_arch.csv, certainty high; the wheel could not be read: it is in memory only)" in choice.why
 
 
 def test_a_refusal_knows_without_reading_what_would_fit() -> None:
