@@ -117,7 +117,7 @@ def command(
     devices = (*map(_named_chip, gpu_names), *map(_chip, capabilities))
     if devices and by != "release":
         raise UsageError("contradiction", "--gpu and --by exclude each other", hint="leave out --by")
-    requirement = parse_requirement(project, "PROJECT")
+    requirement, _ = parse_requirement(project, "PROJECT")
     wanted = Wanted(
         project=canonicalize_name(requirement.name),
         specifier=requirement.specifier,

@@ -15,7 +15,8 @@ from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.net import Http, RetryPolicy
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
-from pytorch_offline.wheels.remote_zip import ByteRange, RemoteWheelReader, fetch_metadata_by_ranges
+from pytorch_offline.wheels.remote_file import ByteRange
+from pytorch_offline.wheels.remote_zip import RemoteWheelReader, fetch_metadata_by_ranges
 from pytorch_offline.wheels.zip_format import LONGEST_END
 from tests.loopback import Answer, Loopback, Request
 from tests.wheels.test_archive import zip64_end
