@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from packaging.pylock import is_valid_pylock_path
 
-from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
+from pytorch_offline.cli.selection import Choosing, Questions, choosing_options, chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
-from pytorch_offline.selector.render import render_tree, render_why, render_why_not
+from pytorch_offline.selector.render import (
+    document_of_why,
+    document_of_why_not,
+    render_tree,
+    render_why,
+    render_why_not,
+)
 from pytorch_offline.selector.sizes import fetch_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pytorch_offline.cli.selection import Chosen
     from pytorch_offline.selector.model import Selection
 
 EPILOG = """\b
@@ -39,30 +46,46 @@ Examples:
     metavar="LOCK",
     help="Write a lock: pylock.NAME.toml, or requirements if it ends in .txt; a directory for several.",
 )
-@click.option("--why", metavar="PROJECT", help="Say why this project is in the closure, and why this wheel of it.")
-@click.option("--why-not", metavar="FILE_OR_BACKEND", help="Say why this file, version or backend was not chosen.")
-def command(session: Session, choosing: Choosing, output: Path | None, why: str | None, why_not: str | None) -> None:
+@click.option(
+    "--why", multiple=True, metavar="PROJECT", help="Say why this project is in the closure, and why this wheel of it."
+)
+@click.option(
+    "--why-not",
+    multiple=True,
+    metavar="FILE|VERSION|BACKEND|PROJECT",
+    help="Say why this was not chosen, e.g. torch==2.5.0, 2.4.0+cu124, cu126, a file's name.",
+)
+def command(
+    session: Session, choosing: Choosing, output: Path | None, why: tuple[str, ...], why_not: tuple[str, ...]
+) -> None:
     """Choose the wheels for a target and show them as a tree; download nothing.
 
     REQ is a requirement such as torch==2.4.0 or "torchvision>=0.19,<0.20". The target is a file, flags, a preset, or
     this machine.
     """
-    with chosen(session, choosing) as choice:
+    with chosen(session, choosing, Questions(why=why, why_not=why_not)) as choice:
         selections = choice.selections
         sizes = {} if choosing.offline else fetch_sizes(selections, choice.http)
         if output is not None:
             _write_locks(session, selections, output)
         parts = []
-        for selection in selections:
+        for selection, answers in zip(selections, choice.answers, strict=True):
             if len(selections) > 1:
                 parts.append(f"target {selection.target.name}:")
-            if why is not None:
-                parts.append(render_why(selection, why))
-            elif why_not is not None:
-                parts.append(render_why_not(selection, why_not))
-            else:
+            parts += map(render_why, answers.why)
+            parts += map(render_why_not, answers.why_not)
+            if not why and not why_not:
                 parts.append(render_tree(selection, sizes))
-        session.result(document(selections, sizes=sizes), "\n".join(parts))
+        session.result(_document(choice, sizes), "\n".join(parts))
+
+
+def _document(choice: Chosen, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Make the ``--json`` document, with the answers to what was asked beside each target's files."""
+    result = document(choice.selections, sizes=sizes)
+    for one, answers in zip(result.get("targets", [result]), choice.answers, strict=True):
+        one["why"] = [document_of_why(why) for why in answers.why]
+        one["why_not"] = [document_of_why_not(answer) for answer in answers.why_not]
+    return result
 
 
 def _write_locks(session: Session, selections: Sequence[Selection], output: Path) -> None:

@@ -25,10 +25,13 @@ from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.asked import Asked, read_asked
 from pytorch_offline.selector.given_wheels import GivenWheels
 from pytorch_offline.selector.index_plan import NamedIndexes, find_planned_upstreams, plan_indexes
-from pytorch_offline.selector.nearest import nearest_changes, with_nearest
+from pytorch_offline.selector.nearest import nearest_changes
+from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.offers import IndexOffers
-from pytorch_offline.selector.render import document_of
+from pytorch_offline.selector.render import document_of, explained
 from pytorch_offline.selector.select import select
+from pytorch_offline.selector.why import explain_choice
+from pytorch_offline.selector.why_not import WhyNots
 from pytorch_offline.wheels.backend import parse_backend
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
     from pytorch_offline.selector.model import Request, Selection
+    from pytorch_offline.selector.why import Why
+    from pytorch_offline.selector.why_not import WhyNot
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
@@ -151,17 +156,37 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What the user wants to know besides: why these projects, why not these files, versions, backends, projects."""
+
+    why: tuple[str, ...] = ()
+    why_not: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The answers for one target, in the order of the questions."""
+
+    why: tuple[Why, ...]
+    why_not: tuple[WhyNot, ...]
+
+
+NO_QUESTIONS = Questions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """What was chosen, a selection per target, with what it was chosen by, still open."""
 
     selections: tuple[Selection, ...]
+    answers: tuple[Answers, ...]
     http: Http
     catalogue: Catalogue
 
 
 @contextmanager
-def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
-    """Choose for every target; the network and the catalogue stay open for what follows.
+def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUESTIONS) -> Iterator[Chosen]:
+    """Choose for every target, and answer questions; the network and the catalogue stay open for what follows.
 
     Raises:
         PytorchOfflineError: whatever the request, the indexes or the rules object to.
@@ -177,7 +202,7 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
     ):
         reader = IndexReader(http, catalogue, offline=choosing.offline)
         default_index = configured_index_url() if plan.as_configured else plan.default_index
-        selections = []
+        selections, answers = [], []
         for target in choosing.targets:
             session.message(f"choosing for target {target.name} …", verbosity=1)
             request = asked.request_for(target, backend=plan.backend, pre=choosing.pre, no_deps=choosing.no_deps)
@@ -197,11 +222,12 @@ def chosen(session: Session, choosing: Choosing) -> Iterator[Chosen]:
                 hashes=request.hashes,
             )
             with Chooser(offers, sorted(backends, key=lambda backend: backend.order)) as chooser:
-                selection = chooser.select_or_explain(request, target)
+                selection = chooser.select_or_explain(request, target, questions)
+                answers.append(chooser.answer(request, target, selection, questions))
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)
-        yield Chosen(selections=tuple(selections), http=http, catalogue=catalogue)
+        yield Chosen(selections=tuple(selections), answers=tuple(answers), http=http, catalogue=catalogue)
 
 
 class Chooser:
@@ -233,19 +259,43 @@ class Chooser:
         """Select; see ``selector.select``."""
         return select(request, target, self.offers_for(target), self._backends)
 
-    def select_or_explain(self, request: Request, target: Target) -> Selection:
-        """Select; where nothing fits, the error names the nearest changes that work.
+    def select_or_explain(self, request: Request, target: Target, questions: Questions) -> Selection:
+        """Select; where nothing fits, the error names the nearest changes that work, and answers what was asked.
 
         Raises:
-            UnsatisfiableError: with ``nearest`` among its data; else what ``selector.select`` raises.
+            UnsatisfiableError: with ``nearest``, ``rejected`` and ``why_not`` among its data; else what
+                ``selector.select`` raises.
         """
         try:
             return self.select(request, target)
         except UnsatisfiableError as error:
-            changes = nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic)
-            if not changes:
-                raise
-            raise with_nearest(error, changes) from error
+            asked = self._why_nots(request, target, None)
+            lacking = error.project if isinstance(error, NothingFitsError) and error.code == "no-wheel" else None
+            raise explained(
+                error,
+                nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic),
+                lost_by_backend=asked.lost_by_backend(lacking) if lacking is not None else (),
+                unlisted=asked.unlisted(lacking) if lacking is not None else None,
+                answers=[asked.answer(text) for text in questions.why_not],
+            ) from error
+
+    def answer(self, request: Request, target: Target, selection: Selection, questions: Questions) -> Answers:
+        """Answer questions about a selection."""
+        asked = self._why_nots(request, target, selection)
+        return Answers(
+            why=tuple(explain_choice(selection, text, asked) for text in questions.why),
+            why_not=tuple(asked.answer(text) for text in questions.why_not),
+        )
+
+    def _why_nots(self, request: Request, target: Target, selection: Selection | None) -> WhyNots:
+        return WhyNots(
+            request,
+            target,
+            offers=self.offers_for(target),
+            backends=self._backends,
+            selection=selection,
+            attempt=self.select,
+        )
 
 
 def document(

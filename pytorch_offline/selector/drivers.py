@@ -80,6 +80,9 @@ def judge_backends(target: Target, backends: Iterable[Backend]) -> tuple[Backend
 
 def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | None, system: str) -> BackendVerdict:
     if backend.kind is not _KIND_SERVED_BY[kind]:
+        if backend.kind is BackendKind.CPU:
+            detail = "cpu would leave the target's GPU unused; --backend cpu chooses it all the same"
+            return CannotRun(backend=backend, reason="accelerator", detail=detail)
         owner = "no accelerator that is known" if accelerator is None else f"accelerator kind {kind.value}"
         return CannotRun(backend=backend, reason="accelerator", detail=f"{backend} is not for a target with {owner}")
     if backend.kind is BackendKind.CPU:

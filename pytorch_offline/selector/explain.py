@@ -14,6 +14,7 @@ from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.architectures import jetson_advice
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.companions import TABLE_HINT, Bound, named_torch, why_not_together
+from pytorch_offline.selector.lost_wheels import describe_misfits
 from pytorch_offline.selector.model import Candidate, Choice, Rejection
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
@@ -202,9 +203,8 @@ def _no_wheel(
     counts = Counter(rejection.reason for rejection in inside)
     facts: dict[str, object] = {"asked": asked}
     for reason, count in counts.most_common():
-        sample = max((one for one in inside if one.reason == reason), key=_nearness)
-        name = sample.file.name.filename if sample.file is not None else str(sample.backend)
-        facts[f"{count} fail {reason}"] = f"e.g. {name}: {sample.detail}"
+        lost = [one for one in inside if one.reason == reason]
+        facts[f"{count} fail {reason}"] = describe_misfits(lost, target) if reason == "wheel-tags" else _sampled(lost)
     offered = {version for version, _ in files.values()} | {candidate.version for candidate in candidates}
     unbuilt = sorted(set(sources) - offered, reverse=True)
     if wanted := [version for version in unbuilt if specifier.contains(version, prereleases=True)]:
@@ -248,7 +248,10 @@ def _listed(versions: Sequence[Version]) -> str:
     return ", ".join(names[:NAMED_VERSIONS]) + more
 
 
-def _nearness(rejection: Rejection) -> tuple[bool, object]:
-    """Sort key for the rejection that tells most: a wheel for the right platform, of the newest version."""
-    version = rejection.file.name.version if rejection.file is not None else Version("0")
-    return "another platform" not in rejection.detail, version
+def _sampled(lost: Sequence[Rejection]) -> str:
+    """Tell what the newest wheel failed by, and name the wheel where there are more."""
+    newest = max(lost, key=lambda one: one.file.name.version if one.file is not None else Version("0"))
+    if len({one.detail for one in lost}) == 1:
+        return newest.detail
+    name = newest.file.name.filename if newest.file is not None else str(newest.backend)
+    return f"e.g. {name}: {newest.detail}"

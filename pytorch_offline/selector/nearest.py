@@ -157,15 +157,3 @@ class _Search:
             return self._attempt(proposal.request, proposal.target)
         except PytorchOfflineError:
             return None
-
-
-def with_nearest(refusal: UnsatisfiableError, changes: Sequence[Change]) -> UnsatisfiableError:
-    """Tell an error together with the changes that work."""
-    return UnsatisfiableError(
-        refusal.code,
-        refusal.message,
-        facts=refusal.facts,
-        hint=refusal.hint,
-        sections={**refusal.sections, "each of these works (tried just now)": [one.sentence for one in changes]},
-        data={**refusal.data, "nearest": [one.document() for one in changes]},
-    )

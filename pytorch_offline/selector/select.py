@@ -13,6 +13,7 @@ from pytorch_offline.selector.companions import TORCH, Bound, companion_warnings
 from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
 from pytorch_offline.selector.explain import backend_rejection, losers
 from pytorch_offline.selector.hashes import check_hash_mode
+from pytorch_offline.selector.lost_wheels import name_backends
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.pinned_backend import judge_pin
@@ -114,10 +115,10 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
 
 def _grouped(verdicts: Sequence[CannotRun]) -> dict[str, object]:
     """Say each reason once, for all backends that fail by it."""
-    backends: dict[str, list[str]] = {}
+    backends: dict[str, list[Backend]] = {}
     for verdict in verdicts:
-        backends.setdefault(verdict.detail.removeprefix(f"{verdict.backend} "), []).append(str(verdict.backend))
-    return {", ".join(names): detail for detail, names in backends.items()}
+        backends.setdefault(verdict.detail.removeprefix(f"{verdict.backend} "), []).append(verdict.backend)
+    return {name_backends(found): detail for detail, found in backends.items()}
 
 
 def _verdicts(request: Request, target: Target, backends: Sequence[Backend]) -> tuple[BackendVerdict, ...]:

@@ -15,12 +15,12 @@ from packaging.version import Version
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.companions import find_torch_need, read_torch_releases
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.render import render_why, render_why_not
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import is_backend, parse_backend
 from tests.selector.machines import machine, nvidia
 from tests.selector.memory import MemoryIndex
+from tests.selector.questions import why, why_not
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,12 +106,11 @@ def test_metadata_beats_the_table(index: MemoryIndex) -> None:
 
 def test_an_implied_requirement_is_told_as_coming_from_the_table(index: MemoryIndex) -> None:
     selection = chosen(index, "torch", "torchcodec==0.7.0")
-    assert "torchcodec requires torch<2.9,>=2.8 (by the table of companions: compatibility table" in render_why(
-        selection, "torch"
-    )
-    assert "was built for torch<2.9,>=2.8, by the table of companions  [companion]" in render_why_not(
-        selection, "2.9.1"
-    )
+    said = why(index, selection, "torch", BACKENDS)
+    assert "torchcodec 0.7.0+cpu requires torch<2.9,>=2.8 (by the table of companions: compatibility table" in said
+    said = why_not(index, selection, "2.9.1", BACKENDS)
+    assert "was built for torch<2.9,>=2.8, by the table of companions" in said
+    assert "[companion]" in said
 
 
 def test_a_companion_that_lost_by_the_table_is_told(index: MemoryIndex) -> None:

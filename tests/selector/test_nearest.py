@@ -14,8 +14,9 @@ from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.nearest import MOST_OFFERED, MOST_TRIES, nearest_changes, with_nearest
+from pytorch_offline.selector.nearest import MOST_OFFERED, MOST_TRIES, nearest_changes
 from pytorch_offline.selector.proposals import Kind
+from pytorch_offline.selector.render import explained
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Device
 from pytorch_offline.wheels.backend import parse_backend
@@ -184,7 +185,7 @@ def test_a_forced_build_is_left_open_first() -> None:
 
 def test_each_offer_is_told_as_data() -> None:
     asked = request("torch==2.9.0")
-    told = with_nearest(refused(asked, OLD_DRIVER), changes(asked, OLD_DRIVER))
+    told = explained(refused(asked, OLD_DRIVER), changes(asked, OLD_DRIVER))
     nearest = told.data["nearest"]
     assert isinstance(nearest, list)
     assert nearest[0]["requirements"] == ["torch==2.7.1"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from pytorch_offline.errors import UnsatisfiableError, UsageError
+from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.render import document_of, render_tree, render_why, render_why_not
+from pytorch_offline.selector.render import document_of, render_tree
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import parse_backend
@@ -267,7 +267,9 @@ def test_too_new_python_says_which_rule_failed(index: MemoryIndex) -> None:
     with pytest.raises(UnsatisfiableError) as caught:
         chosen(index, machine(python="3.14.0", accelerator=nvidia("560.28.03")), "torch")
     assert any("wheel-tags" in fact for fact in caught.value.facts)
-    assert any("another interpreter" in str(value) for value in caught.value.facts.values())
+    assert any(
+        "built for Python 3.10; the target has Python 3.14" in str(value) for value in caught.value.facts.values()
+    )
 
 
 def test_contradiction_tells_both_sides(index: MemoryIndex) -> None:
@@ -283,7 +285,7 @@ def test_driver_too_old_for_any_build() -> None:
         select(request("torch"), machine(accelerator=nvidia("340.0")), MemoryIndex().offers_for(SEED), BACKENDS)
     assert caught.value.code == "no-backend"
     assert caught.value.facts["cu118"] == "needs driver 450.80.02 or later; the target has driver 340.00"
-    assert caught.value.facts["cu126, cu124, cu121"] == "needs driver 525.60.13 or later; the target has driver 340.00"
+    assert caught.value.facts["cu121, cu124, cu126"] == "needs driver 525.60.13 or later; the target has driver 340.00"
 
 
 def test_every_loser_that_was_admitted_has_a_reason(index: MemoryIndex) -> None:
@@ -293,26 +295,16 @@ def test_every_loser_that_was_admitted_has_a_reason(index: MemoryIndex) -> None:
     assert reasons["torch-2.4.0+cu124-cp310-cp310-linux_x86_64.whl"] == "backend"
     assert reasons["torch-2.4.0+cu121-cp310-cp310-win_amd64.whl"] == "wheel-tags"
     assert reasons["cu130"] == "driver"
-    assert "natively" in render_why_not(selection, "cu124")
-    assert "driver 580 or later" in render_why_not(selection, "cu130")
-    assert render_why_not(selection, "2.4.0+cu124").splitlines()[1:] == [
-        "and 1 more for other platforms or interpreters"
-    ]
-    for chosen_already in ("cu121", "2.4.0+cu121", "torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl"):
-        with pytest.raises(UsageError, match="was chosen"):
-            render_why_not(selection, chosen_already)
-    with pytest.raises(UsageError, match="not in question"):
-        render_why_not(selection, "cu999")
 
 
 def test_shown_as_tree_reason_and_document(index: MemoryIndex) -> None:
     selection = chosen(index, SEED, "torch==2.4.0")
     tree = render_tree(selection)
-    assert tree.startswith("torch-2.4.0+cu121-")
-    assert "├── triton-3.0.0-1-" in tree
-    assert "└── filelock" in tree or "└── typing_extensions" in tree
+    assert tree.startswith("torch 2.4.0+cu121  (size unknown)\n├── ")
+    assert "├── triton 3.0.0" in tree
+    assert "└── filelock" in tree or "└── typing-extensions" in tree
     assert "user-mode CUDA 12.2 covers cu121" in tree
-    assert "torch requires filelock" in render_why(selection, "filelock")
+    assert "total: 5 wheels, sizes unknown" in tree
     document = document_of(selection, {c.candidate.file.link.url: "place" for c in selection.choices})
     assert document["backend"] == "cu121"
     assert {"project", "version", "filename", "url", "path", "sha256", "size", "why"} <= set(document["files"][0])

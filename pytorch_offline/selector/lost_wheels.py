@@ -1,0 +1,99 @@
+"""Say in a few words what many lost wheels have in common: for which machines they were built, and which were left."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from packaging.tags import Tag
+    from packaging.version import Version
+
+    from pytorch_offline.selector.model import Rejection
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
+
+# Lists longer than this are told by their ends and their number.
+NAMED = 4
+_CPYTHON = re.compile(r"cp([23])([0-9]+)")
+_OLD_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
+_MANYLINUX = re.compile(r"manylinux_([0-9]+)_([0-9]+)")
+
+
+def name_backends(backends: Iterable[Backend]) -> str:
+    """Name backends, CUDA first, lowest toolkit first; many of one kind by their ends: ``cu110 to cu118 (7), cpu``."""
+    ordered = sorted(set(backends), key=lambda one: one.order)
+    kinds = list(dict.fromkeys(one.kind for one in reversed(ordered)))
+    return ", ".join(name_many([str(one) for one in ordered if one.kind is kind]) for kind in kinds)
+
+
+def name_versions(versions: Iterable[Version]) -> str:
+    """Name releases, oldest first, without local labels; many by their ends."""
+    return name_many([str(version) for version in sorted({one.__replace__(local=None) for one in versions})])
+
+
+def name_many(names: Sequence[str]) -> str:
+    """Name a few things, of many the first and the last."""
+    return ", ".join(names) if len(names) <= NAMED else f"{names[0]} to {names[-1]} ({len(names)})"
+
+
+def describe_misfits(rejections: Iterable[Rejection], target: Target) -> str:
+    """Say for which machines wheels were built that do not fit the target by their tags.
+
+    Those for the target's platform are told by their Pythons; if there is none, the others by their platforms.
+    """
+    tags = {tag for one in rejections if one.file is not None for tag in one.file.name.tags}
+    here = [tag for tag in tags if is_for_platform(tag, target)]
+    own = target.tags[0]
+    if any(tag.interpreter == own.interpreter for tag in here):
+        abis = sorted({tag.abi for tag in here if tag.interpreter == own.interpreter})
+        return f"built for {own.interpreter} with ABI {', '.join(abis)}; the target has {own.abi}"
+    if here:
+        return f"built for {_pythons(tag.interpreter for tag in here)}; the target has {_pythons([own.interpreter])}"
+    libc = target.libc
+    same = (tag for tag in tags if tag.platform.endswith(f"_{target.machine}"))
+    least = sorted({need for tag in same if (need := _least_glibc(tag)) is not None})
+    if least and libc is not None and libc.name == "glibc" and least[0] > libc.version:
+        floor, mine = (".".join(map(str, one)) for one in (least[0], libc.version))
+        return f"built for glibc {floor} or later; the target has glibc {mine}"
+    kinds = sorted({_platform(tag) for tag in tags})
+    has = f"{target.system} {target.machine}" + ("" if libc is None else f" with {libc.name}")
+    return f"built for {', '.join(kinds) or 'nothing known'}; the target is {has}"
+
+
+def is_for_platform(tag: Tag, target: Target) -> bool:
+    """Whether a tag's platform is one that the target takes, whatever its interpreter."""
+    return any(tag.platform == one.platform for one in target.tags)
+
+
+def _pythons(interpreters: Iterable[str]) -> str:
+    """Name Pythons by their tags: ``Python 3.8, 3.9``; what is no CPython by its tag."""
+    names = sorted(set(interpreters), key=_python_order)
+    cpythons = [f"{match[1]}.{match[2]}" for name in names if (match := _CPYTHON.fullmatch(name))]
+    others = [name for name in names if not _CPYTHON.fullmatch(name)]
+    return ", ".join([*([f"Python {name_many(cpythons)}"] if cpythons else []), *others])
+
+
+def _least_glibc(tag: Tag) -> tuple[int, int] | None:
+    if (match := _MANYLINUX.match(tag.platform)) is not None:
+        return int(match[1]), int(match[2])
+    return _OLD_MANYLINUX.get(tag.platform.partition("_")[0])
+
+
+def _python_order(interpreter: str) -> tuple[int, int, str]:
+    match = _CPYTHON.fullmatch(interpreter)
+    return (int(match[1]), int(match[2]), "") if match else (0, 0, interpreter)
+
+
+def _platform(tag: Tag) -> str:
+    """Name a platform by system and architecture alone: ``Linux aarch64``."""
+    text = tag.platform
+    if match := re.fullmatch(r"(?:many)?linux(?:1|2010|2014|_[0-9]+_[0-9]+)?_(?P<machine>\w+)", text):
+        return f"Linux {match['machine']}"
+    if match := re.fullmatch(r"musllinux_[0-9]+_[0-9]+_(?P<machine>\w+)", text):
+        return f"Linux {match['machine']} with musl"
+    if match := re.fullmatch(r"macosx_(?P<major>[0-9]+)_(?P<minor>[0-9]+)_(?P<machine>\w+)", text):
+        return f"macOS {match['major']}.{match['minor']} {match['machine']}"
+    return {"win_amd64": "Windows AMD64", "win32": "Windows x86", "win_arm64": "Windows ARM64"}.get(text, text)

@@ -1,0 +1,135 @@
+"""Why a project is in the closure, why this version of it, and why this file: an answer made of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.utils import NormalizedName, canonicalize_name
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.selector.lost_wheels import describe_misfits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from packaging.version import Version
+
+    from pytorch_offline.selector.model import Choice, Rejection, Selection
+    from pytorch_offline.selector.why_not import WhyNots
+    from pytorch_offline.target.model import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step from a root to a project: who requires it, and with which words; a root is required by nobody."""
+
+    parent: str | None
+    requirement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Versions, or files of one version, that lost by the same rule."""
+
+    versions: tuple[Version, ...]
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """The answer.
+
+    ``chains`` lead from a root to the project, one for each that requires it. ``newer`` are the versions above the
+    chosen one, ``others`` the other wheels of the chosen version, each with the rule by which they lost.
+    """
+
+    choice: Choice
+    chains: tuple[tuple[Step, ...], ...]
+    newer: tuple[Loss, ...]
+    others: tuple[Loss, ...]
+
+
+def explain_choice(selection: Selection, text: str, questions: WhyNots) -> Why:
+    """Say why a project is in the closure.
+
+    Raises:
+        UsageError: ``not-in-closure``.
+        UpstreamError: a page could not be read.
+    """
+    project = canonicalize_name(text.strip())
+    choice = next((one for one in selection.choices if one.candidate.project == project), None)
+    if choice is None:
+        raise UsageError(
+            "not-in-closure",
+            f"{text} is not in the closure for target {selection.target.name}",
+            hint=f"--why-not {text} says why",
+        )
+    chosen = choice.candidate
+    lost = questions.rivals(choice)
+    newer = [one for one in lost if one.file is not None and _release(one) > chosen.version.__replace__(local=None)]
+    others = [one for one in lost if one.file is not None and _release(one) == chosen.version.__replace__(local=None)]
+    return Why(
+        choice=choice,
+        chains=tuple(_chains(selection, project)),
+        newer=losses_of(newer, selection.target),
+        others=losses_of(others, selection.target),
+    )
+
+
+def _release(rejection: Rejection) -> Version:
+    assert rejection.file is not None  # noqa: S101  (asked of wheels alone)
+    return rejection.file.name.version.__replace__(local=None)
+
+
+def losses_of(rejected: Iterable[Rejection], target: Target) -> tuple[Loss, ...]:
+    """Put together what lost by the same rule; of a version that has wheels with fitting tags only those count."""
+    of_version: dict[Version, list[Rejection]] = {}
+    for one in rejected:
+        of_version.setdefault(_release(one), []).append(one)
+    groups: dict[tuple[str, str], list[Version]] = {}
+    for version in sorted(of_version, reverse=True):
+        files = of_version[version]
+        fitting = [one for one in files if one.reason != "wheel-tags"]
+        told = dict.fromkeys((one.reason, one.detail) for one in fitting)
+        if not fitting:
+            told = dict.fromkeys([("wheel-tags", describe_misfits(files, target))])
+        for key in told:
+            groups.setdefault(key, []).append(version)
+    return tuple(Loss(versions=tuple(found), reason=key[0], detail=key[1]) for key, found in groups.items())
+
+
+def _chains(selection: Selection, project: NormalizedName) -> list[tuple[Step, ...]]:
+    """Give for each parent of a project the shortest way to it from a root."""
+    choices = {choice.candidate.project: choice for choice in selection.choices}
+    ways: dict[NormalizedName, tuple[Step, ...]] = {}
+    waiting: list[NormalizedName] = []
+    for name, choice in choices.items():
+        own = next((text for parent, text in choice.required_by if parent is None), None)
+        if own is not None:
+            ways[name] = (Step(parent=None, requirement=own),)
+            waiting.append(name)
+    while waiting:
+        parent = waiting.pop(0)
+        for name, choice in choices.items():
+            text = next((text for by, text in choice.required_by if by == parent), None)
+            if text is not None and name not in ways:
+                ways[name] = (*ways[parent], _step(choices[parent], text))
+                waiting.append(name)
+    found: list[tuple[Step, ...]] = []
+    for by, text in choices[project].required_by:
+        if by is None:
+            found.append((Step(parent=None, requirement=text),))
+        elif by in ways:
+            found.append((*ways[by], _step(choices[by], text)))
+    return found
+
+
+def _step(parent: Choice, requirement: str) -> Step:
+    return Step(parent=f"{parent.candidate.project} {parent.candidate.version}", requirement=requirement)
+
+
+def documents_of(losses: Sequence[Loss]) -> list[dict[str, object]]:
+    """Make the losses' part of the ``--json`` document."""
+    return [{"versions": list(map(str, one.versions)), "reason": one.reason, "detail": one.detail} for one in losses]
