@@ -181,8 +181,7 @@ def _spelt(kind: str, capability: ComputeCapability) -> str:
 
 def jetson_advice(target: Target) -> str | None:
     """Say what serves a Jetson whose part official builds never had code for; None for every other machine."""
-    devices = () if target.accelerator is None else target.accelerator.devices
-    tegra = any(one.compute_capability is not None and is_tegra(one.compute_capability) for one in devices)
+    tegra = target.accelerator is not None and target.accelerator.is_older_jetson
     return JETSON_ADVICE if tegra else None
 
 

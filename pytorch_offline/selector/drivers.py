@@ -40,7 +40,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CannotRun:
-    """The target cannot run this backend. ``reason`` is ``driver`` or ``accelerator``."""
+    """The target cannot run this backend. ``reason`` is ``driver``, ``accelerator`` or ``gpu-architecture``."""
 
     backend: Backend
     reason: str
@@ -70,6 +70,8 @@ def judge_backends(target: Target, backends: Iterable[Backend]) -> tuple[Backend
     accelerator = target.accelerator
     kind = AcceleratorKind.NONE if accelerator is None else accelerator.kind
     if accelerator is not None and kind is AcceleratorKind.CUDA and accelerator.driver is accelerator.cuda is None:
+        if accelerator.is_older_jetson:
+            return tuple(_refused_by_jetson(backend) for backend in backends)
         raise UsageError(
             "unknown-driver",
             f"target {target.name} has an NVIDIA device, but neither its driver nor its CUDA version is known",
@@ -91,6 +93,12 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
     if backend.kind is not BackendKind.CUDA or accelerator is None or backend.version is None:
         return Runs(backend=backend, native=True, detail=f"{backend} suits accelerator kind {kind.value}")
     return _judge_cuda(backend, backend.version, accelerator, accelerator.driver_system or system)
+
+
+def _refused_by_jetson(backend: Backend) -> CannotRun:
+    """Refuse every build for a Jetson of which no driver is known: official ones have no code for its GPU."""
+    detail = f"{backend} is built for servers; the GPU of a Jetson before L4T R38 runs no code but its own"
+    return CannotRun(backend=backend, reason="gpu-architecture", detail=detail)
 
 
 def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, system: str) -> BackendVerdict:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import SpecifierSet
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector.architectures import unknown_devices
+from pytorch_offline.selector.architectures import jetson_advice, unknown_devices
 from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.companions import TORCH, Bound, companion_warnings
 from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
@@ -61,7 +61,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             "no-backend",
             f"no build of torch runs on target {target.name}",
             facts=_grouped([verdict for verdict in verdicts if isinstance(verdict, CannotRun)]),
-            hint="update the driver, or force a build with --backend (cpu runs everywhere)",
+            hint=jetson_advice(target) or "update the driver, or force a build with --backend (cpu runs everywhere)",
             project=TORCH,
             rejected=[backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)],
         )

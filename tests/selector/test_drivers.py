@@ -6,6 +6,7 @@ from packaging.version import Version
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
 from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
+from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import parse_backend
 from tests.selector.machines import SEED, SEED_WITHOUT_COMPAT, machine, nvidia
@@ -86,3 +87,16 @@ def test_a_newer_driver_never_runs_less() -> None:
         assert previous <= now
         previous = now
     assert Version("13.2") in read_cuda_driver_table("Windows").toolkit
+
+
+@pytest.mark.parametrize("preset", ["jetpack4", "jetpack5", "jetpack6"])
+def test_an_older_jetson_is_refused_every_cuda_build_though_no_driver_is_known(preset: str) -> None:
+    backends = [parse_backend(name) for name in ("cu118", "cu126", "cu130")]
+    verdicts = judge_backends(build_target(TargetFlags(preset=preset)), backends)
+    assert [verdict.reason for verdict in verdicts if isinstance(verdict, CannotRun)] == ["gpu-architecture"] * 3
+
+
+def test_a_jetson_with_common_drivers_is_asked_for_its_driver() -> None:
+    with pytest.raises(UsageError) as caught:
+        judge_backends(build_target(TargetFlags(preset="jetpack7")), ALL)
+    assert caught.value.code == "unknown-driver"
