@@ -15,6 +15,7 @@ import click
 
 from pytorch_offline.cli.requirement_sources import read_location
 from pytorch_offline.cli.target_options import target_options
+from pytorch_offline.crawler.as_of import insist_on_readings, not_yet_read_warning, parse_as_of
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
@@ -63,6 +64,7 @@ class Choosing:
     pre: bool
     no_deps: bool
     offline: bool
+    as_of: str | None
 
     def asked(self) -> Asked:
         """Read what is asked for.
@@ -143,6 +145,7 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--pre", is_flag=True, default=False, help="Admit pre-releases.")
     @click.option("--no-deps", is_flag=True, default=False, help="Choose what is named alone, without dependencies.")
     @click.option("--offline", is_flag=True, default=False, help="Ask no index; use the catalogue of earlier runs.")
+    @click.option("--as-of", metavar="DATE", help="Choose from what was known on this day (UTC); no page is read.")
     @functools.wraps(function)
     def wrapper(*args: Any, **options: Any) -> None:  # noqa: ANN401  (click passes by keyword)
         names = set(Choosing.__dataclass_fields__) - {"use_default_index"}
@@ -200,7 +203,10 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         configured_http(asked.options.trusted_hosts) as http,
         Catalogue.open(state / CATALOGUE_NAME) as catalogue,
     ):
-        reader = IndexReader(http, catalogue, offline=choosing.offline)
+        as_of = None if choosing.as_of is None else parse_as_of(choosing.as_of)
+        if as_of is not None:
+            insist_on_readings(catalogue, plan.upstream_addresses, as_of)
+        reader = IndexReader(http, catalogue, offline=choosing.offline, as_of=as_of)
         default_index = configured_index_url() if plan.as_configured else plan.default_index
         selections, answers = [], []
         for target in choosing.targets:
@@ -227,6 +233,8 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
             for warning in (*warnings, *selection.warnings):
                 session.warn(warning)
             selections.append(selection)
+        if as_of is not None and reader.not_yet_read:
+            session.warn(not_yet_read_warning(reader.not_yet_read, as_of))
         yield Chosen(selections=tuple(selections), answers=tuple(answers), http=http, catalogue=catalogue)
 
 

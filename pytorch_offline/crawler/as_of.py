@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
+from pytorch_offline.net import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytorch_offline.crawler.catalogue import Catalogue
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -30,6 +37,28 @@ def parse_as_of(text: str) -> datetime:
 def spell_moment(moment: datetime) -> str:
     """Write a moment as the catalogue does: ``2026-03-11T23:59:59Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def insist_on_readings(catalogue: Catalogue, roots: Iterable[str], as_of: datetime) -> None:
+    """Raise if nothing of any of these indexes had been read at a moment.
+
+    Raises:
+        UsageError: ``before-first-reading``, with the day of the first.
+    """
+    firsts = {root: first for root in roots if (first := catalogue.first_reading(root)) is not None}
+    if firsts and min(firsts.values()) > spell_moment(as_of):
+        root = min(firsts, key=lambda one: firsts[one])
+        raise before_first_reading(redacted(root), as_of, firsts[root])
+
+
+def not_yet_read_warning(pages: Mapping[str, str], as_of: datetime) -> str:
+    """Say which pages were read for the first time only later: what they listed then is not known."""
+    first, *others = sorted(pages)
+    more = f" and {len(others)} more" if others else ""
+    return (
+        f"not known for {as_of:%Y-%m-%d}, and left out: {redacted(first)}{more},"
+        f" first read on {min(pages.values())[:10]} or later"
+    )
 
 
 def before_first_reading(what: str, as_of: datetime, first: str) -> UsageError:

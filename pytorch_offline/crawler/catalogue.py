@@ -121,11 +121,18 @@ class Catalogue:
             last_fetched=last_fetched,
         )
 
-    def links(self, url: str) -> tuple[Link, ...]:
-        """Give the links that a page lists."""
-        rows = self._rows(
-            "SELECT * FROM saying WHERE page_url = ? AND ended IS NULL ORDER BY id", (without_credentials(url),)
-        )
+    def links(self, url: str, *, as_of: datetime | None = None) -> tuple[Link, ...]:
+        """Give the links that a page lists, or that it was known to list at a moment."""
+        address = without_credentials(url)
+        if as_of is None:
+            rows = self._rows("SELECT * FROM saying WHERE page_url = ? AND ended IS NULL ORDER BY id", (address,))
+        else:
+            moment = _moment(as_of)
+            rows = self._rows(
+                "SELECT * FROM saying WHERE page_url = ? AND first_seen <= ? AND (ended IS NULL OR ended > ?)"
+                " ORDER BY id",
+                (address, moment, moment),
+            )
         return tuple(_observation(row).link for row in rows)
 
     def count_links(self, url: str) -> int:
@@ -145,8 +152,25 @@ class Catalogue:
         )
         return tuple(_observation(row).link for row in rows)
 
-    def projects(self, url: str, *, with_unlisted: bool = False) -> tuple[str, ...]:
-        """Give the projects that a page lists, in its order; on request also those that it listed once, behind them."""
+    def first_reading(self, root: str) -> str | None:
+        """Say when a page at an address or below it was first read, ISO 8601 in UTC; None if none ever was."""
+        address = without_credentials(root)
+        rows = self._rows("SELECT min(first_fetched) FROM page WHERE substr(url, 1, ?) = ?", (len(address), address))
+        return None if not rows else rows[0][0]
+
+    def projects(self, url: str, *, with_unlisted: bool = False, as_of: datetime | None = None) -> tuple[str, ...]:
+        """Give the projects that a page lists, in its order; on request also those that it listed once, behind them.
+
+        Of a moment (``as_of``) it is known what was listed since before and until after; not what came back meanwhile.
+        """
+        if as_of is not None:
+            moment = _moment(as_of)
+            rows = self._rows(
+                "SELECT name FROM project WHERE page = (SELECT id FROM page WHERE url = ?)"
+                " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY position",
+                (without_credentials(url), moment, moment),
+            )
+            return tuple(name for (name,) in rows)
         rows = self._rows(
             "SELECT name FROM project WHERE page = (SELECT id FROM page WHERE url = ?)"
             " AND (ended IS NULL OR ?) ORDER BY ended IS NOT NULL, position",

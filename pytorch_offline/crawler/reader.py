@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from pytorch_offline.crawler.as_of import spell_moment
 from pytorch_offline.crawler.catalogue import Fetched
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import IndexFile, PageKind, PageReading, PageStatus, PageUpdate, RejectedLink
@@ -58,6 +59,8 @@ class IndexReader:
         http: speaks HTTP, with its retries.
         catalogue: where pages are remembered.
         offline: take pages from the catalogue alone.
+        as_of: give pages as the catalogue knew them at this moment; nothing is asked of the network then. A page that
+            was first read later counts as absent, and is named in ``not_yet_read``.
         now: the time, in UTC.
     """
 
@@ -67,10 +70,13 @@ class IndexReader:
         catalogue: Catalogue,
         *,
         offline: bool = False,
+        as_of: datetime | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.catalogue = catalogue
-        self.offline = offline
+        self.offline = offline or as_of is not None
+        self.as_of = as_of
+        self.not_yet_read: dict[str, str] = {}
         self._http = http
         self._now = now
         self._lock = threading.Lock()
@@ -117,8 +123,17 @@ class IndexReader:
                 facts={"url": redacted(page_url)},
                 hint="run `pytorch-offline crawl` while there is a network, or leave out --offline",
             )
-        status = PageStatus.ABSENT if record.kind is None else PageStatus.RECORDED
-        return PageUpdate(url=page_url, status=status, kind=record.kind)
+        kind = record.kind if self.as_of is None else self._kind_then(record, self.as_of)
+        return PageUpdate(url=page_url, status=PageStatus.ABSENT if kind is None else PageStatus.RECORDED, kind=kind)
+
+    def _kind_then(self, record: PageRecord, as_of: datetime) -> PageKind | None:
+        """Say what kind of page it was at a moment, by what it listed then; None if it was absent or not read yet."""
+        if record.first_fetched > spell_moment(as_of):
+            self.not_yet_read[record.url] = record.first_fetched
+            return None
+        if self.catalogue.links(record.url, as_of=as_of):
+            return PageKind.FILES
+        return PageKind.PROJECT_LIST if self.catalogue.projects(record.url, as_of=as_of) else None
 
     def _fetched(self, page_url: str) -> PageUpdate:
         record = self.catalogue.page(page_url)
@@ -185,7 +200,7 @@ class IndexReader:
 
     def _reading(self, page_url: str, update: PageUpdate) -> PageReading:
         files, unreadable = [], []
-        for link in self.catalogue.links(page_url):
+        for link in self.catalogue.links(page_url, as_of=self.as_of):
             try:
                 name = _wheel_name(link.filename)
             except UsageError as error:  # an older version took it
@@ -197,7 +212,7 @@ class IndexReader:
             status=update.status,
             kind=update.kind,
             files=tuple(files),
-            projects=self.catalogue.projects(page_url),
+            projects=self.catalogue.projects(page_url, as_of=self.as_of),
             rejected=(*self.catalogue.rejected(page_url), *unreadable),
             warnings=update.warnings,
         )

@@ -59,6 +59,14 @@ class IndexPlan:
     stand_in: str | None
     warnings: tuple[str, ...]
 
+    @property
+    def upstream_addresses(self) -> tuple[str, ...]:
+        """Where the upstreams' pages begin: the channel's address, or that of a flat page."""
+        return tuple(
+            one.root if one.root.endswith((".html", ".htm")) else f"{one.root.rstrip('/')}/{CHANNELS[one.channel]}"
+            for one in self.upstreams
+        )
+
 
 def plan_indexes(options: IndexOptions, named: NamedIndexes) -> IndexPlan:
     """Combine what files and the command line say.
