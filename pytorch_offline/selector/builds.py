@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.selector import architectures, glibc_fit
 from pytorch_offline.selector.model import EvidenceSource, KernelEvidence, Rejection
-from pytorch_offline.wheels.inspection import Inspection
 
 if TYPE_CHECKING:
     from pytorch_offline.selector.model import Candidate, Offers
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
+    from pytorch_offline.wheels.inspection import Inspection
 
 # After so many lists in a row that agreed with the tables, what the tables refuse is no longer read, only what they
 # admit: a Tesla K40 would otherwise cost sixty readings on the way down from torch 2.7 to 1.3. Each is some 8 MB.
@@ -112,8 +112,8 @@ class BuildJudge:
         libc = self._target.libc
         if libc is None or not glibc_fit.is_in_question(candidate.file.name, libc):
             return None
-        inspection = self._inspect(candidate) if libc.name == "glibc" else Inspection()
-        reason = glibc_fit.lacking_glibc(libc, inspection.glibc, "measured in the wheel")
+        need, how = (None, "") if libc.name != "glibc" else glibc_fit.need_of(candidate, self._inspect(candidate))
+        reason = glibc_fit.lacking_glibc(libc, need, how)
         return None if reason is None else _rejection(candidate, "glibc", reason)
 
     def _inspect(self, candidate: Candidate) -> Inspection:

@@ -11,10 +11,13 @@ import re
 from typing import TYPE_CHECKING
 
 from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.knowledge.glibc_need import find_glibc_need
 
 if TYPE_CHECKING:
+    from pytorch_offline.selector.model import Candidate
     from pytorch_offline.target.model import Libc
     from pytorch_offline.wheels.filename import WheelName
+    from pytorch_offline.wheels.inspection import Inspection
 
 GlibcVersion = tuple[int, int]
 _WEAK = re.compile(r"(?:linux|manylinux1)_.+")
@@ -30,6 +33,16 @@ def is_weakly_labelled(name: WheelName) -> bool:
 def is_in_question(name: WheelName, libc: Libc | None) -> bool:
     """Whether a wheel's measured need decides: its tag says nothing, and the target's C library is old, or no glibc."""
     return libc is not None and is_weakly_labelled(name) and (libc.name != "glibc" or libc.version < NEWEST_NEED)
+
+
+def need_of(candidate: Candidate, inspection: Inspection) -> tuple[GlibcVersion | None, str]:
+    """Say which glibc a wheel needs, and how that is known: from the wheel, else from the table of measured builds."""
+    if inspection.glibc is not None:
+        return inspection.glibc, "measured in the wheel"
+    name, path = candidate.file.name, candidate.file.link.path
+    variant = path.rpartition("/")[0].rpartition("/")[2]
+    row = find_glibc_need(name.project, name.version, {tag.platform for tag in name.tags}, variant)
+    return (None, "") if row is None else (row.need, f"by the table glibc_need.csv, certainty {row.certainty}")
 
 
 def lacking_glibc(libc: Libc, need: GlibcVersion | None, how: str) -> str | None:

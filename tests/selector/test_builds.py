@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.model import EvidenceSource, Request, Selection
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Device, Target
@@ -204,3 +206,25 @@ def test_an_older_build_serves_an_old_system() -> None:
     assert torch_of(selection) == "2.4.0+cpu"
     (lost,) = [one for one in selection.rejected if one.reason == "glibc"]
     assert lost.detail == "needs glibc 2.28 (measured in the wheel), whatever its tag says; the target has glibc 2.17"
+
+
+@pytest.mark.parametrize(
+    ("path", "platform", "need"),
+    [
+        ("cpu/torch-2.6.0+cpu-cp310-cp310-linux_x86_64.whl", "manylinux_2_12_x86_64", "2.17"),
+        ("xpu/torch-2.6.0+xpu-cp310-cp310-linux_x86_64.whl", "manylinux_2_17_x86_64", "2.28"),
+        ("cpu/torch-9.9.0+cpu-cp310-cp310-linux_x86_64.whl", "manylinux_2_12_x86_64", None),
+    ],
+)
+def test_where_a_wheel_cannot_be_read_the_table_serves(path: str, platform: str, need: str | None) -> None:
+    target = machine(platform)
+    index = MemoryIndex()
+    index.add(path)
+    offer = index.offers_for(target)
+    (candidate,) = offer.offer(canonicalize_name("torch"), [parse_backend("cpu"), parse_backend("xpu")]).candidates
+    lost = BuildJudge(target, offer, forced=False).judge(candidate)
+    if need is None:
+        assert lost is None
+    else:
+        assert lost is not None
+        assert lost.detail.startswith(f"needs glibc {need} (by the table glibc_need.csv, certainty ")
