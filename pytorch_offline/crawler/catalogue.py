@@ -123,17 +123,14 @@ class Catalogue:
 
     def links(self, url: str, *, as_of: datetime | None = None) -> tuple[Link, ...]:
         """Give the links that a page lists, or that it was known to list at a moment."""
-        address = without_credentials(url)
-        if as_of is None:
-            rows = self._rows("SELECT * FROM saying WHERE page_url = ? AND ended IS NULL ORDER BY id", (address,))
-        else:
-            moment = _moment(as_of)
-            rows = self._rows(
-                "SELECT * FROM saying WHERE page_url = ? AND first_seen <= ? AND (ended IS NULL OR ended > ?)"
-                " ORDER BY id",
-                (address, moment, moment),
-            )
-        return tuple(_observation(row).link for row in rows)
+        moment = None if as_of is None else _moment(as_of)
+        period = "ended IS NULL" if moment is None else "first_seen <= ? AND (ended IS NULL OR ended > ?)"
+        rows = self._rows(
+            "SELECT path, filename, url, sha256, metadata_sha256, has_metadata, requires_python, yanked, upload_time,"
+            f" size FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND {period} ORDER BY id",
+            (without_credentials(url), *(() if moment is None else (moment, moment))),
+        )
+        return tuple(map(_link, rows))
 
     def count_links(self, url: str) -> int:
         """Count the links that a page lists."""
@@ -442,22 +439,27 @@ def _columns(link: Link) -> tuple[object, ...]:
     )
 
 
+def _link(row: Sequence[Any]) -> Link:
+    """Read a link's columns, in the order of the table."""
+    return Link(
+        path=row[0],
+        filename=row[1],
+        url=row[2],
+        sha256=row[3],
+        metadata_sha256=row[4],
+        has_metadata=bool(row[5]),
+        requires_python=row[6],
+        yanked=row[7],
+        upload_time=row[8],
+        size=row[9],
+    )
+
+
 def _observation(row: Sequence[Any]) -> Observation:
     """Read a row of the view ``saying``."""
     return Observation(
         page_url=row[0],
-        link=Link(
-            path=row[1],
-            filename=row[2],
-            url=row[3],
-            sha256=row[4],
-            metadata_sha256=row[5],
-            has_metadata=bool(row[6]),
-            requires_python=row[7],
-            yanked=row[8],
-            upload_time=row[9],
-            size=row[10],
-        ),
+        link=_link(row[1:11]),
         first_seen=row[11],
         last_seen=row[12],
         ended=row[13],

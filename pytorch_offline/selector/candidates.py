@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -15,6 +16,8 @@ from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from packaging.version import Version
 
     from pytorch_offline.crawler.model import IndexFile
     from pytorch_offline.selector.tag_fit import TagFit
@@ -68,19 +71,23 @@ def judge_file(
     fit = tags.judge(name.tags)
     if isinstance(fit, Misfit):
         return _rejection(file, fit.reason, fit.detail)
-    if link.requires_python:
-        try:
-            admitted = SpecifierSet(link.requires_python)
-        except InvalidSpecifier:
-            admitted = SpecifierSet()
-        if not admitted.contains(target.python_full_version, prereleases=True):
-            detail = f"needs Python {link.requires_python}; the target has {target.python_full_version}"
-            return _rejection(file, "requires-python", detail)
+    if link.requires_python and not _admits_python(link.requires_python, target.python_full_version):
+        detail = f"needs Python {link.requires_python}; the target has {target.python_full_version}"
+        return _rejection(file, "requires-python", detail)
     if objection is not None:
         return _rejection(file, "hash", objection)
     for_cpu = target.accelerator is None or target.accelerator.kind is AcceleratorKind.NONE
     backend = backend_of(name, link.path, indexed_by_backend=indexed_by_backend, for_cpu=for_cpu)
     return Candidate(file=file, source=source, backend=backend, rank=fit.rank)
+
+
+@functools.lru_cache(maxsize=4096)
+def _admits_python(requires_python: str, python: Version) -> bool:
+    """Whether a page's Requires-Python admits a Python; a page repeats few of them in thousands of links."""
+    try:
+        return SpecifierSet(requires_python).contains(python, prereleases=True)
+    except InvalidSpecifier:
+        return True
 
 
 def _rejection(file: IndexFile, reason: str, detail: str) -> Rejection:

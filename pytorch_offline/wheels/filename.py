@@ -7,6 +7,7 @@ a version); those are errors here, which the crawler turns into rejections with 
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -48,7 +49,29 @@ def parse_wheel_name(filename: str) -> WheelName:
     if _FORBIDDEN.search(filename):
         raise UsageError("invalid-wheel-name", f"wheel name {filename!r} holds a character that no file name may")
     try:
-        project, version, build, tags = parse_wheel_filename(filename)
+        project, version, build, tags = _parse_parts(filename)
     except InvalidWheelFilename as error:
         raise UsageError("invalid-wheel-name", str(error)) from error
     return WheelName(filename=filename, project=project, version=version, build=build, tags=tags)
+
+
+def _parse_parts(filename: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[Tag]]:
+    """Read the name in two parts: a page repeats few tag sets in thousands of names, and each version in a dozen.
+
+    What each part is put together with is valid, so a name is refused exactly if one of its own parts is.
+    """
+    head = filename.rsplit("-", 3)[0]
+    try:
+        return (*_parse_head(head), _parse_tags(filename[len(head) :]))
+    except InvalidWheelFilename:
+        return parse_wheel_filename(filename)  # raises, and says it of the whole name
+
+
+@functools.lru_cache(maxsize=16384)
+def _parse_head(head: str) -> tuple[NormalizedName, Version, BuildTag]:
+    return parse_wheel_filename(f"{head}-py3-none-any.whl")[:3]
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_tags(tail: str) -> frozenset[Tag]:
+    return parse_wheel_filename(f"name-1{tail}")[3]

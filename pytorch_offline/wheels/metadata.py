@@ -8,6 +8,7 @@ in silence.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from email.errors import MessageError, MissingHeaderBodySeparatorDefect
@@ -145,8 +146,12 @@ def parse_metadata(body: bytes) -> CoreMetadata:
     )
 
 
+@functools.lru_cache(maxsize=16384)
 def parse_requirement(line: str) -> Requirement | None:
-    """Read one Requires-Dist line, with the fix-ups where it needs them; ``None`` if it cannot be read."""
+    """Read one Requires-Dist line, with the fix-ups where it needs them; ``None`` if it cannot be read.
+
+    The releases of a project repeat their lines, so each is read once; nobody changes what was read.
+    """
     # Quotes and operators in a marker are right as they are: only what stands before it is mended.
     head, semicolon, marker = _unfolded(line).partition(";")
     return _first_readable(head, lambda text: Requirement(text + semicolon + marker))
