@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # The catalogue's file, in a mirror's private directory (DESIGN 4.2).
 CATALOGUE_NAME = "catalogue.sqlite"
+# Nothing that a page still says has ended by then.
+_END_OF_TIME = "9999-12-31T23:59:59Z"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +125,12 @@ class Catalogue:
 
     def links(self, url: str, *, as_of: datetime | None = None) -> tuple[Link, ...]:
         """Give the links that a page lists, or that it was known to list at a moment."""
-        moment = None if as_of is None else _moment(as_of)
-        period = "ended IS NULL" if moment is None else "first_seen <= ? AND (ended IS NULL OR ended > ?)"
+        moment = _END_OF_TIME if as_of is None else _moment(as_of)
         rows = self._rows(
             "SELECT path, filename, url, sha256, metadata_sha256, has_metadata, requires_python, yanked, upload_time,"
-            f" size FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND {period} ORDER BY id",
-            (without_credentials(url), *(() if moment is None else (moment, moment))),
+            " size FROM observation WHERE page = (SELECT id FROM page WHERE url = ?)"
+            " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY id",
+            (without_credentials(url), moment, moment),
         )
         return tuple(map(_link, rows))
 
