@@ -8,6 +8,8 @@ import sys
 import traceback
 from difflib import get_close_matches
 from functools import partial
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import NoReturn
 
 import click
@@ -187,15 +189,24 @@ def report(
         }
         click.echo(render_json({"error": facts}))
     if not told:
-        click.echo(f"error: {error.message}", err=True)
+        say = partial(_say, width=get_terminal_size().columns if sys.stderr is not None and sys.stderr.isatty() else 0)
+        say(f"error: {error.message}")
         for name, value in error.facts.items():
-            click.echo(f"  {name}: {value}", err=True)
+            say(f"  {name}: {value}")
         for heading, lines in error.sections.items():
-            click.echo(f"{heading}:", err=True)
+            say(f"{heading}:")
             for line in lines:
-                click.echo(f"  - {line}", err=True)
+                say(f"  - {line}")
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            say(f"hint: {error.hint}")
     if session.verbosity > 1:
         click.echo("".join(traceback.format_exception(cause or error)), err=True)
     return error.exit_code
+
+
+def _say(text: str, *, width: int) -> None:
+    """Say a sentence on stderr: set as a paragraph on a terminal, on one line for whoever searches it."""
+    if width > 0:
+        indent = " " * (len(text) - len(text.lstrip()) + 4)
+        text = fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    click.echo(text, err=True)

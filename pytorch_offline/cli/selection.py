@@ -282,6 +282,7 @@ class Chooser:
             raise explained(
                 error,
                 nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic),
+                target=target,
                 lost_by_backend=asked.lost_by_backend(lacking) if lacking is not None else (),
                 unlisted=asked.unlisted(lacking) if lacking is not None else None,
                 answers=[asked.answer(text) for text in questions.why_not],

@@ -14,7 +14,7 @@ from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.architectures import jetson_advice
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.companions import TABLE_HINT, Bound, named_torch, why_not_together
-from pytorch_offline.selector.lost_wheels import describe_misfits
+from pytorch_offline.selector.lost_wheels import describe_misfits, name_backends
 from pytorch_offline.selector.model import Candidate, Choice, Rejection
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.provider import Wanted, WithExtras, identifier_of
@@ -128,9 +128,11 @@ def explain_impossible(
         if not offer.known:
             return NothingFitsError(
                 "project-not-found",
-                f"no index has a project called {project} ({asked})",
-                facts={"backends": ", ".join(map(str, backends))} if project in family_projects() else {},
+                f"no page of {name_backends(backends)} lists {project} ({asked})"
+                if project in family_projects()
+                else f"no index has a project called {project} ({asked})",
                 hint="check the spelling; projects outside torch's family are looked for in the default index",
+                project=project,
             )
         bounds = [need.requirement, *(one for one in request.constraints if canonicalize_name(one.name) == project)]
         specifier = SpecifierSet()
@@ -225,7 +227,7 @@ def _no_wheel(
     elif counts["backend"]:
         hint = f"the wheels of {project} that fit this target are for another backend; name it with --backend"
     elif any(one.reason in {"wheel-tags", "requires-python"} for one in rejected):
-        hint = f"no version of {project} has a wheel for this target; try another Python, platform or backend"
+        hint = f"no version of {project} has a wheel for this very target; try another Python, platform or backend"
     else:
         hint = f"build a wheel of {project} yourself, and serve it from an index of your own"
     bounds = f" {specifier}" if specifier else ""

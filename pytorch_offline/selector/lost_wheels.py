@@ -58,8 +58,12 @@ def describe_misfits(rejections: Iterable[Rejection], target: Target) -> str:
     if least and libc is not None and libc.name == "glibc" and least[0] > libc.version:
         floor, mine = (".".join(map(str, one)) for one in (least[0], libc.version))
         return f"built for glibc {floor} or later; the target has glibc {mine}"
-    kinds = sorted({_platform(tag) for tag in tags})
-    has = f"{target.system} {target.machine}" + ("" if libc is None else f" with {libc.name}")
+    kinds = sorted({_platform(tag, target) for tag in tags})
+    has = f"{target.system.replace('Darwin', 'macOS')} {target.machine}" + (
+        "" if libc is None else f" with {libc.name}"
+    )
+    if target.system == "Darwin" and (own_platforms := [one for one in kinds if "or later" in one]):
+        kinds, has = own_platforms[:1], f"{target.tags[0].platform}"
     return f"built for {', '.join(kinds) or 'nothing known'}; the target is {has}"
 
 
@@ -87,13 +91,15 @@ def _python_order(interpreter: str) -> tuple[int, int, str]:
     return (int(match[1]), int(match[2]), "") if match else (0, 0, interpreter)
 
 
-def _platform(tag: Tag) -> str:
-    """Name a platform by system and architecture alone: ``Linux aarch64``."""
+def _platform(tag: Tag, target: Target) -> str:
+    """Name a platform by system and architecture alone: ``Linux aarch64``; of the target's own macOS the least."""
     text = tag.platform
     if match := re.fullmatch(r"(?:many)?linux(?:1|2010|2014|_[0-9]+_[0-9]+)?_(?P<machine>\w+)", text):
         return f"Linux {match['machine']}"
     if match := re.fullmatch(r"musllinux_[0-9]+_[0-9]+_(?P<machine>\w+)", text):
         return f"Linux {match['machine']} with musl"
     if match := re.fullmatch(r"macosx_(?P<major>[0-9]+)_(?P<minor>[0-9]+)_(?P<machine>\w+)", text):
-        return f"macOS {match['major']}.{match['minor']} {match['machine']}"
+        if target.system == "Darwin" and match["machine"] == target.machine:
+            return f"macOS {match['major']}.{match['minor']} or later {match['machine']}"
+        return f"macOS {match['machine']}"
     return {"win_amd64": "Windows AMD64", "win32": "Windows x86", "win_arm64": "Windows ARM64"}.get(text, text)

@@ -52,6 +52,8 @@ class Change:
         match proposal.kind:
             case Kind.OLDER | Kind.NEWER:
                 return f"{result} runs here: ask for {asked}"
+            case Kind.NAME:
+                return f"{proposal.change}: {', '.join(self._about())}"
             case Kind.BUILD | Kind.BACKEND:
                 return f"{result} runs here: {proposal.change}"
             case Kind.CPU:
@@ -135,6 +137,8 @@ class _Search:
         found: dict[tuple[Kind, str], list[Change]] = {}
         for proposal in planned:
             sort = proposal.kind, proposal.about
+            if proposal.kind in {Kind.OLDER, Kind.NEWER} and (Kind.BUILD, "") in found:
+                continue  # the very version that was asked for is nearer
             if sum(self._tries.values()) >= MOST_TRIES or self._seconds() > self._until:
                 break
             # The least driver is told, and the one that brings the newest torch.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import FIRST_MAJOR_WITH_MINOR_COMPATIBILITY, read_cuda_driver_table
+from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.knowledge.glibc import read_distributions
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.target.build import TargetFlags, build_target
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 class Kind(IntEnum):
     """What a proposal changes, the least change first: how a request is put, then the machine, then its GPU unused."""
 
+    NAME = 0
     BUILD = 1
     BACKEND = 2
     PRE = 3
@@ -143,40 +146,64 @@ def rebound(requirement: Requirement, specifier: str) -> Requirement:
 
 
 def _of_the_request(request: Request, target: Target, refusal: UnsatisfiableError) -> Iterator[Proposal]:
+    lacking = refusal.project if isinstance(refusal, NothingFitsError) else None
+    if refusal.code == "project-not-found" and lacking is not None:
+        yield from _other_names(request, target, lacking)
+    yield from _other_builds(request, target)
+    yield from _withheld(request, target, refusal.rejected if isinstance(refusal, NothingFitsError) else ())
+    for bound in request.constraints:
+        others = tuple(one for one in request.constraints if one is not bound)
+        without = replace(request, constraints=others)
+        change = f"without constraint {bound}"
+        yield Proposal(kind=Kind.CONSTRAINT, change=change, request=without, target=target, about=str(bound))
+    yield from _loosenings(request, target, lacking)
+    if isinstance(refusal, NothingFitsError) and lacking is not None:
+        yield from _other_versions(request, target, lacking, refusal.fitting)
+    if _has_gpu(target) and request.backend != CPU:
+        yield _cpu(request, target)
+
+
+def _other_builds(request: Request, target: Target) -> Iterator[Proposal]:
+    """Leave open for which backend the wheels were built."""
     bare = replace(request, requirements=tuple(_without_label(one) for one in request.requirements))
     if bare != request:
         yield Proposal(kind=Kind.BUILD, change=f"{spoken(bare)}, the build left open", request=bare, target=target)
     if request.backend is not None:
         auto = replace(bare, backend=None)
         yield Proposal(kind=Kind.BACKEND, change="--backend auto", request=auto, target=target)
+
+
+def _withheld(request: Request, target: Target, rejected: Sequence[Rejection]) -> Iterator[Proposal]:
+    """Admit what is there, but not given unasked: pre-releases, and what its publisher yanked."""
     if not request.pre:
         pre = replace(request, pre=True)
         yield Proposal(kind=Kind.PRE, change="pre-releases admitted", request=pre, target=target, flags=("--pre",))
-    if isinstance(refusal, NothingFitsError):
-        for rejection in refusal.rejected:
-            if rejection.reason == "yanked" and rejection.file is not None:
-                version = rejection.file.name.version.public
-                pinned = _with_bounds(request, rejection.project, f"=={version}")
-                change = f"{rejection.project} {version}, though {rejection.detail.partition(';')[0]}"
-                yield Proposal(kind=Kind.YANKED, change=change, request=pinned, target=target)
-    for bound in request.constraints:
-        others = tuple(one for one in request.constraints if one is not bound)
-        without = replace(request, constraints=others)
-        change = f"without constraint {bound}"
-        yield Proposal(kind=Kind.CONSTRAINT, change=change, request=without, target=target, about=str(bound))
-    yield from _loosenings(request, target, refusal)
-    if isinstance(refusal, NothingFitsError) and refusal.project is not None:
-        yield from _other_versions(request, target, refusal.project, refusal.fitting)
-    if _has_gpu(target) and request.backend != CPU:
-        yield _cpu(bare, target)
+    for rejection in rejected:
+        if rejection.reason == "yanked" and rejection.file is not None:
+            version = rejection.file.name.version.public
+            pinned = _with_bounds(request, rejection.project, f"=={version}")
+            change = f"{rejection.project} {version}, though {rejection.detail.partition(';')[0]}"
+            yield Proposal(kind=Kind.YANKED, change=change, request=pinned, target=target)
 
 
-def _loosenings(request: Request, target: Target, refusal: UnsatisfiableError) -> Iterator[Proposal]:
+def _other_names(request: Request, target: Target, unknown: NormalizedName) -> Iterator[Proposal]:
+    """Propose the family's projects whose name is nearly what was written."""
+    for name in get_close_matches(unknown, sorted(family_projects()), n=2):
+        requirements = tuple(
+            Requirement(re.sub(r"^[A-Za-z0-9._-]+", name, str(one))) if canonicalize_name(one.name) == unknown else one
+            for one in request.requirements
+        )
+        renamed = replace(request, requirements=tuple(dict.fromkeys(requirements)))
+        if renamed.requirements != request.requirements:
+            change = f"{name} instead of {unknown}"
+            yield Proposal(kind=Kind.NAME, change=change, request=renamed, target=target, about=name)
+
+
+def _loosenings(request: Request, target: Target, lacking: NormalizedName | None) -> Iterator[Proposal]:
     """Loosen one root at a time, the last named first: what comes first in a command is what matters most.
 
     The project that lacks a wheel is left to ``_other_versions``, which stays nearer to what was asked for.
     """
-    lacking = refusal.project if isinstance(refusal, NothingFitsError) else None
     if len(request.requirements) == 1:
         return
     for one in reversed(request.requirements):
@@ -347,9 +374,9 @@ def _other_pythons(target: Target, rejected: Sequence[Rejection]) -> Iterator[_M
 
 
 def _newer_glibcs(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Move]:
-    if target.libc is None or target.libc.name != "glibc" or target.system != "Linux":
+    if target.libc is None or target.system != "Linux":
         return
-    own = target.libc.version[1]
+    own = target.libc.version[1] if target.libc.name == "glibc" else 0
     minors = {
         minor
         for one in rejected
@@ -362,7 +389,8 @@ def _newer_glibcs(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Mo
         changed = _built(target, TargetFlags(glibc=f"2.{minor}"))
         if changed is not None:
             images = _distributions(minor)
-            change = f"glibc 2.{minor} or later{f' ({images})' if images else ''}"
+            instead = "" if own else f" instead of {target.libc.name}"
+            change = f"glibc 2.{minor} or later{instead}{f' ({images})' if images else ''}"
             yield _Move(Kind.GLIBC, change, changed, ("--glibc", f"2.{minor}"))
 
 

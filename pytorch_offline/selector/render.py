@@ -82,7 +82,8 @@ def _newer_that_lost(selection: Selection, torch: Choice) -> list[str]:
     found: list[str] = []
     by_detail: dict[str, list[Backend]] = {}
     for one in ours:
-        if one.file is None and one.backend is not None and one.reason == "driver":
+        forced = one.backend == torch.candidate.backend
+        if one.file is None and one.backend is not None and one.reason == "driver" and not forced:
             by_detail.setdefault(one.detail.removeprefix(f"{one.backend} "), []).append(one.backend)
     if by_detail:
         detail, backends = list(by_detail.items())[-1]  # the highest backends come first: what is missed is least here
@@ -234,6 +235,7 @@ def explained(
     error: UnsatisfiableError,
     changes: Sequence[Change],
     *,
+    target: Target | None = None,
     lost_by_backend: Sequence[Rejection] = (),
     unlisted: str | None = None,
     answers: Sequence[WhyNot] = (),
@@ -248,12 +250,16 @@ def explained(
         facts.pop("newest offered", None)
         facts["listed"] = unlisted
     by_detail: dict[str, list[Backend]] = {}
+    misfits = [one for one in lost_by_backend if one.backend is None]
     for one in lost_by_backend:
         if one.backend is not None:
             by_detail.setdefault(one.detail.removeprefix(f"{one.backend} "), []).append(one.backend)
-    facts |= {
-        name_backends(backends): f"has wheels of it that fit, but {detail}" for detail, backends in by_detail.items()
-    }
+    for detail, backends in by_detail.items():
+        facts[name_backends(backends)] = f"has wheels of it that fit, but {detail}"
+    if misfits and target is not None:
+        facts["with a newer driver"] = f"{len(misfits)} wheels more, which fail wheel-tags: " + describe_misfits(
+            misfits, target
+        )
     sections = dict(error.sections)
     for answer in answers:
         first, *rest = render_why_not(answer).splitlines()

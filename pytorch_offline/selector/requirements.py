@@ -143,6 +143,10 @@ def _meant(text: str) -> str:
     one = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9A-Za-z.+]+)", text)
     if one is not None:
         return f"a version is written with two signs: '{one[1]}=={one[2]}'"
+    typed = re.fullmatch(r"([A-Za-z0-9._-]+[=<>~!]=?[0-9.]*)([Ool])([0-9.Ool]*)", text)
+    if typed is not None:
+        meant = re.sub("[Oo]", "0", f"{typed[2]}{typed[3]}").replace("l", "1")
+        return f"is a letter meant as a figure? '{typed[1]}{meant}'"
     if re.fullmatch(r"[A-Za-z0-9._-]+(?:[ ,;]+[A-Za-z0-9._-]+)+", text):
         return f"write several projects as several arguments: {' '.join(re.split(r'[ ,;]+', text))}"
     return "write a project with an optional version, e.g. 'torch==2.4.0' or 'torchvision>=0.19,<0.20'"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.lost_wheels import describe_misfits
+from pytorch_offline.selector.lost_wheels import describe_misfits, is_for_platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,15 +89,20 @@ def losses_of(rejected: Iterable[Rejection], target: Target) -> tuple[Loss, ...]
     for one in rejected:
         of_version.setdefault(_release(one), []).append(one)
     groups: dict[tuple[str, str], list[Version]] = {}
+    misfits: dict[bool, dict[Version, list[Rejection]]] = {}
     for version in sorted(of_version, reverse=True):
         files = of_version[version]
         fitting = [one for one in files if one.reason != "wheel-tags"]
-        told = dict.fromkeys((one.reason, one.detail) for one in fitting)
-        if not fitting:
-            told = dict.fromkeys([("wheel-tags", describe_misfits(files, target))])
-        for key in told:
+        for key in dict.fromkeys((one.reason, one.detail) for one in fitting):
             groups.setdefault(key, []).append(version)
-    return tuple(Loss(versions=tuple(found), reason=key[0], detail=key[1]) for key, found in groups.items())
+        if not fitting:
+            here = any(is_for_platform(tag, target) for one in files if one.file for tag in one.file.name.tags)
+            misfits.setdefault(here, {})[version] = files
+    for found in misfits.values():
+        detail = describe_misfits([one for files in found.values() for one in files], target)
+        groups["wheel-tags", detail] = list(found)
+    losses = [Loss(versions=tuple(found), reason=key[0], detail=key[1]) for key, found in groups.items()]
+    return tuple(sorted(losses, key=lambda one: one.versions[0], reverse=True))
 
 
 def _chains(selection: Selection, project: NormalizedName) -> list[tuple[Step, ...]]:

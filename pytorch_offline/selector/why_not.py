@@ -182,15 +182,28 @@ class WhyNots:
         return tuple(rejected)
 
     def lost_by_backend(self, project: NormalizedName) -> tuple[Rejection, ...]:
-        """Name the wheels that were asked for and have the right tags, but whose backend the target's driver lacks."""
+        """Name the wheels that were asked for, but for backends that the target's driver lacks.
+
+        Those with the right tags alone, if there are any: the others fail two rules, and no driver would help.
+        """
         unfit = [
             one.backend for one in self._verdicts.values() if isinstance(one, CannotRun) and one.reason == "driver"
         ]
         if project not in projects_built_per_backend() or not unfit or self._request.backend is not None:
             return ()
         offer, _ = self._listed(project, unfit)
-        asked = [one for one in offer.candidates if self._bounds(one).contains(one.version, prereleases=True)]
-        return tuple(_joined(one, reasons) for one in asked if (reasons := list(self._by_backend(one))))
+        bounds = SpecifierSet()
+        for specifier, _ in self._bounding(project):
+            bounds &= specifier
+        fitting = [one for one in offer.candidates if bounds.contains(one.version, prereleases=True)]
+        found = [_joined(one, reasons) for one in fitting if (reasons := list(self._by_backend(one)))]
+        if found:
+            return tuple(found)
+        return tuple(
+            one
+            for one in offer.rejected
+            if one.file is not None and bounds.contains(one.file.name.version, prereleases=True)
+        )
 
     def unlisted(self, project: NormalizedName) -> str | None:
         """Say of a version that was asked for exactly, but that no index lists, what there is next to it."""

@@ -126,7 +126,6 @@ def sentences(target: Target, *requirements: str, **options: object) -> list[str
             ["torch==2.4.0+cu999"],
             [
                 "torch 2.4.0+cu118 runs here: torch==2.4.0, the build left open",
-                "torch 2.7.1+cu126 runs here: ask for torch==2.7.1",
                 "torch 2.4.0+cpu runs here with --backend cpu, and leaves the GPU unused",
             ],
         ),
@@ -147,6 +146,12 @@ def sentences(target: Target, *requirements: str, **options: object) -> list[str
             ],
         ),
         (NEW_DRIVER, ["filelock", "tool"], ["--pre admits tool 2.0rc1", "without tool: filelock 3.16.0"]),
+        (NEW_DRIVER, ["torchvison"], ["torchvision instead of torchvison: torchvision 0.24.0+cu130"]),
+        (
+            machine("musllinux_1_2_x86_64"),
+            ["torch==2.9.0"],
+            ["glibc 2.28 or later instead of musl (debian:10, ubuntu:20.04) would admit torch 2.9.0+cpu"],
+        ),
         (
             machine("manylinux_2_17_x86_64"),
             ["torch==2.9.0"],
