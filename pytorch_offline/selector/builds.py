@@ -79,6 +79,17 @@ class BuildJudge:
             return None
         return architectures.describe_served(evidence, candidate.backend, self._target)
 
+    def unmeasured(self, candidate: Candidate) -> str | None:
+        """Say that nobody knows which glibc a candidate needs, where the target's may be too old; None elsewhere."""
+        libc = self._target.libc
+        if libc is None or not glibc_fit.is_in_question(candidate.file.name, libc):
+            return None
+        inspection = self._inspect(candidate)
+        if glibc_fit.need_of(candidate, inspection)[0] is not None:
+            return None
+        why = inspection.unread or "it names none"
+        return f"which glibc {candidate.file.name.filename} needs is not known: its tag promises nothing, and {why}"
+
     def _in_question(self, candidate: Candidate, backend: Backend) -> bool:
         return architectures.is_in_question(candidate.file.name, backend, self._target)
 

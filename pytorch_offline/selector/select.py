@@ -100,6 +100,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             "say it with --compute-capability (developer.nvidia.com/cuda-gpus)"
             for device in unknown_devices(target)
         ]
+    warnings += [told for choice in choices if (told := builds.unmeasured(choice.candidate)) is not None]
     return Selection(
         target=target,
         request=request,

@@ -228,3 +228,13 @@ def test_where_a_wheel_cannot_be_read_the_table_serves(path: str, platform: str,
     else:
         assert lost is not None
         assert lost.detail.startswith(f"needs glibc {need} (by the table glibc_need.csv, certainty ")
+
+
+def test_a_need_that_nobody_knows_is_said() -> None:
+    index = MemoryIndex()
+    index.add("cpu/torch-9.9.0+cpu-cp310-cp310-linux_x86_64.whl")
+    target = machine("manylinux_2_17_x86_64")
+    told = choose(index.offers_for(target), target).warnings
+    assert any("which glibc torch-9.9.0+cpu-cp310-cp310-linux_x86_64.whl needs is not known" in text for text in told)
+    target = machine("manylinux_2_28_x86_64")
+    assert not any("glibc" in text for text in choose(index.offers_for(target), target).warnings)
