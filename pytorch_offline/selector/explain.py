@@ -10,7 +10,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
 from pytorch_offline.selector.architectures import jetson_advice
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.companions import TABLE_HINT, Bound, named_torch, why_not_together
@@ -220,7 +220,7 @@ def _no_wheel(
         hint = f"versions of {project} with a wheel for this target: {_listed(finals)}"
     elif counts["pip-too-old"]:
         hint = f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
-    elif counts["gpu-architecture"] and (advice := jetson_advice(target)) is not None:
+    elif project in projects_built_per_backend() and (advice := jetson_advice(target)) is not None:
         hint = advice
     elif target.libc is not None and target.libc.name == "musl" and counts["glibc"]:
         hint = f"{project} is built for glibc alone: take an image of Debian, Ubuntu or Rocky Linux instead of this one"
