@@ -313,6 +313,13 @@ def _file_document(choice: Choice, paths: Mapping[str, str], known_sizes: Mappin
         "extras": sorted(choice.extras),
         "required_by": [{"project": parent, "requirement": text} for parent, text in choice.required_by],
         "why": choice.why,
+        "kernels": None
+        if (kernels := choice.kernels) is None
+        else {
+            "architectures": list(kernels.architectures),
+            "source": kernels.source.value,
+            "remark": kernels.remark,
+        },
     }
 
 

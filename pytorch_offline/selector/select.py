@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import SpecifierSet
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.knowledge.family import projects_built_per_backend
 from pytorch_offline.selector.architectures import jetson_advice, unknown_devices
 from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.companions import TORCH, Bound, companion_warnings
@@ -71,10 +70,6 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
         best, passed_over = find_best(request, target, offers, runs, builds)
     except UnsatisfiableError as error:
         if request.backend is None or request.backend in backends:
-            if isinstance(error, NothingFitsError) and error.project in projects_built_per_backend():
-                # Their wheels were not even looked at, and may be what was meant.
-                beyond_driver = [one for one in verdicts if isinstance(one, CannotRun) and one.reason == "driver"]
-                error.facts |= _grouped(beyond_driver)
             raise
         raise UnsatisfiableError(
             "backend-not-found",

@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.model import EvidenceSource, Request, Selection
+from pytorch_offline.selector.render import document_of
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Device, Target
 from pytorch_offline.wheels.backend import parse_backend
@@ -79,6 +80,9 @@ def test_a_gtx_1080_ti_costs_a_handful_of_readings() -> None:
     assert choice.kernels is not None
     assert choice.kernels.source is EvidenceSource.WHEEL
     assert "sm_60 for compute capability 6.1, by its own list, read from the wheel" in choice.why
+    (file,) = document_of(selection, {choice.candidate.file.link.url: "place"})["files"]
+    assert file["kernels"]["source"] == "wheel"
+    assert file["kernels"]["architectures"] == list(MAXWELL_TO_HOPPER)
     reasons = {one.file.name.filename: one for one in selection.rejected if one.file is not None}
     assert reasons[wheel("2.15.0", "cu132")].reason == "gpu-architecture"
     assert "it has sm_75, sm_80" in reasons[wheel("2.15.0", "cu132")].detail

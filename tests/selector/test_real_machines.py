@@ -178,7 +178,7 @@ REFUSED = [
     (linux("ubuntu24.04", "3.12", gfx=("gfx1031",)), ("HSA_OVERRIDE_GFX_VERSION=10.3.0",)),
     (TargetFlags(platform="musllinux_1_2_x86_64", python_version="3.11", accelerator="none"), ("musl 1.2", "Debian")),
     (mac("macosx_14_0_x86_64", "3.13"), ("macos",)),
-    (windows("3.12", "452.38", "GTX 1650"), ("452.39",)),
+    (windows("3.12", "340.62", "GTX 780"), ("cu118", "452.39")),
 ]
 
 
