@@ -2,8 +2,8 @@
 
 Whole names are compared, because parts mislead: ``GTX TITAN X`` is Maxwell (5.2), ``TITAN X (Pascal)`` is 6.1
 (research/selectors.md, section 8). What may differ is the brand in front (``GeForce RTX 4090``, ``NVIDIA RTX 4090``),
-the letter case, the spaces, and behind the name the amount of memory and the form of the card, which never change the
-chip.
+the letter case, the spaces, and behind the name the amount of memory, the form of the card, the share of it that a
+MIG instance or a vGPU has, and ``Laptop GPU``: none of them changes the chip's capability.
 """
 
 from __future__ import annotations
@@ -16,9 +16,26 @@ from functools import cache, partial
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.table import read_table
 
-_BRANDS = re.compile(r"^(?:nvidia |geforce |quadro |tesla )+")
-# Memory size and kind, form factor and cooling: "-SXM4-80GB", " 80GB HBM3", " PCIe", " with Max-Q Design".
-_SUFFIX = re.compile(r"[ -](?:[0-9]+ ?gb|hbm[0-9]e?|sxm[0-9]?|pcie|nvl|with max-q design)$")
+_BRANDS = re.compile(r"^(?:nvidia |geforce |quadro |tesla |grid )+")
+# Memory size and kind, form factor, cooling and place: "-SXM4-80GB", " 80GB HBM3", " PCIe", " with Max-Q Design".
+_SUFFIX = re.compile(
+    r"[ -](?:[0-9]+ ?gb|hbm[0-9]e?|sxm[0-9]?(?: ac)?|pcie|pci|nvl|dgxs|fhhl|active|with max-q design|max-q|mobile"
+    r"|laptop gpu|embedded gpu)$"
+)
+# "A100-SXM4-40GB MIG 3g.20gb"; "GRID A100D-80C", "NVIDIA A40-48Q", "GRID A100X-2-10C" (NVIDIA vGPU user guide).
+_MIG = re.compile(r" mig [0-9]+g\.[0-9]+gb(?:\+[a-z.]+)*$")
+_VGPU = re.compile(r"-[0-9]{1,3}(?:-[0-9]{1,3})?(?:c|q|b|a)(?:me|e)?$")
+# A vGPU's letters behind a data-centre product: D and L for memory, X and M for SXM, S.
+_VGPU_FORM = re.compile(r"^((?:nvidia |grid )*[ahv][0-9]{2,3})(?:d|l|s|x|m)+$")
+
+_OTHER_MAKERS = (
+    (
+        r"\b(?:amd|radeon|instinct|rx ?[5-9][0-9]{3}|mi[0-9]{2,3}x?|vega)\b",
+        "say its target, which rocminfo prints: --gfx gfx1100",
+    ),
+    (r"\b(?:intel|arc|iris|max 1[0-9]{3})\b", "say --accelerator xpu"),
+    (r"\b(?:apple|m[1-5](?: pro| max| ultra)?)$", "say --platform macosx_14_0_arm64; every such Mac has Metal"),
+)
 
 # A brand says the class of products that the table does not list; TITAN and MX are GeForce's kin.
 _CLASS_OF_BRAND = {
@@ -68,9 +85,17 @@ def _brandless(key: str) -> str:
 
 def _spellings(name: str) -> list[str]:
     """List the keys to look a name up by, the closest to the name first."""
-    keys = [_key(name)]
+    keys = [_MIG.sub("", _key(name))]
+    if (share := _VGPU.sub("", keys[0])) != keys[0]:
+        keys = [share, _VGPU_FORM.sub(r"\1", share).replace("-ada", " ada generation")]
     while (shorter := _SUFFIX.sub("", keys[-1])) != keys[-1]:
         keys.append(shorter)
+    if keys[-1].endswith(" ada"):
+        keys.append(f"{keys[-1]} generation")
+    if found := re.fullmatch(r"(.*[0-9](?: ?ti)?) ?s", keys[-1]):  # "RTX 4080S"
+        keys.append(f"{found[1]} super")
+    if re.fullmatch(r"a[0-9]{3,4}", _brandless(keys[-1])):  # "A6000" is the RTX A6000; there is no other
+        keys.append(f"rtx {_brandless(keys[-1])}")
     return keys
 
 
@@ -160,6 +185,9 @@ def find_gpu(name: str) -> Gpu:
         names[key] for key in names if query and (query in key or key.startswith(query.split(" ")[0] + " "))
     ]
     near = near or [names[key] for key in difflib.get_close_matches(query, names, n=5, cutoff=0.5)]
+    for pattern, hint in _OTHER_MAKERS:
+        if not found and re.search(pattern, query):
+            raise UsageError("unknown-gpu", f"GPU {name!r} is not one of NVIDIA's", hint=hint)
     raise UsageError(
         "unknown-gpu",
         f"GPU {name!r} is called so by more than one chip" if found else f"GPU {name!r} is not in the table of GPUs",

@@ -57,7 +57,8 @@ def render_summary(target: Target) -> str:
         ("target", target.name),
         (
             "Python",
-            f"{markers['platform_python_implementation']} {markers['python_full_version']} ({target.tags[0].abi})",
+            f"{markers['platform_python_implementation']} {markers['python_full_version']} ({target.tags[0].abi})"
+            + (f", of a {target.python_from} environment" if target.python_from else ""),
         ),
         ("platform", f"{target.system} {target.machine} ({target.tags[0].platform})"),
     ]

@@ -110,6 +110,8 @@ def parse_pasted(texts: Sequence[tuple[str, str]]) -> Pasted:
     python, free_threaded = _python(read, learnt)
     libc = _libc(read, learnt, notes) if system in {None, "Linux"} else None
     machine = _machine(read, learnt)
+    if system == "Linux" and machine == "arm64":  # as dpkg and Docker spell it
+        machine = "aarch64"
     macos = next((item.macos for item in read.systems if item.macos), None)
     report = next((report for _, report in read.reports if report.tags), None)
     markers = next((report.markers for _, report in read.reports if report.markers), None)
@@ -189,9 +191,9 @@ def _libc(read: _Texts, learnt: dict[str, str], notes: list[str]) -> tuple[str, 
             learnt["libc"] = item.source
             return item.libc
     for source, report in read.reports:
-        if report.tags and (libc := libc_of_tags(report.tags)):
+        if report.libc:
             learnt["libc"] = f"{source}: compatible tags"
-            return libc.name, f"{libc.version[0]}.{libc.version[1]}"
+            return report.libc.name, ".".join(map(str, report.libc.version))
     for item in read.systems:
         if found := _distribution(item, notes):
             learnt["libc"] = f"{item.source}: {found.name}" + (", at least" if found.at_least else "")
@@ -222,10 +224,9 @@ def _platform(system: str | None, machine: str | None, macos: str | None, libc: 
     if system == "Darwin" or (system is None and machine == "arm64"):
         number = re.match(r"([0-9]+)(?:\.([0-9]+))?", macos or "")
         return f"macosx_{number[1]}_{number[2] or 0}_{machine}" if number else None
-    arch = "aarch64" if machine == "arm64" else machine
     if libc and libc[0] == "musl":
-        return f"musllinux_{libc[1].replace('.', '_')}_{arch}"
-    return f"linux_{arch}"
+        return f"musllinux_{libc[1].replace('.', '_')}_{machine}"
+    return f"linux_{machine}"
 
 
 def _accelerator(read: _Texts, system: str | None, learnt: dict[str, str], notes: list[str]) -> Accelerator | None:
@@ -323,8 +324,8 @@ def _spoken(pasted: Pasted, flags: TargetFlags) -> TargetFlags:
     distribution = find_distribution(flags.preset) if flags.preset else None
     python = flags.python_version or pasted.python_version or (distribution.python if distribution else None)
     platform = flags.platform or (None if flags.preset else pasted.platform)
-    if flags.preset and not flags.platform and pasted.platform and not distribution_fixes_arch(distribution):
-        platform = f"linux_{'aarch64' if pasted.machine == 'arm64' else pasted.machine}"
+    if distribution and not distribution.arch and not flags.platform and pasted.system in {None, "Linux"}:
+        platform = f"linux_{pasted.machine}" if pasted.machine else None  # whichever the texts say; else the common one
     stated = parse_platform(platform) if platform else None
     may_need_libc = stated is None or (stated.system == "Linux" and stated.libc is None)
     glibc = flags.glibc or (pasted.glibc if may_need_libc and not distribution else None)
@@ -347,11 +348,6 @@ def _spoken(pasted: Pasted, flags: TargetFlags) -> TargetFlags:
         )
     free_threaded = flags.free_threaded or (pasted.free_threaded and not flags.abi and not flags.python_version)
     return replace(flags, python_version=python, platform=platform, glibc=glibc, free_threaded=free_threaded)
-
-
-def distribution_fixes_arch(distribution: Distribution | None) -> bool:
-    """Whether the preset's own name says the architecture."""
-    return distribution is not None and distribution.arch is not None
 
 
 def _unknown_platform(pasted: Pasted) -> dict[str, str]:

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from packaging.tags import InvalidTag, Tag, parse_tag
 from packaging.version import InvalidVersion, Version
 
+from pytorch_offline.target.codec import libc_of_tags
 from pytorch_offline.target.model import MARKER_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pytorch_offline.target.model import Libc
 
 _TAGS = re.compile(r"^[ \t]*Compatible tags: ([0-9]{1,5})\b.*((?:\n[ \t]+[a-z0-9_.-]+[ \t]*(?=\n|$))*)", re.MULTILINE)
 _PIP = re.compile(r"^[ \t]*pip version: pip ([0-9][0-9a-z.]*)", re.MULTILINE)
@@ -36,13 +39,15 @@ _MAX_TAGS = 20_000
 class InterpreterReport:
     """What pip said: ``tags`` best first and ``markers`` complete, each ``None`` where it did not say them.
 
-    ``cut`` is true of a ``pip debug`` without ``--verbose``, which shows the first ten tags alone. ``accelerator`` is
-    that of a target file.
+    ``cut`` is true of a ``pip debug`` without ``--verbose``, which shows the first ten tags alone; those are the best,
+    so the C library and the platform, in ``libc`` and ``markers``, are known even so. ``accelerator`` is that of a
+    target file.
     """
 
     pip: Version | None = None
     tags: tuple[Tag, ...] | None = None
     markers: Mapping[str, str] | None = None
+    libc: Libc | None = None
     accelerator: Mapping[str, Any] | None = None
     cut: bool = False
 
@@ -66,9 +71,11 @@ def _parse_json(text: str) -> InterpreterReport | None:
     markers = _markers(found) if isinstance(found, dict) else None
     if markers is None and not isinstance(tags, list):
         return None
+    listed = _tags([item for item in tags if isinstance(item, str)]) if isinstance(tags, list) else None
     return InterpreterReport(
         pip=_version(document.get("pip_version", document.get("pip"))),
-        tags=_tags([item for item in tags if isinstance(item, str)]) if isinstance(tags, list) else None,
+        tags=listed,
+        libc=libc_of_tags(listed or ()),
         markers=markers,
         accelerator=accelerator if isinstance(accelerator, dict) else None,
     )
@@ -86,12 +93,13 @@ def _parse_debug(text: str) -> InterpreterReport | None:
     listed = _TAGS.search(text)
     if listed is None:
         return None
-    tags = _tags(listed[2].split())
+    tags = _tags([item for item in listed[2].split() if "-" in item])  # "..." follows a cut list
     pip = _PIP.search(text)
     cut = len(tags or ()) < int(listed[1])
     return InterpreterReport(
         pip=_version(pip[1]) if pip else None,
         tags=None if cut else tags,
+        libc=libc_of_tags(tags or ()),
         markers=_markers_of_debug(text, tags) if tags else None,
         cut=cut,
     )

@@ -42,6 +42,35 @@ def test_every_product_is_found_by_its_name_in_any_case_and_with_the_makers(gpu:
         ("Orin (nvgpu)", (8, 7)),
         ("T4G", (7, 5)),
         ("GeForce RTX 3080 Ti Laptop GPU", (8, 6)),
+        ("A6000", (8, 6)),
+        ("RTX 6000 Ada", (8, 9)),
+        ("RTX PRO 6000", (12, 0)),
+        ("RTX 4080S", (8, 9)),
+        ("RTX 4070 TiS", (8, 9)),
+        ("GeForce RTX 2050", (8, 6)),
+        ("NVIDIA RTX A2000 Laptop GPU", (8, 6)),
+        ("NVIDIA RTX 2000 Ada Generation Laptop GPU", (8, 9)),
+        ("NVIDIA RTX PRO 5000 Blackwell Generation Laptop GPU", (12, 0)),
+        ("GeForce RTX 2070 SUPER with Max-Q Design", (7, 5)),
+        ("Tesla V100-DGXS-32GB", (7, 0)),
+        ("NVIDIA A800 40GB Active", (8, 0)),
+        ("A800-SXM4-80GB", (8, 0)),
+        ("NVIDIA H20-3e", (9, 0)),
+        ("NVIDIA L20", (8, 9)),
+        ("NVIDIA GB10", (12, 1)),
+        ("NVIDIA B300 SXM6 AC", (10, 3)),
+        ("NVIDIA Thor", (11, 0)),
+        ("NVIDIA Tegra X1", (5, 3)),
+        ("A100-SXM4-40GB MIG 3g.20gb", (8, 0)),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb+me", (9, 0)),
+        ("GRID A100-40C", (8, 0)),
+        ("GRID A100D-80C", (8, 0)),
+        ("GRID A100X-2-10C", (8, 0)),
+        ("GRID V100D-32Q", (7, 0)),
+        ("GRID RTX6000-24Q", (7, 5)),
+        ("NVIDIA RTX6000-Ada-48Q", (8, 9)),
+        ("NVIDIA H100XM-80C", (9, 0)),
+        ("GRID K520", (3, 0)),
     ],
 )
 def test_whole_names_with_an_optional_brand_and_form(name: str, capability: tuple[int, int]) -> None:
@@ -75,6 +104,16 @@ def test_an_unknown_product_is_an_error_with_near_names(name: str, near: str) ->
     assert caught.value.code == "unknown-gpu"
     assert near in str(caught.value.facts["near names"])
     assert "--compute-capability" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "say"),
+    [("RX 7900 XTX", "--gfx"), ("AMD Instinct MI300X", "--gfx"), ("Arc A770", "xpu"), ("Apple M2 Pro", "macosx")],
+)
+def test_a_product_of_another_maker_is_said_otherwise(name: str, say: str) -> None:
+    with pytest.raises(UsageError, match="not one of NVIDIA's") as caught:
+        find_gpu(name)
+    assert say in str(caught.value.hint)
 
 
 @given(st.text())
