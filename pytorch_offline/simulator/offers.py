@@ -44,6 +44,9 @@ class Offer:
         body: the wheel itself; None for a stand-in that is built on request.
         modules: a stand-in's members besides ``.dist-info``; None for the project's default.
         padding: bytes that make a stand-in longer.
+        architectures: what a stand-in of torch says that it was built for, as ``torch.cuda.get_arch_list()`` prints
+            it; None for what the tables say of the real one.
+        glibc: which glibc a stand-in of torch needs, as (2, x); None for what the tables say.
         hash_listed: False where pages give no hash; a hash in hex where they give a wrong one.
         sidecar: whether there is a ``.metadata`` file; other bytes where it differs from METADATA.
         listed: False for a file that can be had and that no page shows.
@@ -57,6 +60,8 @@ class Offer:
     body: Body | None = None
     modules: Mapping[str, bytes] | None = None
     padding: int = 0
+    architectures: tuple[str, ...] | None = None
+    glibc: tuple[int, int] | None = None
     hash_listed: bool | str = True
     sidecar: bool | bytes = True
     listed: bool = True

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from pytorch_offline.simulator.bodies import Body, FileBody, MemoryBody, read_wheel_metadata
 from pytorch_offline.simulator.offers import DEFAULT_INDEX, Offer, core_facts, read_offers
-from pytorch_offline.simulator.stand_ins import CoreFacts, build_wheel
+from pytorch_offline.simulator.stand_ins import CoreFacts, build_wheel, stand_in_modules
+from pytorch_offline.simulator.torch_libraries import torch_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,6 +51,8 @@ class Spec:
         body: bytes | Path | None = None,
         modules: Mapping[str, bytes] | None = None,
         padding: int = 0,
+        architectures: Iterable[str] | None = None,
+        glibc: tuple[int, int] | None = None,
         published: datetime = ALWAYS,
         hash_listed: bool | str = True,
         metadata_sidecar: bool | bytes = True,
@@ -68,6 +71,8 @@ class Spec:
             body: the wheel itself, or where it lies on disk; None for a stand-in.
             modules: a stand-in's members besides ``.dist-info``.
             padding: bytes that make a stand-in longer.
+            architectures: what a stand-in of torch says that it was built for; None for the tables' list.
+            glibc: which glibc a stand-in of torch needs; None for the tables' word.
             published: from when on pages show it.
             hash_listed: False where pages give no hash; a hash in hex where they give a wrong one.
             metadata_sidecar: whether there is a ``.metadata`` file; other bytes for one that differs from METADATA.
@@ -86,6 +91,8 @@ class Spec:
             body=made,
             modules=modules,
             padding=padding,
+            architectures=None if architectures is None else tuple(architectures),
+            glibc=glibc,
             hash_listed=hash_listed,
             sidecar=metadata_sidecar,
             listed=listed,
@@ -148,7 +155,8 @@ class Spec:
             known = self._bodies.get(offer.path)
             if known is None:
                 facts = offer.facts or core_facts(offer.directory, offer.filename)
-                data = build_wheel(offer.filename, facts, modules=offer.modules, padding=offer.padding)
+                modules = _torch_members(offer) if offer.project == "torch" else offer.modules
+                data = build_wheel(offer.filename, facts, modules=modules, padding=offer.padding)
                 known = self._bodies[offer.path] = MemoryBody(data)
             return known
 
@@ -179,3 +187,19 @@ class Spec:
     def metadata_hash(self, offer: Offer) -> str | None:
         """The hash that pages state of METADATA as it was uploaded; a sidecar of other bytes does not agree with it."""
         return None if offer.sidecar is False else hashlib.sha256(self.metadata(offer)).hexdigest()
+
+
+def _torch_members(offer: Offer) -> Mapping[str, bytes]:
+    """Make a stand-in's members: those given, or the default ones with the libraries that tell the facts of a build."""
+    if offer.modules is not None and offer.architectures is None and offer.glibc is None:
+        return offer.modules
+    distribution, version = offer.filename.split("-")[:2]
+    modules = stand_in_modules(distribution, version) if offer.modules is None else offer.modules
+    libraries = torch_libraries(
+        offer.directory,
+        offer.filename,
+        by_backend=offer.directory != DEFAULT_INDEX,
+        architectures=offer.architectures,
+        glibc=offer.glibc,
+    )
+    return {**modules, **libraries}

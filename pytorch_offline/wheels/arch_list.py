@@ -2,8 +2,9 @@
 
 torch's build compiles the list into ``torch_python`` as one text, names separated by single blanks
 (``torch/csrc/cuda/Module.cpp``, ``CUDA_ARCH_FLAGS``; since 1.6.0): ``sm_70 sm_75 sm_80``, or ``gfx90a gfx942`` in a
-ROCm build. A text counts only if such names are all that stands between two NUL bytes: other texts of the library
-mention an architecture among words (``gfx950-style 32x8 swizzle``, measured in 2.15.0).
+ROCm build. A text counts if such names are all there is up to a NUL byte, since other texts mention an architecture
+among words (``gfx950-style 32x8 swizzle``, measured in 2.15.0). What stands before it may be anything but a blank: in
+2.8.0 and 2.9.1 it is a constant that needs no NUL at its end (``… std::string ipc_h``, measured).
 """
 
 from __future__ import annotations
@@ -15,26 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NAME = rb"(?:sm_[0-9]{2,3}[af]?|compute_[0-9]{2,3}[af]?|gfx[0-9a-f]{3,5}(?::(?:sramecc|xnack)[+-]){0,2})"
-# Eleven names are the most that was measured.
+# Eleven names are the most that is known, of ROCm 6.2.4.
 _MAX_NAMES = 64
-_TEXT = re.compile(rb"\x00(%b(?: %b){0,%d})\x00" % (_NAME, _NAME, _MAX_NAMES - 1))
-_BEGINNINGS = (b"\x00sm_", b"\x00compute_", b"\x00gfx")
-# The longest text that is recognised, with room: what is kept of the past, so that borders do not matter.
-_KEPT = _MAX_NAMES * len(b"gfx90a0:sramecc+:xnack- ") + 2
+_TEXT = re.compile(rb"(%b(?: %b){0,%d})\x00" % (_NAME, _NAME, _MAX_NAMES - 1))
+_BEGINNINGS = (b"sm_", b"compute_", b"gfx")
+# The longest text that is recognised with a byte on either side, and more: what is kept of the past, so that it does
+# not matter where pieces end.
+_KEPT = _MAX_NAMES * len(b"gfx90a0:sramecc+:xnack- ") + 64
 
 
 class ArchListFinder:
     """Finds the arch list; feed it the library from its first byte on, in pieces of any size.
 
     A text of several names is the list, and ``done`` at once. One name alone may be a word of the code as well, so it
-    is taken for the list only if the library has no other text of that kind: ask ``found`` again at its end.
+    is taken for the list only if it stands between NUL bytes and the library has no other one that does: ask ``found``
+    again at its end.
     """
 
     def __init__(self) -> None:
         self.done = False
-        self._lists: list[tuple[str, ...]] = []
+        self._list: tuple[str, ...] | None = None
         self._single: set[str] = set()
-        # What stands before the first byte ends like a text, so that one may begin there.
+        # Before its first byte a file ends no text.
         self._kept = b"\x00"
 
     def feed(self, data: bytes) -> None:
@@ -42,20 +45,21 @@ class ArchListFinder:
         if self.done:
             return
         window = self._kept + data
-        for text in _texts(window):
+        for before, text in _texts(window):
             names = tuple(text.decode("ascii").split(" "))
             if len(names) > 1:
-                self._lists.append(names)
+                self._list = names
                 self.done = True
                 return
-            self._single.update(names)
+            if before == 0:
+                self._single.update(names)
         self._kept = window[-_KEPT:]
 
     @property
     def found(self) -> tuple[str, ...] | None:
         """The list; None if there was none, or several single names of which none can be told to be it."""
-        if self._lists:
-            return self._lists[0]
+        if self._list is not None:
+            return self._list
         return tuple(self._single) if len(self._single) == 1 else None
 
 
@@ -69,13 +73,13 @@ def find_arch_list(pieces: Iterable[bytes]) -> tuple[str, ...] | None:
     return finder.found
 
 
-def _texts(window: bytes) -> list[bytes]:
-    """Find the texts that are nothing but names, in their order."""
+def _texts(window: bytes) -> list[tuple[int, bytes]]:
+    """Find the texts that are nothing but names, in their order, each with the byte before it."""
     found = []
     for beginning in _BEGINNINGS:
-        at = window.find(beginning)
+        at = window.find(beginning, 1)
         while at >= 0:
-            if (match := _TEXT.match(window, at)) is not None:
+            if window[at - 1] != ord(" ") and (match := _TEXT.match(window, at)) is not None:
                 found.append((at, match[1]))
             at = window.find(beginning, at + 1)
-    return [text for _, text in sorted(found)]
+    return [(window[at - 1], text) for at, text in sorted(found)]
