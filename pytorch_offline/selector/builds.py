@@ -114,7 +114,8 @@ class BuildJudge:
             why = f"the wheel could not be read: {inspection.unread or 'it holds no list'}"
             return architectures.evidence_by_table(name, backend, why)
         by_wheel = architectures.evidence_by_wheel(inspection.architectures)
-        if by_table is not None and by_table.source is EvidenceSource.TABLE:
+        # What a toolkit could compile is no claim that the build has it: only its refusals can be right or wrong.
+        if refused or (by_table is not None and by_table.source is EvidenceSource.TABLE):
             agrees = refused == (self._refused(candidate, backend, by_wheel) is not None)
             self._agreed = self._agreed + 1 if agrees else 0
         return by_wheel

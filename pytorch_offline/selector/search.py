@@ -121,12 +121,15 @@ def find_best(
             best = found
         if not found.depends_on_backend:
             break
-    passed_over = {url: rejection for provider in providers for url, rejection in provider.rejected.items()}
+    # Whoever asks why a wheel was not chosen is told that it cannot run rather than that another was better.
+    least = _NO_RELEASE if best is None else best.merit[0]
+    wheels = [wheel for provider in providers for wheel in provider.candidates(anchor) if wheel.version >= least]
+    known = [builds.judge_by_table(wheel) for wheel in wheels]
+    passed_over = {one.file.link.url: one for one in known if one is not None and one.file is not None}
+    passed_over |= {url: rejection for provider in providers for url, rejection in provider.rejected.items()}
     if best is not None:
         return best, passed_over
     assert failure is not None  # noqa: S101  (there was at least one attempt)
-    known = [builds.judge_by_table(wheel) for provider in providers for wheel in provider.candidates(anchor)]
-    passed_over = {one.file.link.url: one for one in known if one is not None and one.file is not None} | passed_over
     raise explain_impossible(
         failure.causes, request, target, offers=offers, runs=runs, passed_over=passed_over
     ) from failure

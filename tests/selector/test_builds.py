@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -87,6 +89,9 @@ def test_a_gtx_1080_ti_costs_a_handful_of_readings() -> None:
     assert reasons[wheel("2.15.0", "cu132")].reason == "gpu-architecture"
     assert "it has sm_75, sm_80" in reasons[wheel("2.15.0", "cu132")].detail
     assert "read from the wheel" in reasons[wheel("2.15.0", "cu132")].detail
+    # This one's turn never came; it cannot run there either, by the table.
+    assert reasons[wheel("2.14.1", "cu132")].reason == "gpu-architecture"
+    assert "the table (gpu_arch.csv" in reasons[wheel("2.14.1", "cu132")].detail
 
 
 def test_a_usual_gpu_costs_one_reading() -> None:
@@ -242,3 +247,62 @@ def test_a_need_that_nobody_knows_is_said() -> None:
     assert any("which glibc torch-9.9.0+cpu-cp310-cp310-linux_x86_64.whl needs is not known" in text for text in told)
     target = machine("manylinux_2_28_x86_64")
     assert not any("glibc" in text for text in choose(index.offers_for(target), target).warnings)
+
+
+# No toolkit compiles for chips that it does not know yet, or not any more.
+ALWAYS = {"sm_75", "sm_80", "sm_90", "sm_90a"}
+COMPILABLE = {
+    "cu118": ALWAYS | {"sm_60", "sm_70"},
+    "cu124": ALWAYS | {"sm_60", "sm_70"},
+    "cu128": ALWAYS | {"sm_60", "sm_70", "sm_120"},
+    "cu130": ALWAYS | {"sm_120"},
+    "cu132": ALWAYS | {"sm_120"},
+}
+RUNS_ON = {
+    (6, 1): {"sm_60"},
+    (7, 0): {"sm_70"},
+    (7, 5): {"sm_70", "sm_75"},
+    (8, 9): {"sm_80"},
+    (9, 0): {"sm_90", "sm_90a"},
+    (12, 0): {"sm_120"},
+}
+NATIVE = {"550.54.14": {"cu118", "cu124"}, "580.95.05": {"cu118", "cu124", "cu128", "cu130"}}
+POSSIBLE = {"550.54.14": {"cu118", "cu124", "cu128"}, "580.95.05": {"cu118", "cu124", "cu128", "cu130", "cu132"}}
+
+
+@given(data=st.data())
+def test_the_search_finds_what_trying_everything_finds(data: st.DataObject) -> None:
+    """Releases that no table knows, with any lists: the newest that serves all, then native, then the highest."""
+    driver = data.draw(st.sampled_from(sorted(NATIVE)))
+    capabilities = data.draw(st.lists(st.sampled_from(sorted(RUNS_ON)), min_size=1, max_size=2))
+    lists: Lists = {
+        version: data.draw(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    backend: st.lists(st.sampled_from(sorted(can_have)), unique=True).map(tuple)
+                    for backend, can_have in COMPILABLE.items()
+                },
+            )
+        )
+        for version in ("90.0", "90.1", "91.0")
+    }
+    expected = max(
+        (
+            (version, backend in NATIVE[driver], backend)
+            for version, backends in lists.items()
+            for backend, has in backends.items()
+            if backend in POSSIBLE[driver] and all(RUNS_ON[one] & set(has) for one in capabilities)
+        ),
+        default=None,
+    )
+    target = gpu(*capabilities, driver=driver)
+    offers = offers_of(target, lists)
+    backends = [parse_backend(text) for text in ("cpu", "cu118", "cu124", "cu128", "cu130", "cu132")]
+    request = Request(requirements=(Requirement("torch"),))
+    if expected is None:
+        with pytest.raises(UnsatisfiableError):
+            select(request, target, offers, backends)
+    else:
+        assert torch_of(select(request, target, offers, backends)) == f"{expected[0]}+{expected[2]}"
+    assert len(offers.inspected) == len(set(offers.inspected))

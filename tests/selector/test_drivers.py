@@ -5,10 +5,11 @@ from packaging.version import Version
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
+from pytorch_offline.knowledge.table import read_table
 from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
-from pytorch_offline.wheels.backend import parse_backend
+from pytorch_offline.wheels.backend import Backend, BackendKind, parse_backend
 from tests.selector.machines import SEED, SEED_WITHOUT_COMPAT, machine, nvidia
 
 NAMES = "cpu cu75 cu92 cu102 cu111 cu117 cu118 cu121 cu124 cu126 cu128 cu129 cu130 cu132 rocm6.4 xpu"
@@ -100,3 +101,62 @@ def test_a_jetson_with_common_drivers_is_asked_for_its_driver() -> None:
     with pytest.raises(UsageError) as caught:
         judge_backends(build_target(TargetFlags(preset="jetpack7")), ALL)
     assert caught.value.code == "unknown-driver"
+
+
+def rows_of_toolkits() -> list[tuple[str, Version, Version]]:
+    """System, CUDA and the driver of its first release, read from the table without its reader."""
+    found: dict[tuple[str, Version], list[Version]] = {}
+    for row in read_table("cuda_driver"):
+        if row["kind"] == "toolkit" and row["update"] != "RC":
+            cuda = Version(row["cuda"])
+            found.setdefault(("Linux", cuda), []).append(Version(row["linux_min_driver"]))
+            if row["windows_min_driver"]:
+                found.setdefault(("Windows", cuda), []).append(Version(row["windows_min_driver"]))
+    return [(system, cuda, min(drivers)) for (system, cuda), drivers in found.items()]
+
+
+def just_below(driver: Version) -> str:
+    *front, last = driver.release
+    return ".".join(map(str, [*front, last - 1] if last else [*front[:-1], front[-1] - 1, 999]))
+
+
+FLOORS = {
+    ("Linux", 11): "450.80.02",
+    ("Linux", 12): "525.60.13",
+    ("Linux", 13): "580",
+    ("Windows", 11): "452.39",
+    ("Windows", 12): "528.33",
+    ("Windows", 13): "580",
+}
+
+
+@pytest.mark.parametrize(("system", "cuda", "least"), rows_of_toolkits())
+def test_every_row_of_the_table_and_its_boundary(system: str, cuda: Version, least: Version) -> None:
+    platform = "win_amd64" if system == "Windows" else "manylinux_2_35_x86_64"
+    backend = Backend(BackendKind.CUDA, cuda)
+
+    def judged(driver: str) -> Runs | CannotRun:
+        return judge_backends(machine(platform, accelerator=nvidia(driver)), [backend])[0]
+
+    at, below = judged(str(least)), judged(just_below(least))
+    assert isinstance(at, Runs)
+    assert at.native
+    floor = FLOORS.get((system, cuda.major))
+    if floor is not None and Version(just_below(least)) >= Version(floor):
+        assert isinstance(below, Runs)
+        assert not below.native
+        assert "minor-version compatibility" in below.detail
+    else:
+        assert isinstance(below, CannotRun)
+        assert below.reason == "driver"
+
+
+@pytest.mark.parametrize(
+    ("driver", "native"),
+    [("580.88", "cu130"), ("581.42", "cu130"), ("591.86", "cu130"), ("595.97", "cu132")],
+)
+def test_windows_drivers_cover_the_cuda_of_their_branch(driver: str, native: str) -> None:
+    """NVIDIA names no Windows driver for CUDA 13; R590 is 13.1 and R595 is 13.2 on every system."""
+    target = machine("win_amd64", accelerator=nvidia(driver))
+    assert spelt(target, native=True)[-1] == native
+    assert spelt(target)[-1] == "cu132"
