@@ -15,6 +15,7 @@ from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.wanted import places_of, render_locks, wanted_files
+from pytorch_offline.selector.fleet import render_fleet
 from pytorch_offline.selector.render import render_size, render_tree
 
 EPILOG = """\b
@@ -59,14 +60,21 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
             for selection in selections:
                 mirror.write_locks(render_locks(selection, held))
     sizes = {url: held[PurePosixPath(place)].size for one in selections for url, place in places_of(one).items()}
-    result = document(selections, held=held) | {
+    result = document(selections, sizes=sizes, held=held, sharing=choice.sharing) | {
         "mirror": str(session.mirror),
         "downloaded": [str(file.path) for file in report.downloaded],
         "already_there": [str(file.path) for file in report.already],
         "bytes_downloaded": report.bytes_downloaded,
         "locks": [f"locks/pylock.{selection.target.name}.toml" for selection in selections],
     }
-    lines = [render_tree(selection, sizes) for selection in selections]
+    lines = [
+        f"target {selection.target.name}:\n{render_tree(selection, sizes)}"
+        if len(selections) > 1
+        else render_tree(selection, sizes)
+        for selection in selections
+    ]
+    if len(selections) > 1:
+        lines += ["", render_fleet(selections, sizes), *(choice.sharing.summary if choice.sharing else ())]
     lines.append(
         f"{len(report.downloaded)} wheels downloaded ({render_size(report.bytes_downloaded)}), "
         f"{len(report.already)} already there; mirror: {session.mirror}"

@@ -12,6 +12,7 @@ from pytorch_offline.cli.selection import Choosing, Questions, choosing_options,
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
+from pytorch_offline.selector.fleet import render_fleet
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
 from pytorch_offline.selector.render import (
     document_of_why,
@@ -20,7 +21,6 @@ from pytorch_offline.selector.render import (
     render_why,
     render_why_not,
 )
-from pytorch_offline.selector.sizes import fetch_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ Examples:
   pytorch-offline select torch==2.4.0 --preset ubuntu22.04 --driver 470.82.01 --cuda 12.2
   pytorch-offline select torch torchvision --target gpu-node.json -o pylock.gpu-node.toml
   pytorch-offline select torch --target gpu-node.json --why-not cu126
+  pytorch-offline select torch --target a.json --target b.json --common
 """
 
 
@@ -65,7 +66,7 @@ def command(
     """
     with chosen(session, choosing, Questions(why=why, why_not=why_not)) as choice:
         selections = choice.selections
-        sizes = {} if choosing.offline else fetch_sizes(selections, choice.http)
+        sizes = choice.sizes(selections)
         if output is not None:
             _write_locks(session, selections, output)
         parts = []
@@ -76,12 +77,14 @@ def command(
             parts += map(render_why_not, answers.why_not)
             if not why and not why_not:
                 parts.append(render_tree(selection, sizes))
+        if len(selections) > 1 and not why and not why_not:
+            parts += ["", render_fleet(selections, sizes), *(choice.sharing.summary if choice.sharing else ())]
         session.result(_document(choice, sizes), "\n".join(parts))
 
 
 def _document(choice: Chosen, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Make the ``--json`` document, with the answers to what was asked beside each target's files."""
-    result = document(choice.selections, sizes=sizes)
+    result = document(choice.selections, sizes=sizes, sharing=choice.sharing)
     for one, answers in zip(result.get("targets", [result]), choice.answers, strict=True):
         one["why"] = [document_of_why(why) for why in answers.why]
         one["why_not"] = [document_of_why_not(answer) for answer in answers.why_not]

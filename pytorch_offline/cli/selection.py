@@ -24,6 +24,7 @@ from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.asked import Asked, read_asked
+from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, tally
 from pytorch_offline.selector.given_wheels import GivenWheels
 from pytorch_offline.selector.index_plan import NamedIndexes, find_planned_upstreams, plan_indexes
 from pytorch_offline.selector.nearest import nearest_changes
@@ -31,6 +32,8 @@ from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.offers import IndexOffers
 from pytorch_offline.selector.render import document_of, explained
 from pytorch_offline.selector.select import select
+from pytorch_offline.selector.sharing import Member, document_of_sharing, runnable_builds, share
+from pytorch_offline.selector.sizes import KnownSizes
 from pytorch_offline.selector.why import explain_choice
 from pytorch_offline.selector.why_not import WhyNots
 from pytorch_offline.wheels.backend import parse_backend
@@ -39,9 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytorch_offline.cli.session import Session
+    from pytorch_offline.errors import PytorchOfflineError
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
     from pytorch_offline.selector.model import Request, Selection
+    from pytorch_offline.selector.sharing import Sharing
     from pytorch_offline.selector.why import Why
     from pytorch_offline.selector.why_not import WhyNot
     from pytorch_offline.target.model import Target
@@ -65,6 +70,7 @@ class Choosing:
     no_deps: bool
     offline: bool
     as_of: str | None
+    common: bool
 
     def asked(self) -> Asked:
         """Read what is asked for.
@@ -146,6 +152,12 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--no-deps", is_flag=True, default=False, help="Choose what is named alone, without dependencies.")
     @click.option("--offline", is_flag=True, default=False, help="Ask no index; use the catalogue of earlier runs.")
     @click.option("--as-of", metavar="DATE", help="Choose from what was known on this day (UTC); no page is read.")
+    @click.option(
+        "--common",
+        is_flag=True,
+        default=False,
+        help="Prefer versions that serve several targets alike: fewer bytes, older than the newest where need be.",
+    )
     @functools.wraps(function)
     def wrapper(*args: Any, **options: Any) -> None:  # noqa: ANN401  (click passes by keyword)
         names = set(Choosing.__dataclass_fields__) - {"use_default_index"}
@@ -183,6 +195,8 @@ class Chosen:
 
     selections: tuple[Selection, ...]
     answers: tuple[Answers, ...]
+    sharing: Sharing | None  # with --common and several targets
+    sizes: KnownSizes
     http: Http
     catalogue: Catalogue
 
@@ -202,17 +216,21 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
     with (
         configured_http(asked.options.trusted_hosts) as http,
         Catalogue.open(state / CATALOGUE_NAME) as catalogue,
+        ExitStack() as stack,
     ):
         as_of = None if choosing.as_of is None else parse_as_of(choosing.as_of)
         if as_of is not None:
             insist_on_readings(catalogue, plan.upstream_addresses, as_of)
         reader = IndexReader(http, catalogue, offline=choosing.offline, as_of=as_of)
         default_index = configured_index_url() if plan.as_configured else plan.default_index
-        selections, answers = [], []
-        for target in choosing.targets:
+        sizes = KnownSizes(None if choosing.offline else http)
+
+        def open_chooser(target: Target) -> tuple[Request, Chooser]:
             session.message(f"choosing for target {target.name} …", verbosity=1)
             request = asked.request_for(target, backend=plan.backend, pre=choosing.pre, no_deps=choosing.no_deps)
             upstreams, warnings = find_planned_upstreams(plan, target, reader=reader, default_index=default_index)
+            for warning in warnings:
+                session.warn(warning)
             backends = {backend for upstream in upstreams for backend in upstream.backends} or set(known_backends())
             offers = partial(
                 IndexOffers,
@@ -227,15 +245,48 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
                 given=GivenWheels(request.wheels, plan.find_links, reader=reader, upstream=plan.stand_in),
                 hashes=request.hashes,
             )
-            with Chooser(offers, sorted(backends, key=lambda backend: backend.order)) as chooser:
-                selection = chooser.select_or_explain(request, target, questions)
-                answers.append(chooser.answer(request, target, selection, questions))
-            for warning in (*warnings, *selection.warnings):
-                session.warn(warning)
-            selections.append(selection)
+            return request, stack.enter_context(Chooser(offers, sorted(backends, key=lambda one: one.order)))
+
+        members = _choose_alone(choosing.targets, open_chooser, questions)
+        sharing = None
+        if choosing.common and len(members) > 1:
+            sharing = share([chooser.member(selection) for _, chooser, selection in members], sizes)
+        elif choosing.common:
+            session.warn("--common has nothing to compare: there is one target")
+        selections = tuple(selection for _, _, selection in members) if sharing is None else sharing.selections
+        for selection in selections:
+            for warning in selection.warnings:
+                session.warn(f"{selection.target.name}: {warning}" if len(selections) > 1 else warning)
         if as_of is not None and reader.not_yet_read:
             session.warn(not_yet_read_warning(reader.not_yet_read, as_of))
-        yield Chosen(selections=tuple(selections), answers=tuple(answers), http=http, catalogue=catalogue)
+        yield Chosen(
+            selections=selections,
+            answers=tuple(
+                chooser.answer(request, selection.target, selection, questions)
+                for (request, chooser, _), selection in zip(members, selections, strict=True)
+            ),
+            sharing=sharing,
+            sizes=sizes,
+            http=http,
+            catalogue=catalogue,
+        )
+
+
+def _choose_alone(
+    targets: Sequence[Target], open_chooser: Callable[[Target], tuple[Request, Chooser]], questions: Questions
+) -> list[tuple[Request, Chooser, Selection]]:
+    """Choose for each target on its own; a target that fails does not hide that others fail too."""
+    members: list[tuple[Request, Chooser, Selection]] = []
+    refusals: dict[str, PytorchOfflineError] = {}
+    for target in targets:
+        request, chooser = open_chooser(target)
+        try:
+            members.append((request, chooser, chooser.select_or_explain(request, target, questions)))
+        except (UnsatisfiableError, UsageError) as error:
+            refusals[target.name] = error
+    if refusals:
+        raise fleet_refusal(refusals, len(targets))
+    return members
 
 
 class Chooser:
@@ -288,6 +339,19 @@ class Chooser:
                 answers=[asked.answer(text) for text in questions.why_not],
             ) from error
 
+    def member(self, selection: Selection) -> Member:
+        """Make a selection's target a member of a fleet that looks for what can be shared."""
+        target, offers = selection.target, self.offers_for(selection.target)
+
+        def attempt(request: Request, backend: Backend | None) -> Selection:
+            return select(request, target, offers, self._backends if backend is None else [backend])
+
+        return Member(
+            selection=selection,
+            builds=runnable_builds(selection.request, target, offers, self._backends),
+            attempt=attempt,
+        )
+
     def answer(self, request: Request, target: Target, selection: Selection, questions: Questions) -> Answers:
         """Answer questions about a selection."""
         asked = self._why_nots(request, target, selection)
@@ -312,8 +376,9 @@ def document(
     *,
     sizes: Mapping[str, int] | None = None,
     held: Mapping[PurePosixPath, MirrorFile] | None = None,
+    sharing: Sharing | None = None,
 ) -> dict[str, Any]:
-    """Make the ``--json`` document: one target's own, or all of them under ``targets``.
+    """Make the ``--json`` document: one target's own, or all of them under ``targets`` with what they share.
 
     Upstream's pages may state neither sizes nor hashes: ``sizes`` (by address) are those that were asked for, ``held``
     is what the mirror has.
@@ -326,4 +391,6 @@ def document(
     if len(documents) == 1:
         return documents[0]
     union = {file["url"]: file for one in documents for file in one["files"]}
-    return {"targets": documents, "files": list(union.values())}
+    totals = fleet_document(tally(selections, sizes or {}))
+    shared = {} if sharing is None else {"common": document_of_sharing(sharing)}
+    return {"targets": documents, "files": list(union.values()), **totals, **shared}
