@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from resolvelib.resolvers import RequirementInformation
 
+    from pytorch_offline.selector.conflict import Step
     from pytorch_offline.selector.drivers import CannotRun, Runs
     from pytorch_offline.selector.model import Offers, Request
     from pytorch_offline.selector.provider import Need, Pin
@@ -118,8 +119,12 @@ def explain_impossible(
     offers: Offers,
     runs: Sequence[Runs],
     passed_over: Mapping[str, Rejection],
+    chain: Sequence[Step] = (),
 ) -> UnsatisfiableError:
-    """Turn a conflict into one sentence with its facts and the nearest thing that exists."""
+    """Turn a conflict into one sentence with its facts and the nearest thing that exists.
+
+    ``chain`` is the whole derivation where there is one (``conflict_chain``); else the last dead end is told.
+    """
     backends = tuple(verdict.backend for verdict in runs)
     needs = [(one.requirement, _spoken(one)) for one in causes if isinstance(one.requirement, Wanted)]
     for need, asked in needs:
@@ -154,11 +159,14 @@ def explain_impossible(
     spoken = [asked for _, asked in needs]
     if bounds_by_table:
         spoken += bounds_by_table + [f"{one} was asked for" for one in named_torch(request)]
+    if chain:
+        spoken = [step.text for step in chain]
     return UnsatisfiableError(
         "conflict",
         f"the requirements contradict each other for target {target.name}",
         facts={str(number): asked for number, asked in enumerate(dict.fromkeys(spoken), start=1)},
         hint=TABLE_HINT if bounds_by_table else "loosen one of these requirements",
+        data={"chain": [step.as_data() for step in chain]} if chain else None,
     )
 
 

@@ -261,6 +261,20 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         if position >= FIRST_STEPS and not self._request.no_deps:
             self._offers.walk_ahead(ordered[position : position + min(position, LONGEST_STEP) + 1])
 
+    # What a search leaves behind, for its explanation; nothing is read for that.
+
+    def remembered_needs(self, candidate: Candidate, extras: frozenset[NormalizedName]) -> Sequence[Need] | None:
+        """What a wheel requires, if that was asked for."""
+        return self._needs.get((candidate.file.link.url, extras))
+
+    def remembered_candidates(self, project: NormalizedName, specifier: SpecifierSet) -> list[Candidate] | None:
+        """The candidates that a specifier admits and that were not found unusable; None if nobody asked for them."""
+        ranked = self._ranked.get(project)
+        if ranked is None:
+            return None
+        plain: frozenset[NormalizedName] = frozenset()
+        return [one for one in ranked.admitted(specifier) if self._usable.get((one.file.link.url, plain), True)]
+
     # The rules behind the answers.
 
     def _dependencies(self, candidate: Candidate | WithExtras) -> list[Need]:

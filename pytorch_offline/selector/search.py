@@ -20,7 +20,9 @@ from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import admitted, preference
 from pytorch_offline.selector.companions import TORCH
+from pytorch_offline.selector.conflict import conflict_chain
 from pytorch_offline.selector.deciding_order import ConflictReporter, TurnedAroundError
+from pytorch_offline.selector.examined import ExaminedWheels
 from pytorch_offline.selector.explain import explain_impossible
 from pytorch_offline.selector.model import Candidate, Offers
 from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, project_of
@@ -104,6 +106,7 @@ def find_best(
     anchor_counts = any(root in family_projects() for root in _roots(request))
     best: Resolved | None = None
     failure: ResolutionImpossible[Need, Pin] | None = None
+    failed: _Contender | None = None
     while waiting:
         leader = max(waiting, key=lambda one: one.bound)
         if best is not None and leader.bound <= best.merit:
@@ -115,7 +118,7 @@ def find_best(
         try:
             found = _resolve(leader, request)
         except ResolutionImpossible as error:
-            failure = failure or error
+            failure, failed = failure or error, failed or leader
             continue
         if best is None or found.merit > best.merit:
             best = found
@@ -130,8 +133,10 @@ def find_best(
     if best is not None:
         return best, passed_over
     assert failure is not None  # noqa: S101  (there was at least one attempt)
+    assert failed is not None  # noqa: S101
+    chain = conflict_chain(ExaminedWheels(failed.provider, request))
     raise explain_impossible(
-        failure.causes, request, target, offers=offers, runs=runs, passed_over=passed_over
+        failure.causes, request, target, offers=offers, runs=runs, passed_over=passed_over, chain=chain
     ) from failure
 
 
