@@ -57,6 +57,15 @@ _KIND_SERVED_BY = {
     AcceleratorKind.XPU: BackendKind.XPU,
 }
 
+_MADE_FOR = {BackendKind.CUDA: "NVIDIA GPUs", BackendKind.ROCM: "AMD GPUs", BackendKind.XPU: "Intel GPUs"}
+_OWNED = {
+    AcceleratorKind.NONE: "no GPU",
+    AcceleratorKind.MPS: "Apple's GPU",
+    AcceleratorKind.CUDA: "an NVIDIA GPU",
+    AcceleratorKind.ROCM: "an AMD GPU",
+    AcceleratorKind.XPU: "an Intel GPU",
+}
+
 
 def judge_backends(target: Target, backends: Iterable[Backend]) -> tuple[BackendVerdict, ...]:
     """Judge each backend for the target, in the order given.
@@ -85,13 +94,14 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
         if backend.kind is BackendKind.CPU:
             detail = "cpu would leave the target's GPU unused; --backend cpu chooses it all the same"
             return CannotRun(backend=backend, reason="accelerator", detail=detail)
-        owner = "no accelerator that is known" if accelerator is None else f"accelerator kind {kind.value}"
-        return CannotRun(backend=backend, reason="accelerator", detail=f"{backend} is not for a target with {owner}")
+        owner = "no GPU that is known" if accelerator is None else _OWNED[kind]
+        detail = f"{backend} is for {_MADE_FOR[backend.kind]}; the target has {owner}"
+        return CannotRun(backend=backend, reason="accelerator", detail=detail)
     if backend.kind is BackendKind.CPU:
         detail = "macOS builds lie among those for the CPU" if system == "Darwin" else "cpu builds run everywhere"
         return Runs(backend=backend, native=True, detail=detail)
     if backend.kind is not BackendKind.CUDA or accelerator is None or backend.version is None:
-        return Runs(backend=backend, native=True, detail=f"{backend} suits accelerator kind {kind.value}")
+        return Runs(backend=backend, native=True, detail=f"{backend} is for {_MADE_FOR[backend.kind]}")
     return _judge_cuda(backend, backend.version, accelerator, accelerator.driver_system or system)
 
 

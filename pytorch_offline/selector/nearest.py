@@ -51,7 +51,7 @@ class Change:
         asked = spoken(proposal.request)
         match proposal.kind:
             case Kind.OLDER | Kind.NEWER:
-                return f"{result} runs here: ask for {asked}"
+                return f"{result} runs here{self._with_torch()}: ask for {asked}"
             case Kind.NAME:
                 return f"{proposal.change}: {', '.join(self._about())}"
             case Kind.BUILD | Kind.BACKEND:
@@ -69,6 +69,10 @@ class Change:
                 return f"{proposal.change}: {', '.join(dict.fromkeys((result, *self._about())))}"
             case Kind.DEVICE | Kind.CONSTRAINT:
                 return f"{proposal.change}: {result}"
+
+    def _with_torch(self) -> str:
+        torch = next((one.candidate for one in self.selection.choices if one.candidate.project == _TORCH), None)
+        return "" if torch is None or torch.project == self.result.project else f" with {_named(torch)}"
 
     def _about(self) -> list[str]:
         chosen = (choice.candidate for choice in self.selection.choices)

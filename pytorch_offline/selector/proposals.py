@@ -81,6 +81,8 @@ _MANYLINUX = re.compile(r"manylinux_2_([0-9]+)_")
 _OLD_MANYLINUX = {"manylinux1_": 5, "manylinux2010_": 12, "manylinux2014_": 17}
 # Of the C libraries in use (knowledge/glibc.csv), those that distributions of the last ten years have.
 _GLIBC_MINORS = (17, 26, 28, 31, 34, 35, 39, 41)
+# The glibc of the oldest distributions that are still kept up (RHEL 8, Debian 10); older ones are not recommended.
+_OLDEST_KEPT = 28
 # How many releases of a distribution an offer names.
 _NAMED_DISTRIBUTIONS = 2
 # Ubuntu's releases between those with long support.
@@ -147,7 +149,7 @@ def rebound(requirement: Requirement, specifier: str) -> Requirement:
 
 def _of_the_request(request: Request, target: Target, refusal: UnsatisfiableError) -> Iterator[Proposal]:
     lacking = refusal.project if isinstance(refusal, NothingFitsError) else None
-    if refusal.code == "project-not-found" and lacking is not None:
+    if refusal.code == "project-not-found" and lacking is not None and lacking not in family_projects():
         yield from _other_names(request, target, lacking)
     yield from _other_builds(request, target)
     yield from _withheld(request, target, refusal.rejected if isinstance(refusal, NothingFitsError) else ())
@@ -188,7 +190,7 @@ def _withheld(request: Request, target: Target, rejected: Sequence[Rejection]) -
 
 def _other_names(request: Request, target: Target, unknown: NormalizedName) -> Iterator[Proposal]:
     """Propose the family's projects whose name is nearly what was written."""
-    for name in get_close_matches(unknown, sorted(family_projects()), n=2):
+    for name in get_close_matches(unknown, sorted(family_projects() - {unknown}), n=1):
         requirements = tuple(
             Requirement(re.sub(r"^[A-Za-z0-9._-]+", name, str(one))) if canonicalize_name(one.name) == unknown else one
             for one in request.requirements
@@ -235,10 +237,9 @@ def _other_versions(
         (Kind.NEWER, min((one for one in finals if one > named[-1]), default=None), f">{named[-1].public}"),
     ):
         specifiers = [beyond] if version is None else [f"=={version}", beyond]
-        for specifier in specifiers:
-            pinned = _with_bounds(request, project, specifier)
-            for other in dict.fromkeys((pinned, loosened(pinned, but=project))):
-                yield Proposal(kind=kind, change=spoken(other), request=other, target=target)
+        near = [_with_bounds(request, project, specifier) for specifier in specifiers]
+        for other in dict.fromkeys((*near, *(loosened(one, but=project) for one in near))):
+            yield Proposal(kind=kind, change=spoken(other), request=other, target=target)
 
 
 def _with_bounds(request: Request, project: NormalizedName, specifier: str) -> Request:
@@ -376,7 +377,8 @@ def _other_pythons(target: Target, rejected: Sequence[Rejection]) -> Iterator[_M
 def _newer_glibcs(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Move]:
     if target.libc is None or target.system != "Linux":
         return
-    own = target.libc.version[1] if target.libc.name == "glibc" else 0
+    # Who leaves musl takes an image of today.
+    own = target.libc.version[1] if target.libc.name == "glibc" else _OLDEST_KEPT - 1
     minors = {
         minor
         for one in rejected
@@ -389,7 +391,7 @@ def _newer_glibcs(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Mo
         changed = _built(target, TargetFlags(glibc=f"2.{minor}"))
         if changed is not None:
             images = _distributions(minor)
-            instead = "" if own else f" instead of {target.libc.name}"
+            instead = "" if target.libc.name == "glibc" else f" instead of {target.libc.name}"
             change = f"glibc 2.{minor} or later{instead}{f' ({images})' if images else ''}"
             yield _Move(Kind.GLIBC, change, changed, ("--glibc", f"2.{minor}"))
 
@@ -406,7 +408,9 @@ def _distributions(minor: int) -> str:
     able = sorted(
         (glibc, _WELL_KNOWN.index(family), name)
         for glibc, name in known
-        if glibc >= (2, minor) and (family := name.partition(":")[0]) in _WELL_KNOWN and not _SHORT_LIVED.match(name)
+        if glibc >= (2, max(minor, _OLDEST_KEPT))
+        and (family := name.partition(":")[0]) in _WELL_KNOWN
+        and not _SHORT_LIVED.match(name)
     )
     families: dict[int, str] = {}
     for _, position, name in able:

@@ -67,6 +67,9 @@ def render_tree(selection: Selection, known_sizes: Mapping[str, int] | None = No
 def reasons_for_torch(selection: Selection, torch: Choice) -> tuple[str, ...]:
     """Say in a few sentences why this build of torch: version, driver, devices, and what newer ones lost by."""
     version, _, rest = torch.why.partition("; ")
+    parents = [parent for parent, text in torch.required_by if parent is not None and text != "torch"]
+    if torch.specifier and parents:
+        version += f", as {' and '.join(dict.fromkeys(parents))} require{'s' if len(set(parents)) == 1 else ''}"
     kernels = ""
     if torch.kernels is not None and torch.candidate.backend is not None:
         kernels = describe_served(torch.kernels, torch.candidate.backend, selection.target)
@@ -169,23 +172,28 @@ def render_why_not(answer: WhyNot) -> str:
 
     What lost by the same rule is told once; wheels for other platforms and interpreters only in a few words.
     """
+    first, *rest = _sentences(answer)
+    return "\n".join([_paragraph(first), *map(_bullet, rest)])
+
+
+def _sentences(answer: WhyNot) -> list[str]:
     if not answer.rejected or (len(answer.rejected) == 1 and answer.answer.endswith(answer.rejected[0].detail)):
-        return _paragraph(answer.answer)
-    lines = [_paragraph(f"{answer.answer}:")]
+        return [answer.answer]
+    lines = [f"{answer.answer}:"]
     groups: dict[tuple[str, str], list[Rejection]] = {}
     for one in sorted(answer.rejected, key=lambda one: one.reason == "accelerator"):
         if one.reason != "wheel-tags":
             groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
     for (reason, detail), group in list(groups.items())[:MOST_SHOWN]:
-        lines.append(_bullet(f"{_subject(group)}: {detail}  [{reason}]"))
+        lines.append(f"{_subject(group)}: {detail}  [{reason}]")
     if (more := len(groups) - MOST_SHOWN) > 0:
-        lines.append(f"  and {more} other reasons (--json has them all)")
+        lines.append(f"and {more} other reasons (--json has them all)")
     misfits = [one for one in answer.rejected if one.reason == "wheel-tags" and one.file is not None]
     for group in _by_platform(misfits, answer.target):
         names = [one.file.name.filename for one in group if one.file is not None]
         subject = names[0] if len(names) == 1 else f"{len(names)} wheels"
-        lines.append(_bullet(f"{subject}: {describe_misfits(group, answer.target)}  [wheel-tags]"))
-    return "\n".join(lines)
+        lines.append(f"{subject}: {describe_misfits(group, answer.target)}  [wheel-tags]")
+    return lines
 
 
 def _by_platform(misfits: Sequence[Rejection], target: Target) -> list[list[Rejection]]:
@@ -262,8 +270,7 @@ def explained(
         )
     sections = dict(error.sections)
     for answer in answers:
-        first, *rest = render_why_not(answer).splitlines()
-        sections[f"--why-not {answer.asked}"] = (first, *(line.strip() for line in rest))
+        sections[f"--why-not {answer.asked}"] = tuple(_sentences(answer))
     if changes:
         sections["each of these works (tried just now)"] = tuple(change.sentence for change in changes)
     rejected = error.rejected if isinstance(error, NothingFitsError) else ()

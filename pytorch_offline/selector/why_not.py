@@ -16,7 +16,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
-from pytorch_offline.knowledge.family import projects_built_per_backend
+from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
 from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.candidates import preference
 from pytorch_offline.selector.drivers import CannotRun, judge_backends, verdict_for_forced
@@ -396,8 +396,8 @@ class WhyNots:
 
     def _listed(self, project: NormalizedName, backends: Sequence[Backend]) -> tuple[Offer, Sequence[Backend]]:
         """Give all that the pages of these backends list of a project, and the backends whose pages were never read."""
-        if project not in projects_built_per_backend():
-            backends = backends[:1]
+        if project not in projects_built_per_backend():  # no page has more of it than another, if it has it at all
+            backends = self._chosen_backends() or (backends if project in family_projects() else backends[:1])
         try:
             return self._offers.offer(project, tuple(backends)), ()
         except UpstreamError as error:
@@ -478,7 +478,11 @@ class WhyNots:
             return []
         if candidate.backend != chosen.backend:
             lost = self._rejected.get(candidate.file.link.url)
-            return [] if lost is None else [(lost.reason, lost.detail)]
+            if lost is not None:
+                return [(lost.reason, lost.detail)]
+            if candidate.project != self._anchor() and self._anchor() in self._choices:
+                return [("backend", f"{self._anchor()} is built for {chosen.backend} here, and the family agrees")]
+            return []
         return [("less-preferred", f"{chosen.file.name.filename} is closer to the target's best tag")]
 
     def _by_trial(self, candidate: Candidate) -> tuple[str, str]:

@@ -80,7 +80,7 @@ DRIVER = "driver 525.60.13 or later; the target has driver 470.82.01"
         ("CU126", f"cu126 was not chosen: cu126 needs {DRIVER}"),
         ("cu118", f"cu118 was chosen: {TORCH}"),
         ("cu999", "no upstream has a backend cu999; there are cu118, cu121, cu124, cu126, rocm6.1, cpu"),
-        ("rocm6.1", "rocm6.1 is not for a target with accelerator kind cuda"),
+        ("rocm6.1", "rocm6.1 is for AMD GPUs; the target has an NVIDIA GPU"),
         ("cpu", "cpu would leave the target's GPU unused; --backend cpu chooses it all the same"),
         (TORCH, f"{TORCH} was chosen: {TORCH}"),
         ("2.4.0+cu118", f"2.4.0+cu118 was chosen: {TORCH}"),
