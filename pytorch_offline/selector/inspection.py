@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pytorch_offline.errors import PytorchOfflineError
-from pytorch_offline.net import Timeouts, redacted
+from pytorch_offline.net import Timeouts
 from pytorch_offline.wheels.inspection import Inspection, is_worth_inspecting
 from pytorch_offline.wheels.remote_inspection import fetch_inspection
 
 if TYPE_CHECKING:
     from pytorch_offline.crawler.catalogue import Catalogue
-    from pytorch_offline.crawler.model import IndexFile
+    from pytorch_offline.crawler.model import IndexFile, Link
     from pytorch_offline.net import Http
 
 # A few megabytes that would be nice to have: who does not begin to answer within these seconds is let be.
@@ -39,7 +39,7 @@ class Inspector:
         self._http = http.hurried(HURRIED)
         self._catalogue = catalogue
         self._offline = offline
-        self._known: dict[str, Inspection] = {}
+        self._known: dict[Link, Inspection] = {}
         self._silent: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -48,10 +48,9 @@ class Inspector:
         if not is_worth_inspecting(file.name):
             return Inspection()
         with self._lock:  # one at a time: the second question about a host profits from the first one's answer
-            url = file.link.url
-            if url not in self._known:
-                self._known[url] = self._look_up(file)
-            return self._known[url]
+            if file.link not in self._known:
+                self._known[file.link] = self._look_up(file)
+            return self._known[file.link]
 
     def _look_up(self, file: IndexFile) -> Inspection:
         known = self._catalogue.inspection(file.link)
@@ -59,10 +58,7 @@ class Inspector:
             return known
         if self._offline:
             return Inspection(unread="the catalogue does not hold it, and nothing is asked of the network")
-        try:
-            host = urlsplit(file.link.url).netloc
-        except ValueError:
-            return Inspection(unread=f"{redacted(file.link.url)!r} is no address")
+        host = urlsplit(file.link.url).netloc
         if host in self._silent:
             return Inspection(unread=self._silent[host])
         try:
