@@ -80,7 +80,7 @@ def judge_backends(target: Target, backends: Iterable[Backend]) -> tuple[Backend
     kind = AcceleratorKind.NONE if accelerator is None else accelerator.kind
     if accelerator is not None and kind is AcceleratorKind.CUDA and accelerator.driver is accelerator.cuda is None:
         if accelerator.is_older_jetson:
-            return tuple(_refused_by_jetson(backend) for backend in backends)
+            return tuple(_judge_for_jetson(backend, accelerator) for backend in backends)
         raise UsageError(
             "unknown-driver",
             f"target {target.name} has an NVIDIA device, but neither its driver nor its CUDA version is known",
@@ -105,8 +105,10 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
     return _judge_cuda(backend, backend.version, accelerator, accelerator.driver_system or system)
 
 
-def _refused_by_jetson(backend: Backend) -> CannotRun:
-    """Refuse every build for a Jetson of which no driver is known: official ones have no code for its GPU."""
+def _judge_for_jetson(backend: Backend, accelerator: Accelerator) -> BackendVerdict:
+    """Refuse every CUDA build for a Jetson of which no driver is known: official ones have no code for its GPU."""
+    if backend.kind is not BackendKind.CUDA:
+        return _judge(backend, accelerator.kind, accelerator, "Linux")
     detail = f"{backend} is built for servers; the GPU of a Jetson before L4T R38 runs no code but its own"
     return CannotRun(backend=backend, reason="gpu-architecture", detail=detail)
 

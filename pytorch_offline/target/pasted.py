@@ -217,11 +217,11 @@ def _distribution(system: SystemFacts, notes: list[str]) -> Distribution | None:
 
 
 def _platform(system: str | None, machine: str | None, macos: str | None, libc: tuple[str, str] | None) -> str | None:
-    if machine is None:
+    if machine is None or (system is None and machine == "arm64"):  # so spelt by macOS, and by Debian's packages
         return None
     if system == "Windows":
         return {"x86_64": "win_amd64", "arm64": "win_arm64", "aarch64": "win_arm64"}.get(machine)
-    if system == "Darwin" or (system is None and machine == "arm64"):
+    if system == "Darwin":
         number = re.match(r"([0-9]+)(?:\.([0-9]+))?", macos or "")
         return f"macosx_{number[1]}_{number[2] or 0}_{machine}" if number else None
     if libc and libc[0] == "musl":
@@ -353,10 +353,10 @@ def _spoken(pasted: Pasted, flags: TargetFlags) -> TargetFlags:
 def _unknown_platform(pasted: Pasted) -> dict[str, str]:
     if pasted.system == "Windows":
         return {"the architecture": "--platform win_amd64 or win_arm64, or the output of systeminfo"}
-    if pasted.system == "Darwin" or (pasted.system is None and pasted.machine == "arm64"):
+    if pasted.system == "Darwin":
         if pasted.machine is None:
             return {"the architecture": "--platform macosx_14_0_arm64, or the output of uname -m"}
         return {"the version of macOS": "--platform macosx_14_0_arm64, or the output of sw_vers"}
     if pasted.system == "Linux":
         return {"the architecture": "--platform linux_x86_64 or linux_aarch64, or the output of uname -m"}
-    return {"the platform": "--platform, or the output of uname -m"}
+    return {"the platform": "--platform, or the output of uname -a"}

@@ -125,7 +125,7 @@ def parse_system(source: str, text: str) -> SystemFacts:
     system = {"linux": "Linux", "osx": "Darwin", "win": "Windows"}[conda_platform[1]] if conda_platform else None
     if uname or libc or distributions:
         system = "Linux"
-    elif macos:
+    elif macos or _MAC_CHIP.search(text):
         system = "Darwin"
     elif any(pattern.search(text) for pattern in (_WINDOWS, _WINDOWS_TYPE, _WINDOWS_MACHINE, _DRIVER_MODEL)):
         system = "Windows"

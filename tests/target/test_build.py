@@ -299,10 +299,16 @@ def test_nothing_of_this_machine_comes_in(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_summary_names_what_is_not_known() -> None:
     text = render_summary(SEED)
-    for part in ("CPython 3.10.0 (cp310)", "glibc 2.35", "470.82.01", "12.2", "A100, compute capability 8.0"):
+    for part in (
+        "CPython 3.10, taken as 3.10.0 (cp310)",
+        "glibc 2.35",
+        "470.82.01",
+        "12.2",
+        "A100, compute capability 8.0",
+    ):
         assert part in text
     described = build_target(flags(preset="ubuntu22.04"))
-    assert "whether it has a GPU (--driver" in render_summary(described)
+    assert "whether it has a GPU; if not said, it gets builds for the CPU" in render_summary(described)
     assert unknown_facts(described) == (
         "marker_environment.platform_release",
         "marker_environment.platform_version",
@@ -311,3 +317,33 @@ def test_a_summary_names_what_is_not_known() -> None:
     asked = build_target(flags(preset="ubuntu22.04", accelerator="cuda"))
     assert unknown_facts(asked)[2:] == ("accelerator.driver", "accelerator.cuda", "accelerator.devices")
     assert unknown_facts(build_target(flags(preset="ubuntu22.04", accelerator="none")))[2:] == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        flags(preset="rhel8", python_version="3.11"),
+        flags(preset="continuumio/miniconda3", python_version="3.11.4", driver="535.104.05"),
+        flags(preset="ubuntu24.04", gpus=("A100", "A100", "Something Entirely New And Long Named 9000 Ultra"),
+              compute_capabilities=("8.0", "8.0", "14.0")),
+        flags(platform="win_arm64", python_version="3.12"),
+        flags(preset="jetpack5"),
+        flags(preset="ubuntu24.04", accelerator="rocm"),
+        flags(preset="ubuntu24.04", accelerator="cuda"),
+    ],
+)  # fmt: skip
+def test_a_summary_fits_eighty_columns(given: TargetFlags) -> None:
+    text = render_summary(build_target(given))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_summary_says_what_the_facts_mean() -> None:
+    conda = render_summary(build_target(flags(preset="continuumio/miniconda3", python_version="3.11.4")))
+    assert "C library: glibc 2.28 or later" in conda
+    several = render_summary(build_target(flags(preset="jetpack5", gpus=("A100", "A100"), compute_capabilities=())))
+    assert "2 x A100, compute capability 8.0" in several
+    assert "Jetson:" in several
+    unnamed = build_target(
+        flags(preset="ubuntu24.04"), accelerator=Accelerator(kind=AcceleratorKind.ROCM, devices=(Device(name="MI50"),))
+    )
+    assert "the gfx target of MI50" in render_summary(unnamed)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.codec import parse_target, render_target
-from pytorch_offline.target.describe import unknown_facts
+from pytorch_offline.target.describe import render_summary, unknown_facts
 from pytorch_offline.target.model import AcceleratorKind, Libc, Target
 from pytorch_offline.target.pasted import parse_pasted, target_of_pasted
+from pytorch_offline.target.pasted_files import decode_text
 
 SMI = """+-----------------------------------------------------------------------------+
 | NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: 12.2     |
@@ -138,3 +141,124 @@ def test_texts_that_disagree_are_named_and_the_first_counts() -> None:
 def test_a_number_at_which_the_text_was_cut_is_not_taken() -> None:
     cut = parse_pasted([("cut.txt", "NVIDIA-SMI 535.183.06   Driver Version: 535.18"), ("uname", "x86_64\n")])
     assert cut.accelerator is None
+
+
+WINDOWS_SMI = """| NVIDIA-SMI 551.86                 Driver Version: 551.86         CUDA Version: 12.4     |
+|   0  NVIDIA GeForce RTX 4070      WDDM  |   00000000:01:00.0  On |                  N/A |
+"""
+UNAME = "Linux node 6.5.0-35-generic #35~22.04.1-Ubuntu SMP x86_64 x86_64 x86_64 GNU/Linux\n"
+TEGRA_UNAME = "Linux orin 5.15.136-tegra #1 SMP PREEMPT aarch64 aarch64 aarch64 GNU/Linux\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "platform", "kind", "driver"),
+    [
+        ([WINDOWS_SMI, "System Type:  x64-based PC\n", "Python 3.12.4\n"], "win_amd64", "cuda", "551.86"),
+        (["Microsoft Windows [Version 10.0.26100.1]\r\nAMD64\r\nPython 3.12.4\r\n"], "win_amd64", None, None),
+        (["System Type:  ARM64-based PC\n", "Python 3.12.4\n"], "win_arm64", None, None),
+        (["System Version: macOS 14.5 (23F79)\nChip: Apple M1 Pro\nPython 3.12.1\n"], "macosx_14_0_arm64", "mps", None),
+        (["ProductVersion: 12.6\n", "x86_64\n", "Python 3.9.6\n"], "macosx_12_0_x86_64", None, None),
+        (["gfx1100\n", UNAME, LDD, "Python 3.12.4\n"], "linux_x86_64", "rocm", None),
+        (["GPU[0] : Card series: Instinct MI50\n", UNAME, LDD, "Python 3.12.4\n"], "linux_x86_64", "rocm", None),
+        (["Device Name: Intel(R) Arc(TM) A770 Graphics |\n", UNAME, LDD, "Python 3.12.4\n"],
+         "linux_x86_64", "xpu", None),
+        (["# R35 (release), REVISION: 4.1, GCID: 1, BOARD: t186ref\n", LDD, "arm64\n", "Python 3.8.10\n"],
+         "linux_aarch64", "cuda", None),
+        ([TEGRA_UNAME, LDD, "Python 3.10.12\n"], "linux_aarch64", "cuda", None),
+        (["musl libc (x86_64)\nVersion 1.2.4\n", "Python 3.12.4\n"], "linux_x86_64", None, None),
+    ],
+)  # fmt: skip
+def test_machines_of_every_kind(texts: list[str], platform: str, kind: str | None, driver: str | None) -> None:
+    for order in (texts, texts[::-1], ["\n".join(texts)]):
+        made = target(*order)
+        assert made.tags[0].platform == platform
+        assert (made.accelerator and made.accelerator.kind.value) == kind
+        assert (made.accelerator and made.accelerator.driver_text) == driver
+        assert parse_target(render_target(made)) == made
+
+
+def test_nvidia_smi_of_windows_beside_texts_of_linux_is_wsl() -> None:
+    wsl_kernel = "Linux PC 5.15.133.1-microsoft-standard-WSL2 #1 SMP x86_64 x86_64 x86_64 GNU/Linux\n"
+    same = "| NVIDIA-SMI 551.86     Driver Version: 551.86    CUDA Version: 12.4 |\n"
+    for texts in ((WINDOWS_SMI, UNAME), (same, wsl_kernel)):
+        made = target(*texts, LDD, "Python 3.12.4\n")
+        assert (made.system, made.libc) == ("Linux", Libc(name="glibc", version=(2, 35)))
+        assert made.accelerator is not None
+        assert made.accelerator.driver_system == "Windows"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        (SMI, ["the Python version", "the platform", "the C library"]),
+        (WINDOWS_SMI, ["the Python version", "the architecture"]),
+        ("OS Name: Microsoft Windows 11 Pro\nPython 3.12.4\n", ["the architecture"]),
+        ("arm64\nPython 3.12.4\n", ["the platform", "the C library"]),  # a Mac's uname -m, or a Linux' dpkg
+        ("Chip: Apple M1\nPython 3.12.4\n", ["the version of macOS"]),
+        ("ProductVersion:\t14.5\nPython 3.12.4\n", ["the architecture"]),
+        (OS_RELEASE + "Python 3.12.4\n", ["the architecture"]),
+        (UNAME + "Python 3.12.4\n", ["the C library"]),
+        ("pip 23.3.1 from /usr/lib/python3/dist-packages/pip (python 3.10)\n" + UNAME, ["the C library"]),
+        ("Python 3.10.13 (fc59e61cfbff, Jan 15 2024)\n[PyPy 7.3.15 with GCC 10.2.1]\n" + UNAME + LDD,
+         ["the Python version"]),
+        ("ID=gentoo\nPython 3.12.4\n" + UNAME, ["the C library"]),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_asked_for_by_name(text: str, missing: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        target(text)
+    assert [name for name in caught.value.facts if name != "noticed"] == missing
+
+
+def test_a_python_known_by_its_minor_version_alone() -> None:
+    made = target("pip 9.0.1 from /usr/lib/python3/dist-packages/pip (python 3.6)\n", UNAME, LDD)
+    assert made.marker_environment["python_full_version"] == "3.6.0"
+    assert made.pip == Version("9.0.1")  # which takes fewer tags than the interpreter
+    fuller = target("pip 24.0 from /x (python 3.10)\n", "Python 3.10.12\n", UNAME, LDD)
+    assert fuller.marker_environment["python_full_version"] == "3.10.12"
+    assert parse_pasted([("a", "pip 24.0 from /x (python 3.10)\n"), ("b", "Python 3.10.12\n")]).notes == ()
+
+
+def test_a_free_threaded_python_keeps_its_abi() -> None:
+    built = "Python 3.13.0 experimental free-threading build (main, Oct  8 2024)\n"
+    assert target(built, UNAME, LDD).tags[0].abi == "cp313t"
+    assert target(built, UNAME, LDD, python_version="3.13").tags[0].abi == "cp313"
+
+
+def test_the_orin_is_known_by_its_release_alone() -> None:
+    made = target("# R36 (release), REVISION: 4.7, GCID: 1, BOARD: generic\n", LDD, "aarch64\nPython 3.10.12\n")
+    assert made.accelerator is not None
+    assert made.accelerator.is_older_jetson
+    assert [device.compute_capability for device in made.accelerator.devices] == [(8, 7)]
+    assert made.learnt_from["accelerator.devices"] == "L4T R36, which runs on Orin alone"
+    assert "L4T R36.4.7" in render_summary(made)
+    assert not [fact for fact in unknown_facts(made) if fact.startswith("accelerator")]
+
+
+def test_a_text_in_a_chinese_systems_encoding_or_of_powershell_is_read() -> None:
+    text = "OS 名称:          Windows\n系统类型:         x64-based PC\nPython 3.12.4\n"
+    for body in (
+        text.encode(),
+        text.encode("gbk"),
+        text.encode("utf-16"),
+        text.encode("utf-16-le"),
+        text.encode("utf-8-sig"),
+    ):
+        assert decode_text(body).strip("\ufeff") == text
+    assert "\ufffd" in decode_text(b"x\xff\xff\xff")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([SMI, LDD, OS_RELEASE, WINDOWS_SMI, UNAME]), st.integers(0, 200), st.text(max_size=9))
+    )
+)
+def test_no_mutation_breaks_the_way_to_a_target(pieces: list[tuple[str, int, str]]) -> None:
+    text = "\n".join(piece[:at] + put + piece[at:] for piece, at, put in pieces)
+    try:
+        made = target(text, python_version="3.10", platform="linux_x86_64", glibc="2.35")
+    except UsageError as error:
+        assert error.code == "nothing-recognised"  # noqa: PT017  (either outcome is right)
+    else:
+        assert parse_target(render_target(made)) == made
+        assert max(map(len, render_summary(made).splitlines())) <= 80 or "\n" in text
