@@ -32,7 +32,8 @@ from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.offers import IndexOffers
 from pytorch_offline.selector.render import document_of, explained
 from pytorch_offline.selector.select import select
-from pytorch_offline.selector.sharing import Member, document_of_sharing, runnable_builds, share
+from pytorch_offline.selector.shared import document_of_sharing
+from pytorch_offline.selector.sharing import Member, runnable_builds, share
 from pytorch_offline.selector.sizes import KnownSizes
 from pytorch_offline.selector.why import explain_choice
 from pytorch_offline.selector.why_not import WhyNots
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
     from pytorch_offline.selector.model import Request, Selection
-    from pytorch_offline.selector.sharing import Sharing
+    from pytorch_offline.selector.shared import Sharing
     from pytorch_offline.selector.why import Why
     from pytorch_offline.selector.why_not import WhyNot
     from pytorch_offline.target.model import Target

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from pytorch_offline.selector.model import Candidate, Request
 
 TORCH = NormalizedName("torch")
+# The projects that install the module ``triton``.
+TRITONS = frozenset(
+    map(
+        NormalizedName,
+        ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm", "pytorch-triton-xpu", "triton-xpu"),
+    )
+)
 # No project can be called so; PEP 508 names start with a letter or digit.
 MEETING = "*companions"
 TABLE_HINT = (
@@ -112,9 +119,10 @@ def companion_warnings(chosen: Iterable[tuple[Candidate, Iterable[Requirement]]]
     """
     chosen = list(chosen)
     torch = next((candidate.version for candidate, _ in chosen if candidate.project == TORCH), None)
+    collision = triton_warning(candidate.project for candidate, _ in chosen)
+    warnings = [] if collision is None else [collision]
     if torch is None:
-        return []
-    warnings = []
+        return warnings
     for candidate, requires in chosen:
         if candidate.project not in companion_projects() or not is_silent(requires):
             continue
@@ -126,6 +134,18 @@ def companion_warnings(chosen: Iterable[tuple[Candidate, Iterable[Requirement]]]
         elif against := disagreement(candidate, torch):
             warnings.append(f"{against}; both were pinned, so it is taken with torch {torch} as asked")
     return warnings
+
+
+def triton_warning(projects: Iterable[NormalizedName]) -> str | None:
+    """Warn of two projects in one closure that both install the module ``triton``: the later one overwrites the other.
+
+    torch names its own by backend and era: pytorch-triton-rocm up to 2.9 and triton-rocm since, likewise for XPU
+    (research/selectors.md, section 4).
+    """
+    found = sorted({*projects} & TRITONS)
+    if len(found) < 2:  # noqa: PLR2004  (two that collide)
+        return None
+    return f"{' and '.join(found)} install the same module, triton; ask for the one that torch requires alone"
 
 
 def why_not_together(candidate: Candidate, chosen: Iterable[tuple[Candidate, Iterable[Requirement]]]) -> str | None:

@@ -13,7 +13,7 @@ It is a climb, not a proof of the minimum: the best step is taken until none is 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -23,8 +23,7 @@ from pytorch_offline.errors import UnsatisfiableError, UpstreamError
 from pytorch_offline.selector.architectures import evidence_by_table, is_in_question, unserved_device
 from pytorch_offline.selector.candidates import admitted
 from pytorch_offline.selector.drivers import Runs, judge_backends
-from pytorch_offline.selector.model import Rejection
-from pytorch_offline.selector.render import render_size
+from pytorch_offline.selector.shared import tell_sharing
 from pytorch_offline.selector.tag_fit import Fit, TagFit
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from pytorch_offline.selector.model import Choice, Offers, Request, Selection
+    from pytorch_offline.selector.shared import Sharing
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
@@ -73,48 +73,6 @@ class Member:
     selection: Selection
     builds: frozenset[Build]
     attempt: Callable[[Request, Backend | None], Selection]
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """What a target got instead of its own best, so that others are served alike."""
-
-    target: str
-    project: NormalizedName
-    version: Version
-    instead_of: Version
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """The closures that share, in the order of the targets, and what that saved; bytes, estimated if not all known."""
-
-    selections: tuple[Selection, ...]
-    bytes_alone: int
-    bytes_shared: int
-    estimated: bool
-    given_up: tuple[GivenUp, ...]
-    summary: tuple[str, ...]
-
-
-def document_of_sharing(sharing: Sharing) -> dict[str, Any]:
-    """Make the part of the ``--json`` document that says what sharing saved, in bytes, and what was given up for it."""
-    return {
-        "size_alone": sharing.bytes_alone,
-        "size_shared": sharing.bytes_shared,
-        "saved": sharing.bytes_alone - sharing.bytes_shared,
-        "estimated": sharing.estimated,
-        "given_up": [
-            {
-                "target": one.target,
-                "project": one.project,
-                "version": str(one.version),
-                "instead_of": str(one.instead_of),
-            }
-            for one in sharing.given_up
-        ],
-        "summary": list(sharing.summary),
-    }
 
 
 def runnable_builds(request: Request, target: Target, offers: Offers, backends: Sequence[Backend]) -> frozenset[Build]:
@@ -158,19 +116,13 @@ def share(
     plan = search.climb(plan, search.version_steps)
     plan = search.take_back(plan, alone)
     before, after = search.measure(alone.selections), search.measure(plan.selections)
-    given_up = tuple(_given_up(alone.selections, plan.selections))
-    return Sharing(
-        selections=tuple(
-            _told(own, got, plan.selections) for own, got in zip(alone.selections, plan.selections, strict=True)
-        ),
+    return tell_sharing(
+        alone.selections,
+        plan.selections,
         bytes_alone=before.union,
         bytes_shared=after.union,
         estimated=before.estimated or after.estimated,
-        given_up=given_up,
-        summary=(
-            *_summary(alone.selections, plan.selections, before, after, given_up),
-            *(f"not tried: {message}" for message in search.unread),
-        ),
+        unread=search.unread,
     )
 
 
@@ -374,108 +326,3 @@ def _kind(target: Target) -> object:
 
 def _with(values: tuple[_T, ...], position: int, value: _T) -> tuple[_T, ...]:
     return (*values[:position], value, *values[position + 1 :])
-
-
-# What is told of it.
-
-
-def _versions(selection: Selection) -> dict[NormalizedName, Version]:
-    return {choice.candidate.project: choice.candidate.version for choice in selection.choices}
-
-
-def _given_up(alone: Sequence[Selection], shared: Sequence[Selection]) -> Iterator[GivenUp]:
-    """Say what each target gave up of what was asked for, or of torch: the rest follows from these."""
-    for own, got in zip(alone, shared, strict=True):
-        roots = {canonicalize_name(one.name) for one in own.request.requirements} | {TORCH}
-        before, after = _versions(own), _versions(got)
-        for project in sorted(roots & before.keys() & after.keys()):
-            if before[project] != after[project]:
-                yield GivenUp(got.target.name, project, after[project], before[project])
-
-
-def _told(own: Selection, got: Selection, all_shared: Sequence[Selection]) -> Selection:
-    """Say in a closure which of its wheels are not its own best, and whom they serve alike."""
-    if got is own:
-        return got
-    before = {choice.candidate.project: choice for choice in own.choices}
-    choices, passed_over = [], []
-    for choice in got.choices:
-        project, version = choice.candidate.project, choice.candidate.version
-        previous = before.get(project)
-        if previous is None or previous.candidate.version == version:
-            choices.append(choice)
-            continue
-        alike = [one.target.name for one in all_shared if _versions(one).get(project) == version]
-        detail = f"{version} serves {', '.join(alike)} alike (--common)"
-        after = choice.why.partition("; ")[2]
-        choices.append(replace(choice, why=f"{detail}, instead of {previous.candidate.version}; {after}".rstrip("; ")))
-        passed_over.append(
-            Rejection(
-                project=project,
-                file=previous.candidate.file,
-                backend=previous.candidate.backend,
-                reason="common",
-                detail=detail,
-            )
-        )
-    chosen = {choice.candidate.file.link.url for choice in choices}
-    kept = [one for one in own.rejected if one.file is None or one.file.link.url not in chosen]
-    return replace(got, choices=tuple(choices), rejected=(*passed_over, *kept))
-
-
-def _summary(
-    alone: Sequence[Selection],
-    shared: Sequence[Selection],
-    before: _Measure,
-    after: _Measure,
-    given_up: Sequence[GivenUp],
-) -> tuple[str, ...]:
-    about = "about " if before.estimated or after.estimated else ""
-    if before.union <= after.union:
-        return (f"nothing more can be shared: {_why_nothing(alone)}",)
-    own, got = _torches(alone), _torches(shared)
-    what = f"{_count(got)} instead of {len(own)}" if len(got) < len(own) else "more wheels in common"
-    less = f"{about}{render_size(before.union - after.union)} less"
-    return (
-        f"{what}: {less} ({render_size(after.union)} instead of {render_size(before.union)})",
-        *_spoken(given_up),
-    )
-
-
-def _spoken(given_up: Sequence[GivenUp]) -> Iterator[str]:
-    """Say what was given up, once for all targets that gave up the same."""
-    targets: dict[str, list[str]] = {}
-    for one in given_up:
-        targets.setdefault(f"{one.project} {one.version} instead of {one.instead_of}", []).append(one.target)
-    for what, names in targets.items():
-        yield f"{what} on {', '.join(names)}"
-
-
-def _torches(selections: Sequence[Selection]) -> list[str]:
-    found = {
-        choice.candidate.version: None
-        for one in selections
-        for choice in one.choices
-        if choice.candidate.project == TORCH
-    }
-    return [str(version) for version in found]
-
-
-def _count(torches: Sequence[str]) -> str:
-    return f"one torch {torches[0]}" if len(torches) == 1 else f"{len(torches)} builds of torch ({', '.join(torches)})"
-
-
-def _why_nothing(alone: Sequence[Selection]) -> str:
-    """Name what keeps these targets apart."""
-    pythons = sorted({one.target.marker_environment["python_version"] for one in alone})
-    platforms = sorted({f"{one.target.system} {one.target.machine}" for one in alone})
-    if len(platforms) > 1:
-        return f"{', '.join(platforms)} have only pure Python wheels in common"
-    if len(_torches(alone)) == 1:
-        torch = _torches(alone)[0]
-        return f"all have torch {torch} already" + (
-            f"; wheels for Python {' and '.join(pythons)} differ" if len(pythons) > 1 else ""
-        )
-    return "no build of torch serves two of these targets that have different ones" + (
-        f" (Python {', '.join(pythons)})" if len(pythons) > 1 else ""
-    )

@@ -175,6 +175,73 @@ def test_a_pure_python_companion_is_no_last_resort(index: MemoryIndex) -> None:
         chosen(index, "torch==2.15.0", "torchvision")
 
 
+# Which build a companion is of, and triton under its many names.
+
+
+def with_backend(index: MemoryIndex, backend: str, *requirements: str, python: str = "3.10.12") -> Selection:
+    target = machine("manylinux_2_35_x86_64", python, nvidia("610.43"))
+    request = Request(requirements=tuple(map(Requirement, requirements)), backend=parse_backend(backend))
+    return select(request, target, index.offers_for(target), (parse_backend(backend),))
+
+
+def test_a_stable_abi_companion_without_a_python_of_its_own_is_of_torchs_backend() -> None:
+    index = MemoryIndex()
+    for backend in ("cpu", "cu130", "cu132"):
+        index.add(f"{backend}/torch-2.15.0+{backend}-cp312-cp312-manylinux_2_28_x86_64.whl")
+        index.add(f"{backend}/torchvision-0.29.2+{backend}-py3-none-manylinux_2_28_x86_64.whl", ["torch>=2.14.0"])
+    selection = with_backend(index, "cu130", "torch", "torchvision", python="3.12.1")
+    assert {choice.candidate.version.local for choice in selection.choices} == {"cu130"}
+
+
+def test_a_companion_without_a_label_in_a_backends_directory_is_of_that_backend() -> None:
+    index = MemoryIndex()
+    for backend in ("cpu", "cu90", "cu100"):
+        index.add(f"{backend}/torch-1.1.0-cp36-cp36m-linux_x86_64.whl")
+        index.add(f"{backend}/torchvision-0.3.0-cp36-cp36m-manylinux1_x86_64.whl", ["torch>=1.1.0"])
+    selection = with_backend(index, "cu100", "torch", "torchvision", python="3.6.15")
+    assert {choice.candidate.file.link.path.split("/")[2] for choice in selection.choices} == {"cu100"}
+
+
+def test_a_companion_at_root_level_serves_any_backend() -> None:
+    index = MemoryIndex()
+    index.add("cu92/torch-1.4.0+cu92-cp36-cp36m-linux_x86_64.whl")
+    index.add("torchaudio-0.4.0-cp36-cp36m-linux_x86_64.whl", ["torch==1.4.0"])
+    assert versions(with_backend(index, "cu92", "torch", "torchaudio", python="3.6.15"))["torchaudio"] == "0.4.0"
+
+
+@pytest.mark.parametrize(
+    ("torch", "backend", "triton"),
+    [
+        ("2.0.1", "cu118", "triton==2.0.0"),
+        ("2.1.0", "rocm5.6", "pytorch-triton-rocm==2.1.0"),
+        ("2.9.1", "rocm6.4", "pytorch-triton-rocm==3.5.1"),
+        ("2.10.0", "rocm7.1", "triton-rocm==3.6.0"),
+        ("2.6.0", "xpu", "pytorch-triton-xpu==3.2.0"),
+        ("2.13.0", "xpu", "triton-xpu==3.7.2"),
+        ("2.14.1", "cu126", "triton~=3.8.0"),
+    ],
+)
+def test_torch_names_its_own_triton(torch: str, backend: str, triton: str) -> None:
+    index = MemoryIndex()
+    index.add(f"{backend}/torch-{torch}+{backend}-cp310-cp310-linux_x86_64.whl", [triton])
+    needed = Requirement(triton)
+    (version,) = (one.version for one in needed.specifier)
+    for project in (
+        "triton",
+        "pytorch-triton",
+        "pytorch-triton-rocm",
+        "triton-rocm",
+        "pytorch-triton-xpu",
+        "triton-xpu",
+    ):
+        for number in {version, "9.9.9"}:
+            index.add(f"{project.replace('-', '_')}-{number}-cp310-cp310-linux_x86_64.whl")
+    assert versions(with_backend(index, backend, "torch")) == {"torch": torch, needed.name: version}
+    asked = with_backend(index, backend, "torch", "triton")
+    collides = any("install the same module" in warning for warning in asked.warnings)
+    assert collides == (needed.name != "triton")
+
+
 # The tables themselves.
 
 

@@ -25,7 +25,7 @@ from tests.selector.memory import MemoryIndex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytorch_offline.selector.sharing import Sharing
+    from pytorch_offline.selector.shared import Sharing
 
 BACKENDS = tuple(map(parse_backend, ["cpu", "cu118", "cu126", "cu128", "cu132"]))
 MEGABYTE = 10**6
@@ -257,7 +257,7 @@ def test_what_cannot_be_read_is_not_planned_with_and_told(index: MemoryIndex) ->
     members = [replace(member(index, target, "torch"), attempt=unread) for target in (V100, RTX)]
     sharing = share(members, sizes_of)
     assert sharing.selections == tuple(one.selection for one in members)
-    assert sharing.summary[-1] == "not tried: the METADATA of a wheel is not in the catalogue"
+    assert sharing.summary[-1] == "not all was tried: the METADATA of a wheel is not in the catalogue"
 
 
 CARDS = st.sampled_from(["5.2", "6.1", "7.0", "7.5", "8.0", "8.6", "9.0", "12.0"])
