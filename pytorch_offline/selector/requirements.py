@@ -98,7 +98,7 @@ def parse_requirement(text: str, where: str) -> tuple[Requirement, DirectWheel |
     if is_address(text):
         return _parse_address(text, where)
     try:
-        requirement = Requirement(text)
+        requirement = Requirement(text.rstrip().removesuffix(";"))  # pip takes an empty marker
     except InvalidRequirement as error:
         detail = str(error).splitlines()[0]
         raise UsageError(

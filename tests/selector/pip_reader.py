@@ -97,3 +97,5 @@ def _answer(path: str, environment: dict[str, str]) -> dict[str, Any]:
 if __name__ == "__main__":
     for line in sys.stdin:
         asked = json.loads(line)
+        sys.stdout.write(json.dumps(_answer(asked["path"], asked["environment"])) + "\n")
+        sys.stdout.flush()
