@@ -124,7 +124,7 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
     own = table.toolkit.get(cuda)
     if driver is not None and own is not None and driver >= own:
         return Runs(backend=backend, native=True, detail=f"{has} covers {backend} (needs {_spelt(own)})")
-    lacks = f"{has}; {user_mode.refused}" if user_mode.refused else has
+    lacks = f"{has} ({user_mode.briefly})" if user_mode.refused else has
     if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY:
         needs = f"driver {_spelt(own)} or later" if own is not None else "a driver that the table does not know"
         return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")

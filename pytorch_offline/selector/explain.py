@@ -224,20 +224,7 @@ def _no_wheel(
     lawful = [candidate for candidate in candidates if candidate.file.link.yanked is None]
     versions = sorted({candidate.version.public: candidate.version for candidate in lawful}.values(), reverse=True)
     finals = [version for version in versions if not version.is_prerelease] or versions
-    if finals:
-        hint = f"versions of {project} with a wheel for this target: {_listed(finals)}"
-    elif counts["pip-too-old"]:
-        hint = f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
-    elif project in projects_built_per_backend() and (advice := jetson_advice(target)) is not None:
-        hint = advice
-    elif target.libc is not None and target.libc.name == "musl" and counts["glibc"]:
-        hint = f"{project} is built for glibc alone: take an image of Debian, Ubuntu or Rocky Linux instead of this one"
-    elif counts["backend"]:
-        hint = f"the wheels of {project} that fit this target are for another backend; name it with --backend"
-    elif any(one.reason in {"wheel-tags", "requires-python"} for one in rejected):
-        hint = f"no version of {project} has a wheel for this very target; try another Python, platform or backend"
-    else:
-        hint = f"build a wheel of {project} yourself, and serve it from an index of your own"
+    hint = _hint(project, target, finals, counts, rejected)
     bounds = f" {specifier}" if specifier else ""
     return NothingFitsError(
         "no-wheel",
@@ -249,6 +236,31 @@ def _no_wheel(
         rejected=inside,
         beyond=[one for version, one in files.values() if not specifier.contains(version, prereleases=True)],
     )
+
+
+def _hint(
+    project: NormalizedName,
+    target: Target,
+    finals: Sequence[Version],
+    counts: Counter[str],
+    rejected: Sequence[Rejection],
+) -> str:
+    """Say what to do, by the rule that most stands in the way."""
+    if finals:
+        return f"versions of {project} with a wheel for this target: {_listed(finals)}"
+    if counts["pip-too-old"]:
+        return f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
+    if project in projects_built_per_backend() and (advice := jetson_advice(target)) is not None:
+        return advice
+    if counts["gpu-architecture"]:
+        return f"no build of {project} that the driver admits has code for every GPU of this target"
+    if target.libc is not None and target.libc.name == "musl" and counts["glibc"]:
+        return f"{project} is built for glibc alone: take an image of Debian, Ubuntu or Rocky Linux instead of this one"
+    if counts["backend"]:
+        return f"the wheels of {project} that fit this target are for another backend; name it with --backend"
+    if any(one.reason in {"wheel-tags", "requires-python"} for one in rejected):
+        return f"no version of {project} has a wheel for this very target; try another Python, platform or backend"
+    return f"build a wheel of {project} yourself, and serve it from an index of your own"
 
 
 def _listed(versions: Sequence[Version]) -> str:

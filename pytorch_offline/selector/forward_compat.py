@@ -36,12 +36,14 @@ class UserMode:
         cuda: the version that counts; None if none is reported, or if it does not count.
         raised: in words, what raised it above the driver's own and what of that is assumed; None if nothing did.
         refused: in words, why a reported version does not count.
+        briefly: the same in a few words, for a place beside others.
         advice: what to do about a refused one.
     """
 
     cuda: Version | None = None
     raised: str | None = None
     refused: str | None = None
+    briefly: str = ""
     advice: str = ""
 
 
@@ -55,21 +57,24 @@ def judge_user_mode(accelerator: Accelerator, system: str) -> UserMode:
         return UserMode(cuda=cuda)
     table = read_cuda_driver_table(system)
     covered, shipped = table.covered_by(driver), table.shipped_with(driver)
-    came = f"driver {accelerator.driver_text}, which came with CUDA {shipped}"
-    image = f"take the cuda-compat directory out of the library path, or use an image of CUDA {shipped}"
+    came = f"driver {accelerator.driver_text}" + (f", which came with CUDA {shipped}" if shipped else "")
+    image = f"take the cuda-compat directory out of the library path, or use an image of CUDA {shipped or 'its time'}"
     below = covered is not None and cuda < covered
     above = any(newer <= cuda for newer in table.toolkit if shipped is None or newer > shipped)
     if not below and not above:
         return UserMode(cuda=cuda)
     ignored = f"user-mode CUDA {cuda} does not count: it is {'below' if below else 'above'} {came}"
+    briefly = f"user-mode CUDA {cuda} does not count"
     if system == "Windows":
-        return UserMode(refused=f"{ignored}, and there is no cuda-compat for Windows", advice=_CONTRADICTION)
+        refused = f"{ignored}, and there is no cuda-compat for Windows"
+        return UserMode(refused=refused, briefly=f"{briefly} beside this driver", advice=_CONTRADICTION)
     if below:
-        hidden = "so an old cuda-compat hides the driver's own library, and that fails (CUDA error 803)"
-        return UserMode(refused=f"{ignored}, {hidden}", advice=image)
+        refused = f"{ignored}, so an old cuda-compat hides the driver's own library, and that fails (CUDA error 803)"
+        return UserMode(refused=refused, briefly=f"{briefly} (error 803)", advice=image)
     fails, assumed = _judge_compat(cuda, driver, accelerator.devices)
     if fails is not None:
-        return UserMode(refused=f"{ignored}, so cuda-compat is at work, {fails}", advice=image)
+        refused = f"{ignored}, so cuda-compat is at work, which {fails}"
+        return UserMode(refused=refused, briefly=f"{briefly}: cuda-compat {fails}", advice=image)
     raised = f"cuda-compat raised it above {came}"
     return UserMode(cuda=cuda, raised="; assumed that ".join((raised, *assumed)))
 
@@ -83,7 +88,7 @@ def _judge_compat(cuda: Version, driver: Version, devices: tuple[Device, ...]) -
     for device, one in classes:
         if one and one <= _NEVER:
             name = device.name or "compute capability {}.{}".format(*device.compute_capability or (0, 0))
-            return f"which fails on {name} (CUDA error 804: it is for data-centre and professional GPUs alone)", ()
+            return f"fails on {name} (CUDA error 804; it is for data-centre and professional GPUs alone)", ()
     assumed = []
     if not classes or any(not one or one & _NEVER for _, one in classes):
         assumed.append("the GPU is a data-centre or professional one, not a GeForce")
@@ -92,7 +97,7 @@ def _judge_compat(cuda: Version, driver: Version, devices: tuple[Device, ...]) -
     accepted = accepted_branches(cuda)
     branch = driver.major  # the lists are of exact branches: "driver>=470,driver<471"
     if accepted is not None and branch not in accepted.all:
-        return f"which accepts the driver branches {', '.join(map(str, accepted.all))}, and not {branch}", ()
+        return f"accepts the driver branches {', '.join(map(str, accepted.all))}, and not {branch}", ()
     if accepted is None or branch in accepted.likely:
         assumed.append(f"cuda-compat {cuda} accepts driver branch {branch}")
     return None, tuple(assumed)
