@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
@@ -229,6 +229,8 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         def open_chooser(target: Target) -> tuple[Request, Chooser]:
             session.message(f"choosing for target {target.name} …", verbosity=1)
             request = asked.request_for(target, backend=plan.backend, pre=choosing.pre, no_deps=choosing.no_deps)
+            # Nightlies and candidates are all pre-releases; whoever names these channels wants them.
+            request = replace(request, pre_family=any(one.channel != "stable" for one in plan.upstreams))
             upstreams, warnings = find_planned_upstreams(plan, target, reader=reader, default_index=default_index)
             for warning in warnings:
                 session.warn(warning)

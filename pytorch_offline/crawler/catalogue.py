@@ -142,14 +142,22 @@ class Catalogue:
         )
         return int(rows[0][0]) if rows else 0
 
-    def unlisted_links(self, url: str) -> tuple[Link, ...]:
-        """Give the links that a page once listed and no longer does, each as it was last."""
-        rows = self._rows(
-            "SELECT *, max(id) FROM saying WHERE page_url = ? GROUP BY path HAVING count(*) = count(ended)"
-            " ORDER BY max(id)",
-            (without_credentials(url),),
+    def unlisted(self, url: str, *, as_of: datetime | None = None) -> tuple[Observation, ...]:
+        """Give what a page last said of files that it once listed and, at a moment or now, no longer does."""
+        address = without_credentials(url)
+        any_ended = self._rows(
+            "SELECT 1 FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND ended IS NOT NULL LIMIT 1",
+            (address,),
         )
-        return tuple(_observation(row).link for row in rows)
+        if not any_ended:
+            return ()
+        moment = "9999" if as_of is None else _moment(as_of)
+        rows = self._rows(
+            "SELECT *, max(id) FROM saying WHERE page_url = ? AND first_seen <= ? GROUP BY path"
+            " HAVING sum(ended IS NULL OR ended > ?) = 0 ORDER BY max(id)",
+            (address, moment, moment),
+        )
+        return tuple(_observation(row) for row in rows)
 
     def first_reading(self, root: str) -> str | None:
         """Say when a page at an address or below it was first read, ISO 8601 in UTC; None if none ever was."""

@@ -152,8 +152,8 @@ class PageUpdate:
 class PageReading:
     """A page as the catalogue has it after a reading: its wheels, projects and rejected links.
 
-    ``files`` and ``projects`` are what the page lists now; what it listed before is in the catalogue. ``warnings`` are
-    sentences for the user, e.g. that the page lost many of its links at once.
+    ``files`` and ``projects`` are what the page lists now; ``unlisted`` is what it last said of files that it listed
+    before. ``warnings`` are sentences for the user, e.g. that the page lost many of its links at once.
     """
 
     url: str
@@ -163,3 +163,4 @@ class PageReading:
     projects: tuple[str, ...] = ()
     rejected: tuple[RejectedLink, ...] = ()
     warnings: tuple[str, ...] = ()
+    unlisted: tuple[Observation, ...] = ()

@@ -215,6 +215,7 @@ class IndexReader:
             projects=self.catalogue.projects(page_url, as_of=self.as_of),
             rejected=(*self.catalogue.rejected(page_url), *unreadable),
             warnings=update.warnings,
+            unlisted=self.catalogue.unlisted(page_url, as_of=self.as_of),
         )
 
 

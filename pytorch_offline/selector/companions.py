@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.knowledge.companions import companion_projects, find_torch_need
+from pytorch_offline.knowledge.family import projects_built_per_backend
+from pytorch_offline.selector.nightly import SameDay, day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,9 +50,11 @@ class Bound:
     """What the table of companions implies for torch, on behalf of one wheel."""
 
     candidate: Candidate
-    need: TorchNeed
+    need: TorchNeed | SameDay
 
     def __str__(self) -> str:
+        if isinstance(self.need, SameDay):
+            return f"torch of the same day, {self.need.day} (nightly builds of one day belong together)"
         return f"torch{self.need.torch} (by the table of companions: {self.need.source})"
 
 
@@ -73,8 +77,8 @@ def agreement(needs: Iterable[object]) -> list[Agreement]:
     """Find out whether those who meet agree: one agreement, or none."""
     needs = list(needs)
     present = [need.candidate.version for need in needs if isinstance(need, Present)]
-    bounds = [need.need.torch for need in needs if isinstance(need, Bound)]
-    agreed = all(bound.contains(version, prereleases=True) for bound in bounds for version in present)
+    bounds = [need.need for need in needs if isinstance(need, Bound)]
+    agreed = all(_admits(bound, version) for bound in bounds for version in present)
     return [Agreement()] if agreed else []
 
 
@@ -83,9 +87,23 @@ def is_silent(requires: Iterable[Requirement]) -> bool:
     return not any(canonicalize_name(one.name) == TORCH and (one.specifier or one.url) for one in requires)
 
 
-def implied_bound(candidate: Candidate, requires: Iterable[Requirement]) -> Bound | None:
-    """Say what the table implies for a wheel with these requirements; None if METADATA decides or nothing is known."""
+def _belonging(candidate: Candidate) -> TorchNeed | SameDay | None:
+    """Say which torch a companion belongs to: by the table, else, of a nightly, by its day."""
     need = find_torch_need(candidate.project, candidate.version)
+    day = day_of(candidate.version)
+    if need is not None or day is None:
+        return need
+    compiled = candidate.project in companion_projects() & projects_built_per_backend()
+    return SameDay(day) if compiled else None
+
+
+def _admits(need: TorchNeed | SameDay, torch: Version) -> bool:
+    return need.admits(torch) if isinstance(need, SameDay) else need.torch.contains(torch, prereleases=True)
+
+
+def implied_bound(candidate: Candidate, requires: Iterable[Requirement]) -> Bound | None:
+    """Say what is implied for a wheel with these requirements; None if METADATA decides or nothing is known."""
+    need = _belonging(candidate)
     return None if need is None or not is_silent(requires) else Bound(candidate, need)
 
 
@@ -106,9 +124,11 @@ def exact_pin(requirements: Iterable[Requirement], project: NormalizedName) -> b
 
 def disagreement(candidate: Candidate, torch: Version) -> str | None:
     """Say in words that the table pairs a wheel with another torch than this one; None if it does not."""
-    need = find_torch_need(candidate.project, candidate.version)
-    if need is None or need.torch.contains(torch, prereleases=True):
+    need = _belonging(candidate)
+    if need is None or _admits(need, torch):
         return None
+    if isinstance(need, SameDay):
+        return f"{candidate.project} {candidate.version} is of another day than torch {torch}"
     return f"{candidate.project} {candidate.version} was built for torch{need.torch}, by the table of companions"
 
 
@@ -126,7 +146,7 @@ def companion_warnings(chosen: Iterable[tuple[Candidate, Iterable[Requirement]]]
     for candidate, requires in chosen:
         if candidate.project not in companion_projects() or not is_silent(requires):
             continue
-        if find_torch_need(candidate.project, candidate.version) is None:
+        if _belonging(candidate) is None:
             warnings.append(
                 f"nothing says which torch {candidate.project} {candidate.version} belongs to: its METADATA names no "
                 "version, and the table of companions does not know it"

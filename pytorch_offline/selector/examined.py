@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.selector.companions import TORCH, Bound
 from pytorch_offline.selector.conflict import Asked
+from pytorch_offline.selector.nightly import SameDay
 from pytorch_offline.selector.provider import SameWheel, Wanted, project_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from packaging.specifiers import SpecifierSet
 
     from pytorch_offline.selector.model import Candidate, Request
     from pytorch_offline.selector.provider import Need, SelectionProvider
@@ -71,11 +71,17 @@ class ExaminedWheels:
                     self._wheels[url] = candidate
                     yield Asked(on=candidate.project, text=str(need), admits=frozenset([url]))
                 case Bound():
-                    admits = self._admits(TORCH, need.need.torch)
+                    admits = self._admitted_by(need)
                     if admits is not None:
                         yield Asked(on=TORCH, text=str(need), admits=admits, brings=False)
                 case _:
                     pass  # torch itself, where companions meet
+
+    def _admitted_by(self, bound: Bound) -> frozenset[str] | None:
+        if not isinstance(bound.need, SameDay):
+            return self._admits(TORCH, bound.need.torch)
+        every = self._admits(TORCH, SpecifierSet())
+        return None if every is None else frozenset(u for u in every if bound.need.admits(self._wheels[u].version))
 
     def _admits(self, project: NormalizedName, specifier: SpecifierSet) -> frozenset[str] | None:
         key = project, str(specifier)

@@ -150,7 +150,7 @@ def explain_impossible(
                 lost.append(_rejection(candidate, "backend", detail))
         gone = {one.file.link.url for one in lost if one.file is not None}
         usable = [one for one in offer.candidates if one.file.link.url not in gone]
-        if not admitted(usable, specifier, pre=request.pre):
+        if not admitted(usable, specifier, pre=request.admits_pre(project)):
             rejected = [*offer.rejected, *lost, *(_withheld(one) for one in usable if specifier.contains(one.version))]
             return _no_wheel(
                 target, asked, project, specifier, candidates=usable, rejected=rejected, sources=offer.sources

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from pytorch_offline.knowledge.family import family_projects
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -31,6 +33,7 @@ class Request:
         constraints: bounds that apply to a project only if it is needed.
         backend: the backend that is forced, None for automatic choice.
         pre: admit pre-releases everywhere.
+        pre_family: admit pre-releases of torch's family: what the channels ``nightly`` and ``test`` are for.
         no_deps: choose the roots alone.
         wheels: the very wheels that were asked for by address; no other serves their projects.
         hashes: by project, the sha256 digests of which its file must have one.
@@ -46,6 +49,11 @@ class Request:
     wheels: tuple[DirectWheel, ...] = ()
     hashes: Mapping[NormalizedName, frozenset[str]] = field(default_factory=dict, hash=False)
     require_hashes: bool = False
+    pre_family: bool = False
+
+    def admits_pre(self, project: NormalizedName) -> bool:
+        """Whether pre-releases of a project are admitted unasked."""
+        return self.pre or (self.pre_family and project in family_projects())
 
 
 class Source(StrEnum):
@@ -90,8 +98,9 @@ class Rejection:
 
     ``reason`` is a stable code: ``wheel-tags``, ``pip-too-old``, ``requires-python``, ``backend``, ``driver``,
     ``accelerator``, ``gpu-architecture``, ``glibc``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``,
-    ``companion`` (the table of companions pairs it with another torch), ``conflict``. ``file`` is None where a backend
-    was passed over without reading its pages; ``backend`` None where the wheel serves any.
+    ``companion`` (the table of companions pairs it with another torch), ``unlisted`` (its page listed it once),
+    ``conflict``. ``file`` is None where a backend was passed over without reading its pages; ``backend`` None where
+    the wheel serves any.
     """
 
     project: NormalizedName

@@ -27,6 +27,7 @@ from pytorch_offline.selector.hashes import expecting, hash_objection
 from pytorch_offline.selector.inspection import Inspector
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
 from pytorch_offline.selector.tag_fit import TagFit
+from pytorch_offline.selector.unlisted import unlisted_rejections
 from pytorch_offline.selector.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
@@ -230,10 +231,13 @@ class IndexOffers:
             )
             for file in files.values()
         ]
+        gone = unlisted_rejections(
+            project, pages, files, target=self._target, tags=self._tags, indexed_by_backend=by_backend
+        )
         return Offer(
             candidates=tuple(verdict for verdict in verdicts if isinstance(verdict, Candidate)),
-            rejected=tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection)),
-            known=bool(files or sources),
+            rejected=(*(verdict for verdict in verdicts if isinstance(verdict, Rejection)), *gone),
+            known=bool(files or sources or gone),
             sources=sources,
         )
 

@@ -326,7 +326,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         self, project: NormalizedName, specifier: SpecifierSet, same: Sequence[Candidate]
     ) -> Sequence[Candidate]:
         if project not in self._ranked:
-            self._ranked[project] = RankedCandidates(self.candidates(project), pre=self._request.pre)
+            self._ranked[project] = RankedCandidates(self.candidates(project), pre=self._request.admits_pre(project))
         found = self._ranked[project].admitted(specifier)
         return [candidate for candidate in found if all(candidate == one for one in same)] if same else found
 

@@ -147,7 +147,7 @@ def _contender(provider: SelectionProvider, verdict: Runs, request: Request) -> 
     for one in (*request.requirements, *request.constraints):
         if canonicalize_name(one.name) == anchor and provider.applies(one):
             specifier &= one.specifier
-    wheels = admitted(provider.candidates(anchor), specifier, pre=request.pre)
+    wheels = admitted(provider.candidates(anchor), specifier, pre=request.admits_pre(anchor))
     return _Contender(verdict=verdict, provider=provider, wheels=sorted(wheels, key=preference))
 
 

@@ -440,7 +440,7 @@ class WhyNots:
         yanked = candidate.file.link.yanked
         if yanked is not None and not pinned:
             found.append(("yanked", f"yanked by its publisher: {yanked or 'no reason given'}"))
-        if candidate.version.is_prerelease and not self._request.pre and not pinned:
+        if candidate.version.is_prerelease and not self._request.admits_pre(candidate.project) and not pinned:
             found.append(("pre-release", "a pre-release, which was not asked for (--pre)"))
         return found or self._by_preference(candidate)
 

@@ -90,8 +90,8 @@ def test_changes_are_told_and_the_past_is_kept(catalogue: Catalogue, clock: Cloc
     third = catalogue.store_page(URL, files(link("b")), FETCHED, now=clock())
     assert third.returned == (path("b"),)
     assert (third.new, third.changed) == ((), ())
-    assert [each.filename[0] for each in catalogue.unlisted_links(URL)] == ["a", "c", "d"]
-    assert catalogue.unlisted_links(URL)[0].sha256 == H2
+    assert [each.link.filename[0] for each in catalogue.unlisted(URL)] == ["a", "c", "d"]
+    assert catalogue.unlisted(URL)[0].link.sha256 == H2
     history = catalogue.history(path("a"))
     assert [(each.link.sha256, each.first_seen[:10], each.last_seen[:10], each.ended) for each in history] == [
         (H1, "2026-01-01", "2026-01-02", "2026-01-03T00:00:00Z"),
@@ -125,7 +125,7 @@ def test_an_absent_page_keeps_what_it_said(catalogue: Catalogue, clock: Clock) -
     assert record is not None
     assert (record.kind, record.etag) == (None, None)
     assert catalogue.links(URL) == ()
-    assert catalogue.unlisted_links(URL) == (link("a"),)
+    assert [each.link for each in catalogue.unlisted(URL)] == [link("a")]
     assert catalogue.projects(URL, with_unlisted=True) == ("p",)
 
 
@@ -188,7 +188,7 @@ def test_any_history_adds_up(
             assert {each.path: each.sha256 for each in catalogue.links(URL)} == {
                 path(name): sha256 for name, sha256 in contents.items()
             }
-            assert {each.path for each in catalogue.unlisted_links(URL)} == {
+            assert {each.link.path for each in catalogue.unlisted(URL)} == {
                 path(name) for name in known if name not in contents
             }
 

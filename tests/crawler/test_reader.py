@@ -119,7 +119,7 @@ def test_a_page_that_goes_and_comes_back(site: Site, http: Http, catalogue: Cata
     gone = IndexReader(http, catalogue).read(url)
     assert gone.status is PageStatus.ABSENT
     assert len(gone.warnings) == 1
-    assert len(catalogue.unlisted_links(url)) == 6
+    assert len(catalogue.unlisted(url)) == 6
     site.answers[PAGE] = whole
     back = IndexReader(http, catalogue).update(url)
     assert back.status is PageStatus.NEW
