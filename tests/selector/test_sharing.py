@@ -229,7 +229,9 @@ def test_sizes_that_nobody_tells_are_counted_as_wheels(index: MemoryIndex) -> No
 
 def test_the_number_of_attempts_is_bounded(index: MemoryIndex) -> None:
     members = [member(index, target, "torch") for target in (V100, RTX)]
-    assert not share(members, sizes_of, attempts=0).given_up
+    sharing = share(members, sizes_of, attempts_per_target=0)
+    assert not sharing.given_up
+    assert sharing.summary[-1] == "not all was tried: the search ended where it had taken as many attempts as it may"
 
 
 def test_equal_targets_are_resolved_once(index: MemoryIndex) -> None:
