@@ -224,7 +224,7 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
             insist_on_readings(catalogue, plan.upstream_addresses, as_of)
         reader = IndexReader(http, catalogue, offline=choosing.offline, as_of=as_of)
         default_index = configured_index_url() if plan.as_configured else plan.default_index
-        sizes = KnownSizes(None if choosing.offline else http)
+        sizes = KnownSizes(None if choosing.offline else http, catalogue)
 
         def open_chooser(target: Target) -> tuple[Request, Chooser]:
             session.message(f"choosing for target {target.name} …", verbosity=1)
