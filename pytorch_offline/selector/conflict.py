@@ -221,7 +221,7 @@ def _required(examined: Examined, edge: tuple[str, str], found: _Derivation) -> 
     """Say what the wheels of a project require of another; None where it says nothing to people."""
     identifier, on = edge
     said = found.said.get(edge, {})
-    if not said or on == identifier.partition("[")[0]:
+    if not said or (on != identifier and on == identifier.partition("[")[0]):
         return None  # a project with extras is the project
     of_version: dict[Version, str] = {}
     for address, text in said.items():

@@ -150,7 +150,10 @@ def explain_impossible(
                 lost.append(_rejection(candidate, "backend", detail))
         gone = {one.file.link.url for one in lost if one.file is not None}
         usable = [one for one in offer.candidates if one.file.link.url not in gone]
-        if not admitted(usable, specifier, pre=request.admits_pre(project)):
+        pre = request.admits_pre(project)
+        if chain and admitted(usable, need.requirement.specifier, pre=pre):
+            continue  # a bound of the user's (-c) is one side of the contradiction
+        if not admitted(usable, specifier, pre=pre):
             rejected = [*offer.rejected, *lost, *(_withheld(one) for one in usable if specifier.contains(one.version))]
             return _no_wheel(
                 target, asked, project, specifier, candidates=usable, rejected=rejected, sources=offer.sources

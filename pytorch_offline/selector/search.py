@@ -14,23 +14,21 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
-from resolvelib import ResolutionImpossible, ResolutionTooDeep, Resolver
+from resolvelib import ResolutionImpossible, ResolutionTooDeep
 
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.candidates import admitted, preference
+from pytorch_offline.selector.closure import Closure, resolve
 from pytorch_offline.selector.companions import TORCH
 from pytorch_offline.selector.conflict import conflict_chain
-from pytorch_offline.selector.deciding_order import ConflictReporter, TurnedAroundError
 from pytorch_offline.selector.examined import ExaminedWheels
 from pytorch_offline.selector.explain import explain_impossible
 from pytorch_offline.selector.model import Candidate, Offers
-from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, project_of
+from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from resolvelib.resolvers import Result
 
     from pytorch_offline.selector.builds import BuildJudge
     from pytorch_offline.selector.drivers import Runs
@@ -51,7 +49,7 @@ class Resolved:
 
     verdict: Runs
     provider: SelectionProvider
-    result: Result[Need, Pin, str]
+    result: Closure
     merit: Merit
 
     @property
@@ -159,8 +157,7 @@ def _resolve(contender: _Contender, request: Request) -> Resolved:
     provider = contender.provider
     roots = provider.read_ahead([Wanted(one) for one in request.requirements if provider.applies(one)])
     try:
-        while (result := _resolve_in_order(provider, roots)) is None:
-            pass  # another order of deciding; a project comes forward once at most, so this ends
+        result = resolve(provider, roots, max_rounds=MAX_ROUNDS)
     except ResolutionTooDeep as error:
         raise UnsatisfiableError(
             "too-deep",
@@ -172,16 +169,6 @@ def _resolve(contender: _Contender, request: Request) -> Resolved:
     return Resolved(
         verdict=contender.verdict, provider=provider, result=result, merit=_merit(release, contender.verdict)
     )
-
-
-def _resolve_in_order(provider: SelectionProvider, roots: Sequence[Need]) -> Result[Need, Pin, str] | None:
-    """Resolve, or find that the projects should be decided in another order."""
-    reporter = ConflictReporter(provider.order, lambda pin: project_of(provider.identify(pin)))
-    resolver: Resolver[Need, Pin, str] = Resolver(provider, reporter)
-    try:
-        return resolver.resolve(roots, max_rounds=MAX_ROUNDS)
-    except TurnedAroundError:
-        return None
 
 
 def _merit(release: Version, verdict: Runs) -> Merit:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
-    from resolvelib.resolvers import Criterion, RequirementInformation, Result
+    from resolvelib.resolvers import RequirementInformation
 
+    from pytorch_offline.selector.closure import Closure
     from pytorch_offline.selector.drivers import BackendVerdict
     from pytorch_offline.selector.model import Request
     from pytorch_offline.target.model import Target
@@ -162,20 +163,17 @@ def _applicable(
     ]
 
 
-def _information(project: NormalizedName, result: Result[Need, Pin, str]) -> list[RequirementInformation[Need, Pin]]:
-    criteria: dict[str, Criterion[Need, Pin]] = dict(result.criteria)
+def _information(project: NormalizedName, result: Closure) -> list[RequirementInformation[Need, Pin]]:
     return [
         one
-        for identifier, criterion in sorted(criteria.items())
-        for one in criterion.information
+        for identifier, information in sorted(result.information.items())
+        for one in information
         if (isinstance(one.requirement, Wanted) and project_of(identifier) == project)
         or (isinstance(one.requirement, Bound) and project == TORCH)
     ]
 
 
-def _required_by(
-    project: NormalizedName, result: Result[Need, Pin, str]
-) -> tuple[tuple[NormalizedName | None, str], ...]:
+def _required_by(project: NormalizedName, result: Closure) -> tuple[tuple[NormalizedName | None, str], ...]:
     found: dict[tuple[NormalizedName | None, str], None] = {}
     for one in _information(project, result):
         match one.parent:
@@ -188,7 +186,7 @@ def _required_by(
     return tuple(found)
 
 
-def _specifier(project: NormalizedName, result: Result[Need, Pin, str]) -> SpecifierSet:
+def _specifier(project: NormalizedName, result: Closure) -> SpecifierSet:
     specifier = SpecifierSet()
     for one in _information(project, result):
         if isinstance(one.requirement, Wanted):
