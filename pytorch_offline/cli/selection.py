@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,13 +20,14 @@ from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
-from pytorch_offline.errors import UnsatisfiableError, UsageError
+from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.selector.asked import Asked, read_asked
 from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, tally
 from pytorch_offline.selector.given_wheels import GivenWheels
 from pytorch_offline.selector.index_plan import NamedIndexes, find_planned_upstreams, plan_indexes
+from pytorch_offline.selector.loss_reasons import LossReasons
 from pytorch_offline.selector.nearest import nearest_changes
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.offers import IndexOffers
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pytorch_offline.errors import PytorchOfflineError
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.net import Http
-    from pytorch_offline.selector.model import Request, Selection
+    from pytorch_offline.selector.model import Rejection, Request, Selection
     from pytorch_offline.selector.shared import Sharing
     from pytorch_offline.selector.why import Why
     from pytorch_offline.selector.why_not import WhyNot
@@ -331,14 +332,21 @@ class Chooser:
         try:
             return self.select(request, target)
         except UnsatisfiableError as error:
-            asked = self._why_nots(request, target, None)
+            reasons = self._reasons(request, target, None)
+            asked = WhyNots(reasons)
             lacking = error.project if isinstance(error, NothingFitsError) and error.code == "no-wheel" else None
+            lost: tuple[Rejection, ...] = ()
+            unlisted = None
+            if lacking is not None:
+                with suppress(UpstreamError):  # what more could be said is no reason to say less
+                    lost = reasons.lost_by_backend(lacking)
+                    unlisted = asked.unlisted(lacking)
             raise explained(
                 error,
                 nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic),
                 target=target,
-                lost_by_backend=asked.lost_by_backend(lacking) if lacking is not None else (),
-                unlisted=asked.unlisted(lacking) if lacking is not None else None,
+                lost_by_backend=lost,
+                unlisted=unlisted,
                 answers=[asked.answer(text) for text in questions.why_not],
             ) from error
 
@@ -357,14 +365,15 @@ class Chooser:
 
     def answer(self, request: Request, target: Target, selection: Selection, questions: Questions) -> Answers:
         """Answer questions about a selection."""
-        asked = self._why_nots(request, target, selection)
+        reasons = self._reasons(request, target, selection)
+        asked = WhyNots(reasons)
         return Answers(
-            why=tuple(explain_choice(selection, text, asked) for text in questions.why),
+            why=tuple(explain_choice(selection, text, reasons) for text in questions.why),
             why_not=tuple(asked.answer(text) for text in questions.why_not),
         )
 
-    def _why_nots(self, request: Request, target: Target, selection: Selection | None) -> WhyNots:
-        return WhyNots(
+    def _reasons(self, request: Request, target: Target, selection: Selection | None) -> LossReasons:
+        return LossReasons(
             request,
             target,
             offers=self.offers_for(target),

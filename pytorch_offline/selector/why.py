@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
+    from pytorch_offline.selector.loss_reasons import LossReasons
     from pytorch_offline.selector.model import Choice, Rejection, Selection
-    from pytorch_offline.selector.why_not import WhyNots
     from pytorch_offline.target.model import Target
 
 
@@ -51,7 +51,7 @@ class Why:
     others: tuple[Loss, ...]
 
 
-def explain_choice(selection: Selection, text: str, questions: WhyNots) -> Why:
+def explain_choice(selection: Selection, text: str, reasons: LossReasons) -> Why:
     """Say why a project is in the closure.
 
     Raises:
@@ -67,7 +67,7 @@ def explain_choice(selection: Selection, text: str, questions: WhyNots) -> Why:
             hint=f"--why-not {text} says why",
         )
     chosen = choice.candidate
-    lost = questions.rivals(choice)
+    lost = reasons.rivals(choice)
     newer = [one for one in lost if one.file is not None and _release(one) > chosen.version.__replace__(local=None)]
     others = [one for one in lost if one.file is not None and _release(one) == chosen.version.__replace__(local=None)]
     return Why(

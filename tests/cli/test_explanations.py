@@ -29,7 +29,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def said(indexes: tuple[str, ...], mirror: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Said]:
+def said(indexes: tuple[str, ...], mirror: Path, capsys: pytest.CaptureFixture[str]) -> Said:
     return Said((*indexes, "--mirror", str(mirror)), capsys)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytorch_offline.selector.loss_reasons import LossReasons
 from pytorch_offline.selector.render import render_why, render_why_not
 from pytorch_offline.selector.select import select
 from pytorch_offline.selector.why import explain_choice
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 def asker(
     index: MemoryIndex, request: Request, target: Target, backends: Sequence[Backend], selection: Selection | None
-) -> WhyNots:
+) -> LossReasons:
     def attempt(asked: Request, machine: Target) -> Selection:
         return select(asked, machine, index.offers_for(machine), backends)
 
-    return WhyNots(
+    return LossReasons(
         request,
         target,
         offers=index.offers_for(target),
@@ -41,7 +42,7 @@ def why(index: MemoryIndex, selection: Selection, project: str, backends: Sequen
 
 def why_not(index: MemoryIndex, selection: Selection, what: str, backends: Sequence[Backend]) -> str:
     asked = asker(index, selection.request, selection.target, backends, selection)
-    return _on_one_line(render_why_not(asked.answer(what)))
+    return _on_one_line(render_why_not(WhyNots(asked).answer(what)))
 
 
 def _on_one_line(text: str) -> str:

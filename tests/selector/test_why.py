@@ -20,15 +20,15 @@ from pytorch_offline.selector.render import (
 )
 from pytorch_offline.selector.select import select
 from pytorch_offline.selector.why import explain_choice
-from pytorch_offline.selector.why_not import parse_question
+from pytorch_offline.selector.why_not import WhyNots, parse_question
 from pytorch_offline.wheels.backend import parse_backend
 from tests.selector.machines import machine, nvidia
 from tests.selector.memory import MemoryIndex
 from tests.selector.questions import asker, why, why_not
 
 if TYPE_CHECKING:
+    from pytorch_offline.selector.loss_reasons import LossReasons
     from pytorch_offline.selector.model import Selection
-    from pytorch_offline.selector.why_not import WhyNots
     from pytorch_offline.target.model import Target
 
 BACKENDS = tuple(map(parse_backend, ["cpu", "cu118", "cu121", "cu124", "cu126", "rocm6.1"]))
@@ -165,7 +165,7 @@ def test_why_tells_the_chain_the_version_and_the_file(index: MemoryIndex) -> Non
         why(index, selection, "torchvision", BACKENDS)
 
 
-def questions(index: MemoryIndex, selection: Selection) -> WhyNots:
+def questions(index: MemoryIndex, selection: Selection) -> LossReasons:
     return asker(index, selection.request, selection.target, BACKENDS, selection)
 
 
@@ -178,7 +178,7 @@ def test_answers_as_data(index: MemoryIndex) -> None:
             {"parent": "torch 2.4.0+cu118", "requirement": 'triton==3.0.0; platform_system == "Linux"'},
         ]
     ]
-    answer = document_of_why_not(questions(index, selection).answer("2.4.0+cu124"))
+    answer = document_of_why_not(WhyNots(questions(index, selection)).answer("2.4.0+cu124"))
     reasons = {one["filename"]: one["reason"] for one in answer["rejected"]}
     assert reasons == {
         "torch-2.4.0+cu124-cp310-cp310-linux_x86_64.whl": "driver",
@@ -192,7 +192,7 @@ def test_answers_where_nothing_could_be_chosen(index: MemoryIndex) -> None:
     with pytest.raises(UnsatisfiableError) as caught:
         chosen(index, asked)
     asking = asker(index, asked, TARGET, BACKENDS, None)
-    answers = [asking.answer(text) for text in ("cu126", "2.6.0+cu118", "torch==2.7.0", "filelock==3.15.0")]
+    answers = [WhyNots(asking).answer(text) for text in ("cu126", "2.6.0+cu118", "torch==2.7.0", "filelock==3.15.0")]
     said = [" ".join(render_why_not(answer).split()) for answer in answers]
     assert f"cu126 needs {DRIVER}" in said[0]
     assert "torch-2.6.0+cu118-cp310-cp310-linux_x86_64.whl: torch==2.7.0 was asked for [requirement]" in said[1]
@@ -211,7 +211,7 @@ def test_no_line_is_wider_than_a_terminal_but_for_names(index: MemoryIndex) -> N
     texts = [
         render_tree(selection),
         render_why(explain_choice(selection, "filelock", asked)),
-        *(render_why_not(asked.answer(what)) for what in ("2.6.0", "cu126", "2.4.0", "optree")),
+        *(render_why_not(WhyNots(asked).answer(what)) for what in ("2.6.0", "cu126", "2.4.0", "optree")),
     ]
     wide = [line for text in texts for line in text.splitlines() if len(line) > 80 and ".whl" not in line]
     assert not wide
