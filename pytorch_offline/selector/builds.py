@@ -81,14 +81,17 @@ class BuildJudge:
 
     def unmeasured(self, candidate: Candidate) -> str | None:
         """Say that nobody knows which glibc a candidate needs, where the target's may be too old; None elsewhere."""
-        libc = self._target.libc
-        if libc is None or not glibc_fit.is_in_question(candidate.file.name, libc):
+        if not self._glibc_in_question(candidate) or self._glibc_need(candidate)[0] is not None:
             return None
-        inspection = self._inspect(candidate)
-        if glibc_fit.need_of(candidate, inspection)[0] is not None:
-            return None
-        why = inspection.unread or "it names none"
+        why = self._inspect(candidate).unread or "it names none"
         return f"which glibc {candidate.file.name.filename} needs is not known: its tag promises nothing, and {why}"
+
+    def describe_glibc(self, candidate: Candidate) -> str | None:
+        """Say which glibc a candidate needs, where its tag does not and the target's is old; None elsewhere."""
+        if not self._glibc_in_question(candidate):
+            return None
+        need, how = self._glibc_need(candidate)
+        return None if need is None else f"needs glibc {need[0]}.{need[1]} ({how}), which its tag does not say"
 
     def _in_question(self, candidate: Candidate, backend: Backend) -> bool:
         return architectures.is_in_question(candidate.file.name, backend, self._target)
@@ -122,11 +125,19 @@ class BuildJudge:
 
     def _glibc(self, candidate: Candidate) -> Rejection | None:
         libc = self._target.libc
-        if libc is None or not glibc_fit.is_in_question(candidate.file.name, libc):
+        if libc is None or not self._glibc_in_question(candidate):
             return None
-        need, how = (None, "") if libc.name != "glibc" else glibc_fit.need_of(candidate, self._inspect(candidate))
-        reason = glibc_fit.lacking_glibc(libc, need, how)
+        reason = glibc_fit.lacking_glibc(libc, *self._glibc_need(candidate))
         return None if reason is None else _rejection(candidate, "glibc", reason)
+
+    def _glibc_in_question(self, candidate: Candidate) -> bool:
+        return glibc_fit.is_in_question(candidate.file.name, self._target.libc)
+
+    def _glibc_need(self, candidate: Candidate) -> tuple[tuple[int, int] | None, str]:
+        libc = self._target.libc
+        if libc is None or libc.name != "glibc":
+            return None, ""  # nothing needs to be read: it is not for such a system at all
+        return glibc_fit.need_of(candidate, self._inspect(candidate))
 
     def _inspect(self, candidate: Candidate) -> Inspection:
         url = candidate.file.link.url

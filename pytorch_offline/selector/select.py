@@ -198,7 +198,7 @@ def _why(candidate: Candidate, specifier: SpecifierSet, verdict: Runs, builds: B
     newest = f"newest that satisfies {specifier}" if specifier else "newest that fits the target"
     if candidate.source is Source.DIRECT:
         newest = "asked for by its address"
-    if candidate.backend is not None:
-        kernels = builds.describe(candidate)
-        return f"{newest}; {verdict.detail}" + (f"; {kernels}" if kernels else "")
-    return f"{newest} (from upstream's pages)" if candidate.source is Source.UPSTREAM else newest
+    if candidate.backend is None and candidate.source is Source.UPSTREAM:
+        newest += " (from upstream's pages)"
+    verdicts = (None if candidate.backend is None else verdict.detail, builds.describe(candidate))
+    return "; ".join(one for one in (newest, *verdicts, builds.describe_glibc(candidate)) if one is not None)

@@ -213,6 +213,7 @@ def test_an_older_build_serves_an_old_system() -> None:
     index.add("cpu/torch-2.4.0+cpu-cp310-cp310-linux_x86_64.whl", inspection=Inspection(glibc=(2, 17)))
     selection = choose(index.offers_for(target), target)
     assert torch_of(selection) == "2.4.0+cpu"
+    assert selection.choices[0].why.endswith("needs glibc 2.17 (measured in the wheel), which its tag does not say")
     (lost,) = [one for one in selection.rejected if one.reason == "glibc"]
     assert lost.detail == "needs glibc 2.28 (measured in the wheel), whatever its tag says; the target has glibc 2.17"
 
