@@ -15,7 +15,7 @@ import click
 
 from pytorch_offline.cli.requirement_sources import read_location
 from pytorch_offline.cli.target_options import target_options
-from pytorch_offline.crawler.as_of import insist_on_readings, not_yet_read_warning, parse_as_of
+from pytorch_offline.crawler.as_of import insist_on_readings, parse_as_of, warnings_of_later_pages
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
@@ -251,7 +251,8 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
             )
             return request, stack.enter_context(Chooser(offers, sorted(backends, key=lambda one: one.order)))
 
-        members = _choose_alone(choosing.targets, open_chooser, questions)
+        with _later_pages_told(session, reader):
+            members = _choose_alone(choosing.targets, open_chooser, questions)
         sharing = None
         if choosing.common and len(members) > 1:
             sharing = share([chooser.member(selection) for _, chooser, selection in members], sizes)
@@ -261,8 +262,6 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         for selection in selections:
             for warning in selection.warnings:
                 session.warn(f"{selection.target.name}: {warning}" if len(selections) > 1 else warning)
-        if as_of is not None and reader.not_yet_read:
-            session.warn(not_yet_read_warning(reader.not_yet_read, as_of))
         yield Chosen(
             selections=selections,
             answers=tuple(
@@ -274,6 +273,17 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
             http=http,
             catalogue=catalogue,
         )
+
+
+@contextmanager
+def _later_pages_told(session: Session, reader: IndexReader) -> Iterator[None]:
+    """Warn of pages that were read only after the day asked about, also where nothing fits for the lack of them."""
+    try:
+        yield
+    finally:
+        if reader.as_of is not None:
+            for warning in warnings_of_later_pages(reader.not_yet_read, reader.by_upload_time, reader.as_of):
+                session.warn(warning)
 
 
 def _choose_alone(

@@ -10,7 +10,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.net import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytorch_offline.crawler.catalogue import Catalogue
 
@@ -51,14 +51,34 @@ def insist_on_readings(catalogue: Catalogue, roots: Iterable[str], as_of: dateti
         raise before_first_reading(redacted(root), as_of, firsts[root])
 
 
-def not_yet_read_warning(pages: Mapping[str, str], as_of: datetime) -> str:
-    """Say which pages were read for the first time only later: what they listed then is not known."""
+def uploaded_by(upload_time: str | None, as_of: datetime) -> bool:
+    """Whether a file states that it was uploaded up to a moment (PEP 700; ISO 8601 in UTC)."""
+    try:
+        moment = datetime.fromisoformat(upload_time or "")
+    except ValueError:
+        return False
+    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment) <= as_of
+
+
+def warnings_of_later_pages(
+    not_yet_read: Mapping[str, str], by_upload_time: Mapping[str, str], as_of: datetime
+) -> Iterator[str]:
+    """Say which pages were read for the first time only later, and what was made of them."""
+    if not_yet_read:
+        yield (
+            f"not known for {as_of:%Y-%m-%d}, and left out: {_some(not_yet_read)},"
+            f" first read on {min(not_yet_read.values())[:10]} or later"
+        )
+    if by_upload_time:
+        yield (
+            f"what was there on {as_of:%Y-%m-%d} is taken from the upload times that later pages state:"
+            f" {_some(by_upload_time)}"
+        )
+
+
+def _some(pages: Mapping[str, str]) -> str:
     first, *others = sorted(pages)
-    more = f" and {len(others)} more" if others else ""
-    return (
-        f"not known for {as_of:%Y-%m-%d}, and left out: {redacted(first)}{more},"
-        f" first read on {min(pages.values())[:10]} or later"
-    )
+    return redacted(first) + (f" and {len(others)} more" if others else "")
 
 
 def before_first_reading(what: str, as_of: datetime, first: str) -> UsageError:

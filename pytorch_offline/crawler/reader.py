@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from pytorch_offline.crawler.as_of import spell_moment
+from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import IndexFile, PageKind, PageReading, PageStatus, PageUpdate, RejectedLink
@@ -59,8 +59,9 @@ class IndexReader:
         http: speaks HTTP, with its retries.
         catalogue: where pages are remembered.
         offline: take pages from the catalogue alone.
-        as_of: give pages as the catalogue knew them at this moment; nothing is asked of the network then. A page that
-            was first read later counts as absent, and is named in ``not_yet_read``.
+        as_of: give pages as the catalogue knew them at this moment; nothing is asked of the network then. Of a page
+            that was first read later, the files count that state an upload time (PEP 700) up to that moment
+            (``by_upload_time``); where none does it counts as absent (``not_yet_read``).
         now: the time, in UTC.
     """
 
@@ -77,6 +78,7 @@ class IndexReader:
         self.offline = offline or as_of is not None
         self.as_of = as_of
         self.not_yet_read: dict[str, str] = {}
+        self.by_upload_time: dict[str, str] = {}
         self._http = http
         self._now = now
         self._lock = threading.Lock()
@@ -116,6 +118,13 @@ class IndexReader:
 
     def _recorded(self, page_url: str) -> PageUpdate:
         record = self.catalogue.page(page_url)
+        if record is None and self.as_of is not None:
+            raise UpstreamError(
+                "not-in-catalogue",
+                f"{redacted(page_url)} was never read, so nothing is known of what it listed on {self.as_of:%Y-%m-%d}",
+                facts={"url": redacted(page_url)},
+                hint="run the same command once without --as-of, which reads it; or choose with --no-deps",
+            )
         if record is None:
             raise UpstreamError(
                 "not-in-catalogue",
@@ -128,12 +137,22 @@ class IndexReader:
 
     def _kind_then(self, record: PageRecord, as_of: datetime) -> PageKind | None:
         """Say what kind of page it was at a moment, by what it listed then; None if it was absent or not read yet."""
+        links = self._links(record.url)
         if record.first_fetched > spell_moment(as_of):
-            self.not_yet_read[record.url] = record.first_fetched
-            return None
-        if self.catalogue.links(record.url, as_of=as_of):
+            (self.by_upload_time if links else self.not_yet_read)[record.url] = record.first_fetched
+            return PageKind.FILES if links else None
+        if links:
             return PageKind.FILES
         return PageKind.PROJECT_LIST if self.catalogue.projects(record.url, as_of=as_of) else None
+
+    def _links(self, page_url: str) -> tuple[Link, ...]:
+        """Give what a page lists, or listed at the moment asked about."""
+        if self.as_of is None:
+            return self.catalogue.links(page_url)
+        record = self.catalogue.page(page_url)
+        if record is not None and record.first_fetched <= spell_moment(self.as_of):
+            return self.catalogue.links(page_url, as_of=self.as_of)
+        return tuple(link for link in self.catalogue.links(page_url) if uploaded_by(link.upload_time, self.as_of))
 
     def _fetched(self, page_url: str) -> PageUpdate:
         record = self.catalogue.page(page_url)
@@ -200,7 +219,7 @@ class IndexReader:
 
     def _reading(self, page_url: str, update: PageUpdate) -> PageReading:
         files, unreadable = [], []
-        for link in self.catalogue.links(page_url, as_of=self.as_of):
+        for link in self._links(page_url):
             try:
                 name = _wheel_name(link.filename)
             except UsageError as error:  # an older version took it

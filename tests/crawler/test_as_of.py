@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytorch_offline.crawler.as_of import insist_on_readings, not_yet_read_warning, parse_as_of
+from pytorch_offline.crawler.as_of import insist_on_readings, parse_as_of, warnings_of_later_pages
 from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.reader import IndexReader
@@ -78,7 +78,7 @@ def test_a_page_that_was_read_later_counts_as_absent_and_is_named(history: tuple
     reader = IndexReader(Unreachable(), catalogue, as_of=parse_as_of("2025-01-30"))  # type: ignore[arg-type]
     assert reader.read(f"{url}torch/").status is PageStatus.ABSENT
     assert list(reader.not_yet_read) == [f"{url}torch/"]
-    said = not_yet_read_warning(reader.not_yet_read, parse_as_of("2025-01-30"))
+    (said,) = warnings_of_later_pages(reader.not_yet_read, reader.by_upload_time, parse_as_of("2025-01-30"))
     assert said == f"not known for 2025-01-30, and left out: {url}torch/, first read on 2025-05-14 or later"
 
 
@@ -111,3 +111,22 @@ def test_what_vanished_is_known_for_the_days_before(tmp_path: Path) -> None:
             for day in range(3)
         ]
     assert known == [1, 0, 2]
+
+
+def test_upload_times_tell_what_a_page_that_was_read_later_listed_then(tmp_path: Path) -> None:
+    entries = {"a-1": "2026-01-01T10:00:00.000000Z", "a-2": "2026-01-03T10:00:00Z", "a-3": "soon", "a-4": None}
+    lines = [
+        f'<a href="/f/{name}-py3-none-any.whl"{f""" data-upload-time="{time}" """ if time else ""}>{name}</a><br/>'
+        for name, time in entries.items()
+    ]
+    with Site() as site, Http() as http, Catalogue.open(tmp_path / "c.sqlite") as catalogue:
+        site.page("/whl/a/", "<!DOCTYPE html><html><body>" + "".join(lines) + "</body></html>")
+        url = f"{site.base}/a/"
+        IndexReader(http, catalogue, now=lambda: datetime(2026, 2, 1, tzinfo=UTC)).read(url)
+        for day, versions in (("2026-01-02", ["1"]), ("2026-01-03", ["1", "2"]), ("2026-02-01", ["1", "2", "3", "4"])):
+            reader = IndexReader(http, catalogue, as_of=parse_as_of(day))
+            assert [str(file.name.version) for file in reader.read(url).files] == versions
+            assert bool(reader.by_upload_time) == (day != "2026-02-01")
+            assert not reader.not_yet_read
+        (said,) = warnings_of_later_pages({}, {url: "2026-02-01T00:00:00Z"}, parse_as_of("2026-01-02"))
+    assert "2026-01-02 is taken from the upload times" in said
