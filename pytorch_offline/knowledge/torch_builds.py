@@ -12,12 +12,27 @@ from packaging.version import Version
 from pytorch_offline.knowledge.table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+
+# On the default index the wheels for aarch64 are CPU builds before this release: none of 1.8.0 to 2.10.0 has a CUDA
+# library, 2.11.0 and later have (measured 2026-11-21).
+FIRST_WITH_CUDA_ON_AARCH64 = Version("2.11.0")
+
+
+def find_default_backend(release: Version, platforms: Iterable[str]) -> str | None:
+    """Say which build the Linux wheel of a release on a plain index is, which has no local version: ``cu126``, ``cpu``.
+
+    ``platforms`` are those of its tags. None where the table does not say.
+    """
+    if all(platform.endswith("_aarch64") for platform in platforms) and release < FIRST_WITH_CUDA_ON_AARCH64:
+        return "cpu"
+    return default_backends().get(release.public)
 
 
 @cache
 def default_backends() -> dict[str, str]:
-    """Map a torch release to the CUDA, e.g. ``cu126``, of its Linux wheel on a plain index, which has no local version.
+    """Map a torch release to the CUDA, e.g. ``cu126``, of its x86_64 wheel on a plain index, without a local version.
 
     Releases whose default is not one CUDA (``lts``, ``-``) are left out.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from pytorch_offline.knowledge.family import projects_built_per_backend
-from pytorch_offline.knowledge.torch_builds import default_backends
+from pytorch_offline.knowledge.torch_builds import find_default_backend
 from pytorch_offline.selector.model import Candidate, Rejection, Source
 from pytorch_offline.selector.tag_fit import Misfit
 from pytorch_offline.target.model import AcceleratorKind
@@ -32,7 +32,7 @@ def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu:
     says which CUDA it is; then the local version. What is left has neither: on an index with a directory per backend
     that is a CPU build at root level (macOS, aarch64 up to 2.5); on a plain index torch for Linux is the release's
     default CUDA build (research/upstream-index.md, section 4), which runs on the CPU too: ``for_cpu`` says that this is
-    all that the target can do.
+    all that the target can do. For aarch64 it is a CPU build up to 2.10 (measured).
     """
     if name.project not in projects_built_per_backend() or all(tag.platform == "any" for tag in name.tags):
         return None
@@ -48,7 +48,7 @@ def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu:
         return None
     if indexed_by_backend or not any("linux" in tag.platform for tag in name.tags):
         return CPU
-    default = default_backends().get(name.version.public)
+    default = find_default_backend(name.version, [tag.platform for tag in name.tags])
     return None if default is None or for_cpu else parse_backend(default)
 
 

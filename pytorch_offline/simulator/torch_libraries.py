@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.filename import WheelName
 
-# The first release that has the text (measured: research of the default index, docs/adr/0010).
+# The first release that has the text (measured, docs/adr/0010).
 _FIRST_WITH_ARCH_LIST = Version("1.6.0")
-# The default index's wheels for aarch64 are CPU builds before it (measured).
-_FIRST_WITH_CUDA_ON_AARCH64 = Version("2.11.0")
 
 
 def torch_libraries(
@@ -45,8 +43,6 @@ def torch_libraries(
     platforms = {tag.platform for tag in name.tags}
     backend = backend_of(name, f"/{directory}/{filename}", indexed_by_backend=by_backend)
     machine = next((one for one in ("x86_64", "aarch64") if any(tag.endswith(one) for tag in platforms)), None)
-    if machine == "aarch64" and not by_backend and name.version < _FIRST_WITH_CUDA_ON_AARCH64:
-        backend = None
     kind = None if backend is None else backend.kind
     gpu = {BackendKind.CUDA: "cuda", BackendKind.ROCM: "hip"}.get(kind) if kind is not None else None
     texts: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ _TORCH_LIBRARIES = re.compile(
     r"|torch\.libs/lib[^/]+\.so(?:\.[0-9.]+)?"
 )
 _LIBRARY = re.compile(r".+\.so(?:\.[0-9.]+)?")
+# manylinux1 promises glibc 2.5; no wheel of torch's family with that tag, and code in it, needs so little (measured).
+_PROMISES_NOTHING = re.compile(r"(?:linux|manylinux1)_.+")
 # A wheel with more libraries is judged by its largest ones: torchvision has 12, scipy 110.
 _MOST_LIBRARIES = 24
 
@@ -41,8 +43,8 @@ class Inspection:
         architectures: the GPU architectures that torch was built for, spelt and ordered as
             ``torch.cuda.get_arch_list()`` prints them (``sm_70``, ``sm_90a``, ``compute_90``, ``gfx942``); empty for a
             build of torch without CUDA or ROCm. Other projects do not say theirs: None.
-        glibc: the highest ``GLIBC_2.x`` symbol version that the wheel's own libraries need, as (2, x); None also for
-            wheels of other systems than Linux.
+        glibc: the highest ``GLIBC_2.x`` symbol version that the wheel's own libraries need, as (2, x). It is only read
+            where no tag promises one (``linux_x86_64``; ``manylinux1_x86_64``, whose promise is not kept): else None.
         unread: in words, why a fact was not learnt that wheels of this kind have; None if nothing is missing.
     """
 
@@ -67,23 +69,25 @@ class InspectionPlan:
 
 
 def is_worth_inspecting(name: WheelName) -> bool:
-    """Whether a wheel holds libraries that say something: not a pure one, nor one for macOS."""
-    return any("linux" in tag.platform or tag.platform.startswith("win") for tag in name.tags)
+    """Whether reading a wheel tells something that its name does not: its GPUs if it is torch, else its glibc."""
+    if name.project == "torch":
+        return any("linux" in tag.platform or tag.platform.startswith("win") for tag in name.tags)
+    return all(_PROMISES_NOTHING.fullmatch(tag.platform) for tag in name.tags)
 
 
 def plan_inspection(name: WheelName, members: Sequence[Member]) -> InspectionPlan:
     """Say which members of a wheel to read for the facts that it holds."""
-    for_linux = any("linux" in tag.platform for tag in name.tags)
+    for_glibc = all(_PROMISES_NOTHING.fullmatch(tag.platform) for tag in name.tags)
     if name.project != "torch":
         libraries = [member for member in members if _LIBRARY.fullmatch(member.name)]
         libraries.sort(key=lambda member: member.size, reverse=True)
         return InspectionPlan(
-            torch_python=None, has_gpu_code=None, libraries=tuple(libraries[:_MOST_LIBRARIES]) if for_linux else ()
+            torch_python=None, has_gpu_code=None, libraries=tuple(libraries[:_MOST_LIBRARIES]) if for_glibc else ()
         )
     has_gpu_code = any(_GPU_LIBRARY.fullmatch(member.name) for member in members)
     torch_python = next((member for member in members if member.name in _TORCH_PYTHON), None)
     return InspectionPlan(
         torch_python=torch_python if has_gpu_code else None,
         has_gpu_code=has_gpu_code if torch_python is not None else None,
-        libraries=tuple(member for member in members if _TORCH_LIBRARIES.fullmatch(member.name)) if for_linux else (),
+        libraries=tuple(member for member in members if _TORCH_LIBRARIES.fullmatch(member.name)) if for_glibc else (),
     )

@@ -1,7 +1,7 @@
 """Read a wheel's facts out of its libraries, by ranges: the directory, then the beginnings of a few members.
 
-It costs a few megabytes of a wheel of hundreds: the arch list stands about half way in a library of 6 to 10 MB
-(compressed), what is needed of glibc within the first megabyte of each (docs/adr/0004).
+It costs a few megabytes of a wheel of hundreds: the arch list stands about half way in a library of 6 to 12 MB
+(compressed), what is needed of glibc within the first megabyte of each (docs/adr/0010).
 """
 
 from __future__ import annotations

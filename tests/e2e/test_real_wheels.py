@@ -32,11 +32,11 @@ KNOWN = {
         architectures=("sm_37", "sm_50", "sm_60", "sm_70", "sm_75"), glibc=(2, 17)
     ),
     "torch-2.6.0-cp310-cp310-manylinux1_x86_64.whl": Inspection(architectures=MAXWELL_TO_HOPPER, glibc=(2, 17)),
-    "torch-2.8.0-cp310-cp310-manylinux_2_28_x86_64.whl": Inspection(architectures=VOLTA_ON, glibc=(2, 28)),
-    "torch-2.9.0-cp310-cp310-manylinux_2_28_aarch64.whl": Inspection(architectures=(), glibc=(2, 28)),
-    "torch-2.15.0-cp312-cp312-manylinux_2_28_x86_64.whl": Inspection(architectures=TURING_ON, glibc=(2, 28)),
+    "torch-2.8.0-cp310-cp310-manylinux_2_28_x86_64.whl": Inspection(architectures=VOLTA_ON),
+    "torch-2.9.0-cp310-cp310-manylinux_2_28_aarch64.whl": Inspection(architectures=()),
+    "torch-2.15.0-cp312-cp312-manylinux_2_28_x86_64.whl": Inspection(architectures=TURING_ON),
     "torch-2.15.0-cp312-cp312-manylinux_2_28_aarch64.whl": Inspection(
-        architectures=("sm_80", "sm_90", "sm_100", "sm_110", "sm_120"), glibc=(2, 28)
+        architectures=("sm_80", "sm_90", "sm_100", "sm_110", "sm_120")
     ),
     "torchvision-0.15.2-cp310-cp310-manylinux1_x86_64.whl": Inspection(glibc=(2, 17)),
 }

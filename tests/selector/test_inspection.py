@@ -134,6 +134,12 @@ def test_a_cuda_wheel_tells_both(catalogue: Catalogue, method: int, *, zip64: bo
             {"torchvision/_C.so": elf(), "torchvision.libs/libcudart.782fcab0.so.12": elf("GLIBC_2.17")},
             Inspection(glibc=(2, 17)),
         ),
+        (
+            "torch-2.7.0+cu126-cp310-cp310-manylinux_2_28_x86_64.whl",  # its tag is true: its glibc is not asked for
+            without(LINUX, "torch/lib/libgomp-a34b3233.so.1"),
+            Inspection(architectures=ARCHITECTURES),
+        ),
+        ("torchvision-0.22.0-cp310-cp310-manylinux_2_28_x86_64.whl", {"torchvision/_C.so": elf()}, Inspection()),
         ("torch-2.4.0-cp310-none-macosx_11_0_arm64.whl", {}, Inspection()),
         ("torch-2.4.0-py3-none-any.whl", {}, Inspection()),
     ],
