@@ -15,8 +15,8 @@ from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.wanted import places_of, render_locks, wanted_files
-from pytorch_offline.selector.fleet import render_fleet
-from pytorch_offline.selector.render import render_size, render_tree
+from pytorch_offline.selector.fleet import render_selections
+from pytorch_offline.selector.render import render_size
 
 EPILOG = """\b
 Examples:
@@ -67,14 +67,7 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
         "bytes_downloaded": report.bytes_downloaded,
         "locks": [f"locks/pylock.{selection.target.name}.toml" for selection in selections],
     }
-    lines = [
-        f"target {selection.target.name}:\n{render_tree(selection, sizes)}"
-        if len(selections) > 1
-        else render_tree(selection, sizes)
-        for selection in selections
-    ]
-    if len(selections) > 1:
-        lines += ["", render_fleet(selections, sizes), *(choice.sharing.summary if choice.sharing else ())]
+    lines = [render_selections(selections, sizes, choice.sharing.summary if choice.sharing else ())]
     lines.append(
         f"{len(report.downloaded)} wheels downloaded ({render_size(report.bytes_downloaded)}), "
         f"{len(report.already)} already there; mirror: {session.mirror}"

@@ -12,15 +12,9 @@ from pytorch_offline.cli.selection import Choosing, Questions, choosing_options,
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
-from pytorch_offline.selector.fleet import render_fleet
+from pytorch_offline.selector.fleet import render_selections
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
-from pytorch_offline.selector.render import (
-    document_of_why,
-    document_of_why_not,
-    render_tree,
-    render_why,
-    render_why_not,
-)
+from pytorch_offline.selector.render import document_of_why, document_of_why_not, render_why, render_why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,15 +64,11 @@ def command(
         if output is not None:
             _write_locks(session, selections, output)
         parts = []
+        if not why and not why_not:
+            parts.append(render_selections(selections, sizes, choice.sharing.summary if choice.sharing else ()))
         for selection, answers in zip(selections, choice.answers, strict=True):
-            if len(selections) > 1:
-                parts.append(f"target {selection.target.name}:")
-            parts += map(render_why, answers.why)
-            parts += map(render_why_not, answers.why_not)
-            if not why and not why_not:
-                parts.append(render_tree(selection, sizes))
-        if len(selections) > 1 and not why and not why_not:
-            parts += ["", render_fleet(selections, sizes), *(choice.sharing.summary if choice.sharing else ())]
+            told = [*map(render_why, answers.why), *map(render_why_not, answers.why_not)]
+            parts += [f"target {selection.target.name}:", *told] if told and len(selections) > 1 else told
         session.result(_document(choice, sizes), "\n".join(parts))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UsageError
-from pytorch_offline.selector.render import render_size
+from pytorch_offline.selector.render import render_size, render_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -82,6 +82,26 @@ def tally(selections: Sequence[Selection], known_sizes: Mapping[str, int]) -> Ta
         unknown=sum(size is None for size in sizes.values()),
         groups=tuple(sorted(groups, key=lambda group: (-len(group.targets), -group.size, group.targets))),
     )
+
+
+def render_selections(
+    selections: Sequence[Selection], known_sizes: Mapping[str, int], summary: Sequence[str] = ()
+) -> str:
+    """Render the closures as trees, and what several of them share; ``summary`` says what was done to share more.
+
+    Targets that get the same wheels for the same reasons have one tree together.
+    """
+    if len(selections) == 1:
+        return render_tree(selections[0], known_sizes)
+    alike: dict[object, list[Selection]] = {}
+    for selection in selections:
+        same = tuple((choice.candidate.file.link.url, choice.why) for choice in selection.choices)
+        alike.setdefault(same, []).append(selection)
+    parts: list[str] = []
+    for group in alike.values():
+        names = ", ".join(selection.target.name for selection in group)
+        parts += [f"target{'s' if len(group) > 1 else ''} {names}:", render_tree(group[0], known_sizes), ""]
+    return "\n".join([*parts, render_fleet(selections, known_sizes), *summary])
 
 
 def render_fleet(selections: Sequence[Selection], known_sizes: Mapping[str, int]) -> str:

@@ -68,7 +68,7 @@ def reasons_for_torch(selection: Selection, torch: Choice) -> tuple[str, ...]:
     """Say in a few sentences why this build of torch: version, driver, devices, and what newer ones lost by."""
     version, _, rest = torch.why.partition("; ")
     parents = [parent for parent, text in torch.required_by if parent is not None and text != "torch"]
-    if torch.specifier and parents:
+    if torch.specifier and parents and version.startswith("newest that satisfies"):
         version += f", as {' and '.join(dict.fromkeys(parents))} require{'s' if len(set(parents)) == 1 else ''}"
     kernels = ""
     if torch.kernels is not None and torch.candidate.backend is not None:

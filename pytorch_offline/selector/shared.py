@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytorch_offline.selector.model import Selection
 
 TORCH = NormalizedName("torch")
+# How many targets a sentence names.
+NAMED_TARGETS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def _told(own: Selection, got: Selection, all_shared: Sequence[Selection]) -> Se
             choices.append(choice)
             continue
         alike = [one.target.name for one in all_shared if _versions(one).get(project) == version]
-        detail = f"{version} serves {', '.join(alike)} alike (--common)"
+        detail = f"{version} serves {_named(alike)} alike (--common)"
         after = choice.why.partition("; ")[2]
         choices.append(replace(choice, why=f"{detail}, instead of {previous.candidate.version}; {after}".rstrip("; ")))
         passed_over.append(
@@ -153,7 +155,13 @@ def _spoken(given_up: Sequence[GivenUp]) -> Iterator[str]:
     for one in given_up:
         targets.setdefault(f"{one.project} {one.version} instead of {one.instead_of}", []).append(one.target)
     for what, names in targets.items():
-        yield f"{what} on {', '.join(names)}"
+        yield f"{what} on {_named(names)}"
+
+
+def _named(targets: Sequence[str]) -> str:
+    """List the first targets, and count the others."""
+    more = len(targets) - NAMED_TARGETS
+    return ", ".join(targets[:NAMED_TARGETS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _torches(selections: Sequence[Selection]) -> list[str]:

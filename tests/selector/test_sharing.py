@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.selector.drivers import Runs, judge_backends
-from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, render_fleet, tally
+from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, render_fleet, render_selections, tally
 from pytorch_offline.selector.model import Request, Selection
 from pytorch_offline.selector.select import select
 from pytorch_offline.selector.sharing import Member, runnable_builds, share
@@ -306,6 +306,21 @@ def test_totals_say_what_is_shared_by_whom(index: MemoryIndex) -> None:
     assert "shared by a100, gtx1080ti: 3 wheels, 1.9 GB: torch 2.14.1+cu126, nvidia-cudnn 126, nvidia-c" in text
     assert text.endswith("together: 6 wheels, 2.7 GB (one by one 13 wheels; sharing saves 1.9 GB)")
     assert fleet_document(counted)["saved_by_sharing"] == counted.saved
+
+
+def test_a_rack_of_equal_nodes_has_one_tree(index: MemoryIndex) -> None:
+    targets = [CPU, node("cpu-2"), GTX]
+    selections = [member(index, target, "torch").selection for target in targets]
+    text = render_selections(selections, sizes_of(selections))
+    assert text.count("torch 2.15.0+cpu  (") == 1
+    assert text.startswith("targets cpu, cpu-2:\n")
+    assert "\ntarget gtx1080ti:\n" in text
+    assert "together: " not in render_selections(selections[:1], {})
+
+
+def test_a_sentence_names_few_of_many_targets(index: MemoryIndex) -> None:
+    rack = [node(f"rtx-{number}", RTX.accelerator) for number in range(8)]
+    assert shared(index, [V100, *rack]).summary[-1].endswith(" on rtx-0, rtx-1, rtx-2, rtx-3, rtx-4 and 3 more")
 
 
 def test_sizes_that_are_not_known_are_not_added_up(index: MemoryIndex) -> None:
