@@ -18,11 +18,13 @@ from pytorch_offline.cli.target_options import target_options
 from pytorch_offline.crawler.as_of import insist_on_readings, parse_as_of, warnings_of_later_pages
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
+from pytorch_offline.crawler.pip_memory import PipMemory
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.mirror.store import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
+from pytorch_offline.net import Http
 from pytorch_offline.selector.asked import Asked, read_asked
 from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, tally
 from pytorch_offline.selector.given_wheels import GivenWheels
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from pytorch_offline.cli.session import Session
     from pytorch_offline.errors import PytorchOfflineError
     from pytorch_offline.mirror.model import MirrorFile
-    from pytorch_offline.net import Http
     from pytorch_offline.selector.model import Rejection, Request, Selection
     from pytorch_offline.selector.shared import Sharing
     from pytorch_offline.selector.why import Why
@@ -215,8 +216,9 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
     for warning in plan.warnings:
         session.warn(warning)
     state = session.mirror / STATE_NAME
+    memory = PipMemory(state / "pip.json")
     with (
-        configured_http(asked.options.trusted_hosts) as http,
+        Http() if choosing.offline else configured_http(asked.options.trusted_hosts, memory) as http,
         Catalogue.open(state / CATALOGUE_NAME) as catalogue,
         ExitStack() as stack,
     ):
@@ -224,7 +226,7 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         if as_of is not None:
             insist_on_readings(catalogue, plan.upstream_addresses, as_of)
         reader = IndexReader(http, catalogue, offline=choosing.offline, as_of=as_of)
-        default_index = configured_index_url() if plan.as_configured else plan.default_index
+        default_index = configured_index_url(memory) if plan.as_configured else plan.default_index
         sizes = KnownSizes(None if choosing.offline else http, catalogue)
 
         def open_chooser(target: Target) -> tuple[Request, Chooser]:

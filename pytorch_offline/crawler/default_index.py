@@ -21,7 +21,9 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.net import Http
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytorch_offline.crawler.pip_memory import PipMemory
 
 # pip answers in about a second; a minute is for a cold disk.
 _PIP_SECONDS = 60.0
@@ -44,34 +46,36 @@ class PipSettings:
     trusted_hosts: tuple[str, ...] = ()
 
 
-def configured_index_url() -> str:
+def configured_index_url(memory: PipMemory | None = None) -> str:
     """Give the address of the index that the running tool's pip would use, its built-in one if none is set.
+
+    What pip said before is taken from the memory, if there is one.
 
     Raises:
         UsageError: ``pip-unusable`` if pip cannot be asked.
     """
-    url = pip_settings().index_url or _built_in_index_url()
+    url = pip_settings(memory).index_url or _built_in_index_url(memory)
     # pip takes the path of a directory as well.
     return Path(url).absolute().as_uri() if "://" not in url and Path(url).is_dir() else url
 
 
 @functools.cache
-def pip_settings() -> PipSettings:
+def pip_settings(memory: PipMemory | None = None) -> PipSettings:
     """Ask pip for its settings, from its files and its environment variables as it reads them itself.
 
     Raises:
         UsageError: ``pip-unusable`` if pip cannot be asked.
     """
-    return parse_pip_settings(_run_pip(["config", "list"], os.environ))
+    return parse_pip_settings(_asked(memory, "config list", lambda: _run_pip(["config", "list"], os.environ)))
 
 
-def configured_http(trusted_hosts: Sequence[str] = ()) -> Http:
+def configured_http(trusted_hosts: Sequence[str] = (), memory: PipMemory | None = None) -> Http:
     """Make an HTTP client that reaches the network as pip does: its CA bundle, client certificate, proxy.
 
     Where pip cannot be asked, the environment's settings alone hold. ``trusted_hosts`` are added to those of pip.
     """
     try:
-        settings = pip_settings()
+        settings = pip_settings(memory)
     except UsageError:
         settings = PipSettings()
     return Http(
@@ -83,11 +87,17 @@ def configured_http(trusted_hosts: Sequence[str] = ()) -> Http:
 
 
 @functools.cache
-def _built_in_index_url() -> str:
+def _built_in_index_url(memory: PipMemory | None) -> str:
     # The help text says what is in force, so nothing may be in force. It is wrapped at the width of the terminal.
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "COLUMNS": "1000"}
-    return parse_index_url_in_help(_run_pip(["install", "--help"], environment))
+    return _asked(
+        memory, "built-in index", lambda: parse_index_url_in_help(_run_pip(["install", "--help"], environment))
+    )
+
+
+def _asked(memory: PipMemory | None, question: str, ask: Callable[[], str]) -> str:
+    return ask() if memory is None else memory.answer(question, ask, lambda: _run_pip(["config", "debug"], os.environ))
 
 
 def parse_pip_settings(listing: str) -> PipSettings:

@@ -16,10 +16,11 @@ from pytorch_offline.crawler.default_index import (
     parse_pip_settings,
     pip_settings,
 )
+from pytorch_offline.crawler.pip_memory import PipMemory
 from pytorch_offline.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +112,36 @@ def test_without_a_pip_it_is_told_and_the_network_still_works(monkeypatch: pytes
     assert caught.value.code == "pip-unusable"
     with configured_http():
         pass
+
+
+def test_pip_is_asked_once_until_something_changes_that_it_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = tmp_path / "pip.conf"
+    settings.write_text("[global]\nindex-url = https://filed.example/simple\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    asked: list[str] = []
+    run_pip = default_index._run_pip
+
+    def noted(words: Sequence[str], environment: Mapping[str, str]) -> str:
+        asked.append(words[-1])
+        return run_pip(words, environment)
+
+    monkeypatch.setattr(default_index, "_run_pip", noted)
+    memory = PipMemory(tmp_path / "pip.json")
+
+    def answered() -> tuple[str, list[str]]:
+        asked.clear()
+        pip_settings.cache_clear()
+        return configured_index_url(memory), list(asked)
+
+    assert answered() == ("https://filed.example/simple", ["debug", "list"])
+    assert answered() == ("https://filed.example/simple", [])
+    settings.write_text("[global]\nindex-url = https://other.example/simple\n")
+    assert answered()[0] == "https://other.example/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:secret@mine.example/simple")
+    assert answered() == ("https://me:secret@mine.example/simple", ["debug", "list"])
+    assert answered()[1] == ["debug", "list"], "an answer with a password is not kept"
+    assert "secret" not in memory.path.read_text()
+    memory.path.write_text("{")
+    assert answered()[0] == "https://me:secret@mine.example/simple"
