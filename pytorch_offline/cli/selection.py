@@ -212,7 +212,7 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         PytorchOfflineError: whatever the request, the indexes or the rules object to.
     """
     asked = choosing.asked()
-    plan = plan_indexes(asked.options, choosing.named())
+    plan = plan_indexes(asked.options, choosing.named(), locked=asked.lock is not None)
     for warning in plan.warnings:
         session.warn(warning)
     state = session.mirror / STATE_NAME

@@ -63,7 +63,7 @@ def _requires_python(choice: Choice) -> str | None:
     """Prefer METADATA's word to the page's: upstream's own pages hardly ever have it (upstream-index.md, section 5)."""
     if choice.metadata is not None and choice.metadata.requires_python is not None:
         return str(choice.metadata.requires_python)
-    return choice.candidate.file.link.requires_python
+    return choice.candidate.file.link.requires_python or None
 
 
 def render_locks(selection: Selection, held: Mapping[PurePosixPath, MirrorFile]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pytorch_offline.crawler.model import IndexFile, Link, PageKind, PageReading, PageStatus
-from pytorch_offline.errors import UpstreamError, UsageError
+from pytorch_offline.errors import IntegrityError, UpstreamError, UsageError
 from pytorch_offline.file_urls import file_path
 from pytorch_offline.net import redacted
 from pytorch_offline.selector.index_options import moved, torch_index
@@ -58,6 +58,7 @@ class GivenWheels:
 
         Raises:
             UsageError: ``file-absent`` if a local wheel is not there.
+            IntegrityError: ``hash-mismatch`` if a local wheel is not the one that its hash says.
             UpstreamError: its index does not answer.
         """
         wheel = self._wheels.get(project)
@@ -121,6 +122,12 @@ def _of_local_file(link: Link, path: Path, where: str) -> Link:
             size = file.tell()
     except OSError as error:
         raise UsageError("file-absent", f"{where}: {path} cannot be read: {error.strerror}") from error
+    if link.sha256 is not None and link.sha256 != found:
+        raise IntegrityError(
+            "hash-mismatch",
+            f"{where}: {path} is not the wheel that is meant",
+            facts={"demanded sha256": link.sha256, "found sha256": found},
+        )
     return replace(link, sha256=found, size=size)
 
 

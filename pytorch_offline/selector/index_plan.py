@@ -68,8 +68,8 @@ class IndexPlan:
         )
 
 
-def plan_indexes(options: IndexOptions, named: NamedIndexes) -> IndexPlan:
-    """Combine what files and the command line say.
+def plan_indexes(options: IndexOptions, named: NamedIndexes, *, locked: bool = False) -> IndexPlan:
+    """Combine what files and the command line say; ``locked`` if a lock names every address, and no index is needed.
 
     Raises:
         UsageError: ``contradiction`` where both cannot hold; ``bad-url``.
@@ -86,10 +86,11 @@ def plan_indexes(options: IndexOptions, named: NamedIndexes) -> IndexPlan:
     own = options.index_url if options.index_url in options.indexes else None
     if own is not None and named.default_index is not None:
         warnings.append(f"--default-index stands in for --index-url {redacted(own)}")
+    use_default_index = named.use_default_index and not locked
     return IndexPlan(
-        upstreams=_upstreams(options, named),
-        default_index=named.default_index or own if named.use_default_index else None,
-        as_configured=named.use_default_index and named.default_index is None and None in options.indexes,
+        upstreams=() if locked else _upstreams(options, named),
+        default_index=(named.default_index or own) if use_default_index else None,
+        as_configured=use_default_index and named.default_index is None and None in options.indexes,
         extra_indexes=extra,
         find_links=options.find_links,
         backend=backend,

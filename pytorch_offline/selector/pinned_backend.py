@@ -15,7 +15,7 @@ from pytorch_offline.selector.drivers import CannotRun, Runs, verdict_for_forced
 from pytorch_offline.selector.explain import backend_rejection
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.target.model import AcceleratorKind
-from pytorch_offline.wheels.backend import Backend, is_backend, parse_backend
+from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def judge_pin(request: Request, target: Target, backends: Sequence[Backend]) -> 
     backend, pin = pinned
     verdict = verdict_for_forced(target, backend)
     if isinstance(verdict, Runs):
-        return None
+        return verdict if backend == CPU else None  # left to itself, the CPU's build is not for a machine with a GPU
     accelerator = target.accelerator
     if accelerator is None or (
         accelerator.kind is AcceleratorKind.CUDA and accelerator.driver is accelerator.cuda is None

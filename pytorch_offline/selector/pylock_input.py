@@ -121,7 +121,8 @@ def _direct(
         where=where,
         sha256=item.hashes["sha256"].lower(),
         size=item.size,
-        requires_python=None if package.requires_python is None else str(package.requires_python),
+        # The lock's word goes before METADATA's, which is then not read; empty demands nothing.
+        requires_python=str(package.requires_python or source.lock.requires_python or ""),
         upload_time=None if item.upload_time is None else item.upload_time.isoformat(),
     )
 

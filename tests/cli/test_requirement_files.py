@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytorch_offline.cli.main import main
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
+from tests.cli.in_process import LINUX, Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-LINUX = ("--python-version", "3.10", "--platform", "manylinux_2_28_x86_64", "--driver", "560.28.03")
 OLD = (*LINUX[:-1], "450.80.02")
 BARE = LINUX[:-2]
 CU121 = "torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl"
@@ -54,35 +51,6 @@ def sha256(spec: Spec, filename: str) -> str:
 
 def names(document: Any) -> list[str]:  # noqa: ANN401  (JSON)
     return sorted(file["filename"] for file in document["files"])
-
-
-@dataclass(frozen=True)
-class Tool:
-    """The command line in this process, in a directory of its own."""
-
-    directory: Path
-    captured: Callable[[], tuple[str, str]]
-
-    def run(self, *arguments: str, expect: int = 0) -> tuple[str, str]:
-        self.captured()
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = self.captured()
-        assert (stop.value.code or 0) == expect, f"{out}\n{err}"
-        return out, err
-
-    def json(self, *arguments: str, expect: int = 0) -> Any:  # noqa: ANN401  (JSON)
-        return json.loads(self.run(*arguments, "--json", expect=expect)[0])
-
-    def select(self, text: str, *options: str, expect: int = 0, target: tuple[str, ...] = LINUX) -> Any:  # noqa: ANN401  (JSON)
-        (self.directory / "r.txt").write_text(text)
-        return self.json("select", "-r", "r.txt", *target, *options, expect=expect)
-
-
-@pytest.fixture
-def tool(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tool:
-    monkeypatch.chdir(tmp_path)
-    return Tool(tmp_path, capsys.readouterr)
 
 
 def default(upstream: Simulator) -> tuple[str, str]:
@@ -257,3 +225,12 @@ def test_secrets_of_addresses_stay_out_of_everything(upstream: Simulator, tool: 
     (tool.directory / "r.txt").unlink()
     for path in tool.directory.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_the_cpus_build_may_be_asked_for_on_a_machine_with_a_gpu(tool: Tool) -> None:
+    spec = Spec()
+    spec.add_wheel("cpu", "torch-2.4.0+cpu-cp310-cp310-linux_x86_64.whl", requires=[])
+    spec.add_wheel("cu121", CU121, requires=[])
+    with Simulator(spec) as simulator:
+        document = tool.select("torch==2.4.0+cpu", "--upstream", simulator.url, "--no-default-index")
+    assert names(document) == ["torch-2.4.0+cpu-cp310-cp310-linux_x86_64.whl"]
