@@ -47,11 +47,6 @@ def run(tool: Tool, *command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
     environment |= {"UV_CACHE_DIR": str(tool.directory / ".uv"), "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
     environment["PIP_CONFIG_FILE"] = os.devnull
-        "UV_CACHE_DIR": str(tool.directory / ".uv"),
-        "UV_NO_CONFIG": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "PIP_CONFIG_FILE": os.devnull,
-    }
     done = subprocess.run(command, cwd=tool.directory, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
