@@ -15,7 +15,7 @@ from pytorch_offline.crawler.as_of import before_first_reading, parse_as_of, spe
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.upstream import CHANNELS
 from pytorch_offline.errors import UsageError
-from pytorch_offline.knowledge.architectures import parse_compute_capability
+from pytorch_offline.knowledge.architectures import parse_architectures, parse_compute_capability
 from pytorch_offline.knowledge.companions import COMPANIONS
 from pytorch_offline.knowledge.gpus import find_gpu
 from pytorch_offline.matrix import companions, drivers, gpus, releases, tutorials
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytorch_offline.crawler.model import Observation
+    from pytorch_offline.knowledge.architectures import ArchitectureList
 
 EPILOG = """\b
 Examples:
@@ -133,7 +134,7 @@ def command(
         else:
             asked = _asked(catalogue, wanted)
             if devices:
-                view = _gpus(asked, devices)
+                view = _gpus(asked, devices, catalogue)
             elif by == "driver":
                 view = _drivers(asked, driver)
             else:
@@ -247,7 +248,7 @@ def _chip(text: str) -> gpus.Chip:
         raise UsageError("bad-compute-capability", f"{text!r} is not a compute capability", hint="e.g. 8.6") from error
 
 
-def _gpus(asked: _Asked, found: Sequence[gpus.Chip]) -> View:
+def _gpus(asked: _Asked, found: Sequence[gpus.Chip], catalogue: Catalogue) -> View:
     if asked.wanted.project != TORCH:
         raise UsageError("contradiction", f"--gpu is about torch, not {asked.wanted.project}")
     platforms = asked.wanted.platforms or (_GPU_PLATFORM,)
@@ -256,7 +257,13 @@ def _gpus(asked: _Asked, found: Sequence[gpus.Chip]) -> View:
         for build in asked.builds
         if build.platform in platforms and build.backend is not None and build.backend.kind is BackendKind.CUDA
     ]
-    rows = gpus.last_usable(builds, [gpu.compute_capability for gpu in found])
+
+    def measured(build: Build) -> ArchitectureList | None:
+        readings = (catalogue.inspection(link) for link in build.links)
+        lists = (reading.architectures for reading in readings if reading is not None)
+        return next((parse_architectures(texts) for texts in lists if texts), None)
+
+    rows = gpus.last_usable(builds, [gpu.compute_capability for gpu in found], measured)
     notes, facts = _dated(builds, asked.wanted)
     unknown = sorted({build.version for row in rows for build in row.unknown}, reverse=True)
     doubts = [f"Not known what these have code for: {', '.join(map(str, unknown))}"] if unknown else []
@@ -311,9 +318,9 @@ def _pins(
 ) -> Mapping[tuple[NormalizedName, Version], SpecifierSet]:
     """Read what METADATA that the catalogue holds says of torch."""
     pins: dict[tuple[NormalizedName, Version], SpecifierSet] = {}
-    for saying in sayings:
-        version = parse_wheel_name(saying.link.filename).version.__replace__(local=None)
-        if (project, version) in pins or (body := catalogue.metadata(saying.link)) is None:
+    for link in catalogue.with_metadata(saying.link for saying in sayings):
+        version = parse_wheel_name(link.filename).version.__replace__(local=None)
+        if (project, version) in pins or (body := catalogue.metadata(link)) is None:
             continue
         for requirement in parse_metadata(body).requires_dist:
             if canonicalize_name(requirement.name) == TORCH and requirement.marker is None and requirement.specifier:

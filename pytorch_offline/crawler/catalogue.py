@@ -25,7 +25,7 @@ from pytorch_offline.crawler.model import HashChange, Link, Observation, Page, P
 from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -284,6 +284,11 @@ class Catalogue:
             if hashlib.sha256(plain).hexdigest() != sha256:
                 raise sqlite3.DatabaseError(f"stored metadata of {link.filename} does not match its hash")
         return plain
+
+    def with_metadata(self, links: Iterable[Link]) -> tuple[Link, ...]:
+        """Give those links whose wheels' core metadata is stored."""
+        known = {key for (key,) in self._rows("SELECT key FROM metadata", ())}
+        return tuple(link for link in links if _wheel_key(link) in known) if known else ()
 
     def store_metadata(self, link: Link, body: bytes, source: str) -> None:
         """Keep the core metadata of the wheel behind a link; ``source`` says how it was got (``sidecar``, …)."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
-    from pytorch_offline.crawler.model import Observation
+    from pytorch_offline.crawler.model import Link, Observation
 
 CHANNELS = ("stable", "test", "nightly")
 # Platforms in the order in which tables name them.
@@ -54,7 +54,7 @@ class Build:
         backend: what it runs on; None where it serves any.
         platform: ``linux_x86_64``, ``win_amd64``, ``macosx_arm64``, ``any`` …
         pythons: the Pythons that have a wheel: ``3.10``, ``3.13t``, ``3`` for any.
-        filenames: the wheels; empty where the table says it.
+        links: the wheels, as pages said it last; empty where the table says it.
         directory: the directory in which they lie, empty for root level.
         listed: whether a page lists any of them (on the day asked about); None where the table says it.
         first_seen: when a page first listed one of them, ISO 8601; None where the table says it.
@@ -67,11 +67,16 @@ class Build:
     platform: str
     pythons: frozenset[str]
     origin: Origin
-    filenames: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
     directory: str = ""
     listed: bool | None = None
     first_seen: str | None = None
     last_seen: str | None = None
+
+    @property
+    def filenames(self) -> tuple[str, ...]:
+        """The wheels' names."""
+        return tuple(sorted({link.filename for link in self.links}))
 
     @property
     def release(self) -> Version:
@@ -262,7 +267,7 @@ def _build(
         platform=platform,
         pythons=frozenset(python for name, _ in wheels for python in pythons_of(name)),
         origin=Origin.CATALOGUE,
-        filenames=tuple(sorted({name.filename for name, _ in wheels})),
+        links=tuple({saying.link.path: saying.link for saying in sayings}.values()),
         directory=";".join(sorted(directory for directory in directories if is_backend(directory))),
         listed=any(saying.ended is None for saying in sayings),
         first_seen=min(saying.first_seen for saying in sayings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytorch_offline.knowledge.architectures import cubins_that_run_on, find_kernels
+from pytorch_offline.knowledge.architectures import ArchitectureList, cubins_that_run_on, find_kernels
 from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
 from pytorch_offline.knowledge.gpu_driver import driver_branches
 from pytorch_offline.matrix.builds import Build, Origin
@@ -17,14 +17,14 @@ from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import Backend, BackendKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytorch_offline.knowledge.architectures import ComputeCapability
 
 NOTES = (
     (
-        '"Newer builds" of the same backend have native code for other compute capabilities only; `select` reads '
-        "the true list out of the wheels."
+        '"Newer builds" of the same backend have native code for other compute capabilities only; what '
+        "builds have is the table's word, unless `select` has read it out of the wheels before (--json tells)."
     ),
 )
 
@@ -45,8 +45,9 @@ class LastUsable:
         last: the newest build with code for every GPU; None if there never was one.
         first: the oldest such build; None with ``last``.
         newest: the newest build there is.
-        newest_cubins: what that has code for; None if the tables do not know.
-        unknown: builds newer than ``last`` of which the tables do not know what they have code for.
+        newest_kernels: what that has code for; None if that is not known.
+        measured: whether what ``last`` has code for was read out of a wheel of it, not out of the table.
+        unknown: builds newer than ``last`` of which it is not known what they have code for.
     """
 
     backend: Backend
@@ -54,17 +55,25 @@ class LastUsable:
     last: Build | None
     first: Build | None
     newest: Build
-    newest_cubins: frozenset[ComputeCapability] | None
+    newest_kernels: ArchitectureList | None
+    measured: bool
     unknown: tuple[Build, ...]
 
 
-def last_usable(builds: Sequence[Build], capabilities: Sequence[ComputeCapability]) -> tuple[LastUsable, ...]:
-    """Find the last usable build for each CUDA backend and platform, the newest release first."""
+def last_usable(
+    builds: Sequence[Build],
+    capabilities: Sequence[ComputeCapability],
+    measured: Callable[[Build], ArchitectureList | None],
+) -> tuple[LastUsable, ...]:
+    """Find the last usable build for each CUDA backend and platform, the newest release first.
+
+    ``measured`` gives what was read out of a build's own wheels; it beats the table.
+    """
     groups: dict[tuple[Backend, str], list[Build]] = {}
     for build in builds:
         if build.backend is not None and build.backend.kind is BackendKind.CUDA:
             groups.setdefault((build.backend, build.platform), []).append(build)
-    found = [_last(backend, platform, group, capabilities) for (backend, platform), group in groups.items()]
+    found = [_last(*key, group, capabilities, measured) for key, group in groups.items()]
     return tuple(sorted(found, key=_merit, reverse=True))
 
 
@@ -73,11 +82,16 @@ def _merit(row: LastUsable) -> tuple[object, ...]:
 
 
 def _last(
-    backend: Backend, platform: str, builds: Iterable[Build], capabilities: Sequence[ComputeCapability]
+    backend: Backend,
+    platform: str,
+    builds: Iterable[Build],
+    capabilities: Sequence[ComputeCapability],
+    measured: Callable[[Build], ArchitectureList | None],
 ) -> LastUsable:
     ordered = sorted(builds, key=lambda build: build.version, reverse=True)
-    cubins = {build: _cubins(build) for build in ordered}
-    usable = [build for build in ordered if _serves(cubins[build], capabilities)]
+    own = {build: measured(build) for build in ordered}
+    kernels = {build: own[build] or _tabled(build) for build in ordered}
+    usable = [build for build in ordered if _serves(kernels[build], capabilities)]
     newer = ordered[: ordered.index(usable[0])] if usable else ordered
     return LastUsable(
         backend=backend,
@@ -85,18 +99,23 @@ def _last(
         last=usable[0] if usable else None,
         first=usable[-1] if usable else None,
         newest=ordered[0],
-        newest_cubins=cubins[ordered[0]],
-        unknown=tuple(build for build in newer if cubins[build] is None),
+        newest_kernels=kernels[ordered[0]],
+        measured=bool(usable) and own[usable[0]] is not None,
+        unknown=tuple(build for build in newer if kernels[build] is None),
     )
 
 
-def _cubins(build: Build) -> frozenset[ComputeCapability] | None:
-    kernels = find_kernels(build.version, build.platform, str(build.backend))
-    return None if kernels is None else kernels.cubins
+def _tabled(build: Build) -> ArchitectureList | None:
+    row = find_kernels(build.version, build.platform, str(build.backend))
+    if row is None:
+        return None
+    return ArchitectureList(cubins=row.cubins, specific=frozenset(), ptx=row.ptx, gfx=frozenset())
 
 
-def _serves(cubins: frozenset[ComputeCapability] | None, capabilities: Sequence[ComputeCapability]) -> bool:
-    return cubins is not None and all(cubins & cubins_that_run_on(capability) for capability in capabilities)
+def _serves(kernels: ArchitectureList | None, capabilities: Sequence[ComputeCapability]) -> bool:
+    return kernels is not None and all(
+        kernels.cubins & cubins_that_run_on(capability) or capability in kernels.specific for capability in capabilities
+    )
 
 
 def gpu_section(rows: Sequence[LastUsable]) -> Section:
@@ -122,9 +141,9 @@ def gpu_section(rows: Sequence[LastUsable]) -> Section:
 def _newer(row: LastUsable) -> str:
     if row.last == row.newest:
         return "none"
-    if row.newest_cubins is None:
+    if row.newest_kernels is None:
         return f"not known of {row.newest.version}"
-    return f"{row.newest.version}: {_listed(row.newest_cubins)}"
+    return f"{row.newest.version}: {_listed(row.newest_kernels.cubins)}"
 
 
 def _listed(cubins: Iterable[ComputeCapability]) -> str:
@@ -153,7 +172,10 @@ def record_of_last(row: LastUsable, gpus: Sequence[Chip]) -> dict[str, object]:
         "listed": None if row.last is None else row.last.listed,
         "driver_least": driver_floor(row.backend, row.platform),
         "newest_torch": str(row.newest.version),
-        "newest_has_code_for": None if row.newest_cubins is None else [spelt(one) for one in sorted(row.newest_cubins)],
+        "newest_has_code_for": None
+        if row.newest_kernels is None
+        else [spelt(one) for one in sorted(row.newest_kernels.cubins)],
+        "known_by": None if row.last is None else "wheel" if row.measured else "table",
         "not_known": [str(build.version) for build in row.unknown],
     }
 
@@ -165,7 +187,11 @@ def spelt(capability: ComputeCapability) -> str:
 
 def overall(rows: Sequence[LastUsable], gpus: Sequence[Chip]) -> str:
     """Say in one sentence what the newest usable torch is."""
-    names = " + ".join(f"{gpu.name} ({spelt(gpu.compute_capability)})" for gpu in gpus)
+    capabilities = [spelt(gpu.compute_capability) for gpu in gpus]
+    names = " + ".join(
+        gpu.name if capability in gpu.name else f"{gpu.name} ({capability})"
+        for gpu, capability in zip(gpus, capabilities, strict=True)
+    )
     last = next((row.last for row in rows if row.last is not None), None)
     if last is None:
         return f"{names}: no build of torch has native code for it"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.utils import NormalizedName
 
 from pytorch_offline.cli.main import main
+from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.simulator.server import Simulator
+from pytorch_offline.wheels.inspection import Inspection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +43,7 @@ def text(mirror: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
     def ask(*arguments: str, code: int = 0) -> str:
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            main(["matrix", *arguments, "--mirror", str(mirror)])
+            main(["matrix", "--mirror", str(mirror), *arguments])
         assert int(stop.value.code or 0) == code
         return capsys.readouterr().out
 
@@ -59,20 +63,17 @@ VIEWS = (
     ("--by", "driver"),
     ("--by", "driver", "--driver", "535.104.05", "--platform", "win_amd64"),
     ("--gpu", "GTX 1080 Ti", "--gpu", "V100"),
-    ("torchvision", "--by", "cuda"),
     ("torchtext",),
 )
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=" ".join)
-def test_every_table_fits_80_columns_and_says_of_when_it_is(view: tuple[str, ...], text: Ask) -> None:
+def test_every_table_fits_80_columns_and_csv_and_json_hold_the_same(
+    view: tuple[str, ...], text: Ask, table: Ask
+) -> None:
     shown = text(*view)
     assert max(map(len, shown.splitlines())) <= 80
     assert "Catalogue: pages read 20" in shown
-
-
-@pytest.mark.parametrize("view", VIEWS, ids=" ".join)
-def test_csv_and_json_hold_the_same_rows(view: tuple[str, ...], text: Ask, table: Ask) -> None:
     rows = table(*view)["rows"]
     sheet = list(csv.DictReader(io.StringIO(text(*view, "--csv"))))
     assert len(sheet) == len(rows) > 0
@@ -198,3 +199,18 @@ def test_what_a_driver_runs(table: Ask) -> None:
 )
 def test_what_cannot_be_meant(arguments: tuple[str, ...], code: str, table: Ask) -> None:
     assert table(*arguments, code=2)["error"]["code"] == code
+
+
+def test_what_was_read_out_of_the_wheels_beats_the_table(mirror: Path, table: Ask, tmp_path: Path) -> None:
+    (newest, *_) = (row for row in table("torch<2.11", "--gpu", "V100")["rows"] if row["backend"] == "cu130")
+    assert (newest["last_torch"], newest["known_by"]) == (None, None)
+    copy = tmp_path / "mirror"
+    shutil.copytree(mirror, copy)
+    with Catalogue.open(copy / ".state" / "catalogue.sqlite") as catalogue:
+        for said in catalogue.sayings_about(NormalizedName("torch")):
+            if said.link.filename.startswith("torch-2.9.1+cu130-cp312-cp312-manylinux_2_28_x86_64"):
+                catalogue.store_inspection(said.link, Inspection(architectures=("sm_70", "sm_80")))
+    (newest, *_) = (
+        row for row in table("torch<2.11", "--gpu", "V100", "--mirror", str(copy))["rows"] if row["backend"] == "cu130"
+    )
+    assert (newest["last_torch"], newest["known_by"]) == ("2.9.1", "wheel")
