@@ -349,16 +349,20 @@ class Chooser:
             lacking = error.project if isinstance(error, NothingFitsError) and error.code == "no-wheel" else None
             lost: tuple[Rejection, ...] = ()
             unlisted = None
-            if lacking is not None:
-                with suppress(UpstreamError):  # what more could be said is no reason to say less
+            apart: dict[str, str] = {}
+            with suppress(UpstreamError):  # what more could be said is no reason to say less
+                if lacking is not None:
                     lost = reasons.lost_by_backend(lacking)
                     unlisted = asked.unlisted(lacking)
+                elif error.code == "conflict":
+                    apart = reasons.apart()
             raise explained(
                 error,
                 nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic),
                 target=target,
                 lost_by_backend=lost,
                 unlisted=unlisted,
+                apart=apart,
                 answers=[asked.answer(text) for text in questions.why_not],
             ) from error
 

@@ -18,6 +18,7 @@ from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageErro
 from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
 from pytorch_offline.selector.builds import BuildJudge
 from pytorch_offline.selector.drivers import CannotRun, judge_backends, verdict_for_forced
+from pytorch_offline.selector.lost_wheels import name_backends
 from pytorch_offline.selector.model import Candidate, Offer, Rejection
 
 if TYPE_CHECKING:
@@ -170,6 +171,26 @@ class LossReasons:
             for one in offer.rejected
             if one.file is not None and bounds.contains(one.file.name.version, prereleases=True)
         )
+
+    def apart(self) -> dict[str, str]:
+        """Say for which backends each root was built, where no backend that runs on the target has all of them."""
+        runs = [one.backend for one in self.verdicts.values() if not isinstance(one, CannotRun)]
+        if self.request.backend is not None:
+            runs = [self.request.backend]
+        found: dict[str, set[Backend]] = {}
+        for root in self.request.requirements:
+            project = canonicalize_name(root.name)
+            if project in projects_built_per_backend() and self._applies(root):
+                bounds = self.bounds_on(project)
+                offer, _ = self.listed(project, runs)
+                fitting = [one for one in offer.candidates if bounds.contains(one.version, prereleases=True)]
+                if any(one.backend is None for one in fitting):
+                    continue  # it serves every backend
+                found[str(root)] = {one.backend for one in fitting if one.backend in runs}
+        if len(found) < 2 or not all(found.values()) or set.intersection(*found.values()):  # noqa: PLR2004  (two roots)
+            return {}
+        built = {root: f"has fitting wheels for {name_backends(backends)}" for root, backends in found.items()}
+        return built | {"together": "no backend has all of them"}
 
     def reasons(self, candidate: Candidate) -> list[tuple[str, str]]:
         """Name every rule that a wheel of the right tags fails, as reason and detail."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pytorch_offline.crawler.hrefs import without_credentials
@@ -246,14 +247,15 @@ def explained(
     target: Target | None = None,
     lost_by_backend: Sequence[Rejection] = (),
     unlisted: str | None = None,
+    apart: Mapping[str, str] = MappingProxyType({}),
     answers: Sequence[WhyNot] = (),
 ) -> UnsatisfiableError:
     """Tell an error together with the changes that work and the answers to what was asked.
 
     ``lost_by_backend`` are wheels that would fit but for their backend, which an error's own search never looks at;
-    ``unlisted`` says that the version that was asked for does not exist.
+    ``unlisted`` says that the version that was asked for does not exist, ``apart`` that no backend has all roots.
     """
-    facts = dict(error.facts)
+    facts = {**error.facts, **apart}
     if unlisted is not None:
         facts.pop("newest offered", None)
         facts["listed"] = unlisted
@@ -294,10 +296,12 @@ def document_of(
 ) -> dict[str, Any]:
     """Make the ``--json`` document; ``paths`` maps a wheel's address to its place below the mirror."""
     files = [_file_document(choice, paths, known_sizes or {}) for choice in selection.choices]
+    torch = next((choice for choice in selection.choices if choice.candidate.project == "torch"), None)
     return {
         "target": selection.target.name,
         "backend": None if selection.backend is None else str(selection.backend),
         "files": files,
+        "reasons": [] if torch is None else list(reasons_for_torch(selection, torch)),
         "total_size": None if any(file["size"] is None for file in files) else sum(file["size"] for file in files),
         "rejected": [rejection_document(rejection) for rejection in selection.rejected],
         "warnings": list(selection.warnings),
@@ -335,6 +339,7 @@ def rejection_document(rejection: Rejection) -> dict[str, Any]:
     file = rejection.file
     return {
         "project": rejection.project,
+        "version": None if file is None else str(file.name.version),
         "filename": None if file is None else file.name.filename,
         "url": None if file is None else without_credentials(file.link.url),
         "backend": None if rejection.backend is None else str(rejection.backend),

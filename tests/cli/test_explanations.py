@@ -65,6 +65,13 @@ def test_the_tree_ends_with_totals_and_reasons(said: Said) -> None:
     assert "needs driver 525.60.13 or later; the target has driver 470.82.01" in text
 
 
+def test_the_reasons_are_data_too(said: Said) -> None:
+    document = said.document("torch==2.4.0", *MACHINE)
+    assert document["reasons"][0] == "newest that satisfies ==2.4.0"
+    assert any("needs driver 525.60.13 or later" in reason for reason in document["reasons"])
+    assert document["why"] == document["why_not"] == []
+
+
 def test_many_questions_at_once(said: Said) -> None:
     asked = (
         "--why",

@@ -221,3 +221,15 @@ def test_the_tree_says_what_newer_ones_lost_by(index: MemoryIndex) -> None:
     text = " ".join(render_tree(chosen(index, request("torch"))).split())
     assert "why torch-2.6.0+cu118-cp310-cp310-linux_x86_64.whl: newest that fits the target" in text
     assert f"lost: cu121, cu124, cu126: needs {DRIVER}" in text
+
+
+def test_roots_that_no_backend_has_together(index: MemoryIndex) -> None:
+    target = machine(accelerator=nvidia("550.54.14"))
+    asked = asker(index, request("torch==2.7.0", "torchvision==0.19.0"), target, BACKENDS, None)
+    assert asked.apart() == {
+        "torch==2.7.0": "has fitting wheels for cu126",
+        "torchvision==0.19.0": "has fitting wheels for cu118",
+        "together": "no backend has all of them",
+    }
+    assert asker(index, request("torch==2.4.0", "torchvision==0.19.0"), target, BACKENDS, None).apart() == {}
+    assert asker(index, request("torch==2.7.0"), target, BACKENDS, None).apart() == {}
