@@ -5,21 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
 from pytorch_offline.knowledge.architectures import find_gfx_targets, find_kernels
 from pytorch_offline.knowledge.glibc_need import find_glibc_need
 from pytorch_offline.selector.candidates import backend_of
 from pytorch_offline.simulator.libraries import build_dll, build_elf
 from pytorch_offline.wheels.backend import BackendKind
 from pytorch_offline.wheels.filename import parse_wheel_name
+from pytorch_offline.wheels.inspection import FIRST_WITH_ARCH_LIST
 
 if TYPE_CHECKING:
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.filename import WheelName
-
-# The first release that has the text (measured, docs/adr/0010).
-_FIRST_WITH_ARCH_LIST = Version("1.6.0")
 
 
 def torch_libraries(
@@ -46,7 +42,7 @@ def torch_libraries(
     kind = None if backend is None else backend.kind
     gpu = {BackendKind.CUDA: "cuda", BackendKind.ROCM: "hip"}.get(kind) if kind is not None else None
     texts: tuple[str, ...] = ()
-    if gpu is not None and backend is not None and name.version >= _FIRST_WITH_ARCH_LIST:
+    if gpu is not None and backend is not None and name.version >= FIRST_WITH_ARCH_LIST:
         system = "win_amd64" if "win_amd64" in platforms else f"linux_{machine}"
         listed = _architectures(name, system, backend) if architectures is None else architectures
         texts = (" ".join(listed),) if listed else ()

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # Counts the changes by which reading the same wheel again would tell something else; what was kept is read again then.
 INSPECTION_VERSION = 1
+
+# Measured: no wheel of 1.0.0 to 1.5.1 has the text, every CUDA build of 1.6.0 and later has it.
+FIRST_WITH_ARCH_LIST = Version("1.6.0")
 
 _TORCH_PYTHON = ("torch/lib/libtorch_python.so", "torch/lib/torch_python.dll")
 # Every build for NVIDIA or AMD since 1.0 has one of these, no other build has.
@@ -58,7 +63,7 @@ class InspectionPlan:
     """Which members of a wheel to read.
 
     Args:
-        torch_python: the library that holds the arch list; None if there is none to read.
+        torch_python: the library that holds the arch list; None if there is none, or none in it.
         has_gpu_code: whether this is a build of torch for NVIDIA or AMD; None for other projects.
         libraries: those whose need of glibc counts, ``torch_python`` among them.
     """
@@ -84,10 +89,11 @@ def plan_inspection(name: WheelName, members: Sequence[Member]) -> InspectionPla
         return InspectionPlan(
             torch_python=None, has_gpu_code=None, libraries=tuple(libraries[:_MOST_LIBRARIES]) if for_glibc else ()
         )
+    release = Version(name.version.base_version)
     has_gpu_code = any(_GPU_LIBRARY.fullmatch(member.name) for member in members)
     torch_python = next((member for member in members if member.name in _TORCH_PYTHON), None)
     return InspectionPlan(
-        torch_python=torch_python if has_gpu_code else None,
+        torch_python=torch_python if has_gpu_code and release >= FIRST_WITH_ARCH_LIST else None,
         has_gpu_code=has_gpu_code if torch_python is not None else None,
         libraries=tuple(member for member in members if _TORCH_LIBRARIES.fullmatch(member.name)) if for_glibc else (),
     )

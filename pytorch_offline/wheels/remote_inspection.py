@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.wheels.arch_list import ArchListFinder
 from pytorch_offline.wheels.elf import GlibcNeedFinder
-from pytorch_offline.wheels.inspection import Inspection, is_worth_inspecting, plan_inspection
+from pytorch_offline.wheels.inspection import FIRST_WITH_ARCH_LIST, Inspection, is_worth_inspecting, plan_inspection
 from pytorch_offline.wheels.remote_file import RemoteFile
 from pytorch_offline.wheels.remote_zip import fetch_listing, fetch_member
 
@@ -67,7 +67,9 @@ def fetch_inspection(
             _feed(file, listing, member, None, finder)
     unread = []
     if plan.torch_python is not None and archs.found is None:
-        unread.append(f"{plan.torch_python.name} holds no arch list (torch has had one since 1.6.0)")
+        unread.append(f"{plan.torch_python.name} holds no arch list")
+    elif plan.torch_python is None and plan.has_gpu_code:
+        unread.append(f"torch says for which GPUs it was built since {FIRST_WITH_ARCH_LIST}")
     elif plan.has_gpu_code is None and name.project == "torch":
         unread.append("there is no torch_python library that could hold an arch list")
     # A library that needs none of glibc's versions was read to its end; of others a part may say too little.

@@ -162,6 +162,9 @@ def test_what_a_wheel_does_not_hold_is_told(catalogue: Catalogue) -> None:
     found = inspect(catalogue, Ranges(archive(before)), "torch-0.4.0-cp36-cp36m-linux_x86_64.whl")
     assert (found.architectures, found.glibc) == (None, None)
     assert "no torch_python library" in (found.unread or "")
+    found = inspect(catalogue, Ranges(archive(LINUX)), "torch-1.5.1+cu101-cp36-cp36m-linux_x86_64.whl")
+    assert (found.architectures, found.glibc) == (None, (2, 17))
+    assert "since 1.6.0" in (found.unread or "")
 
 
 def test_what_was_learnt_is_kept(catalogue: Catalogue) -> None:
