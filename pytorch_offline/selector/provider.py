@@ -376,9 +376,9 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             return [Present(candidate)]
         bound = implied_bound(candidate, required)
         named = [one for one in (*self._request.requirements, *self._request.constraints) if self.applies(one)]
-        if bound is None or (exact_pin(named, TORCH) and exact_pin(named, candidate.project)):
-            return []
-        return [bound]
+        given = {wheel.name.project for wheel in self._request.wheels}  # asked for by address: as exact as can be
+        both = all(project in given or exact_pin(named, project) for project in (TORCH, candidate.project))
+        return [] if bound is None or both else [bound]
 
     def _required(self, candidate: Candidate) -> tuple[Requirement, ...]:
         metadata = self._offers.metadata(candidate)

@@ -96,7 +96,7 @@ def runnable_builds(request: Request, target: Target, offers: Offers, backends: 
         backend = candidate.backend
         if backend not in runs or backend is None:
             continue
-        if is_in_question(candidate.file.name, backend, target):
+        if request.backend is None and is_in_question(candidate.file.name, backend, target):
             evidence = evidence_by_table(candidate.file.name, backend)
             if evidence is not None and unserved_device(evidence, backend, target) is not None:
                 continue

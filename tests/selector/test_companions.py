@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.companions import find_torch_need, read_torch_releases
+from pytorch_offline.selector.direct_wheels import DirectWheel
 from pytorch_offline.selector.model import Request
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
@@ -144,6 +145,16 @@ def test_who_pins_both_knows_better(index: MemoryIndex) -> None:
 def test_pins_may_be_constraints(index: MemoryIndex) -> None:
     selection = chosen(index, "torch", "torchcodec==0.9.1", constraints=(Requirement("torch==2.15.0"),))
     assert versions(selection)["torch"] == "2.15.0"
+
+
+def test_wheels_asked_for_by_address_are_as_exact_as_pins(index: MemoryIndex) -> None:
+    wheels = [
+        DirectWheel(name=file.name, url=file.link.url, path=file.link.path, where="command line")
+        for file, _ in index.files.values()
+        if file.name.filename.startswith(("torch-2.15.0", "torchcodec-0.9.1"))
+    ]
+    selection = chosen(index, "torch<2.15", "torchcodec<0.10", wheels=tuple(wheels))
+    assert versions(selection) == {"torch": "2.12.1", "torchcodec": "0.9.1"}
 
 
 def test_metadata_that_contradicts_is_a_conflict_even_between_pins(index: MemoryIndex) -> None:

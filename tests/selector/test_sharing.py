@@ -90,9 +90,9 @@ def sizes_of(selections: Iterable[Selection]) -> Mapping[str, int]:
     return {choice.candidate.file.link.url: WEIGHTS.get(choice.candidate.project, 1) * MEGABYTE for choice in choices}
 
 
-def member(index: MemoryIndex, target: Target, *requirements: str) -> Member:
+def member(index: MemoryIndex, target: Target, *requirements: str, backend: Backend | None = None) -> Member:
     offers = index.offers_for(target)
-    request = Request(requirements=tuple(map(Requirement, requirements)))
+    request = Request(requirements=tuple(map(Requirement, requirements)), backend=backend)
 
     def attempt(request: Request, backend: Backend | None) -> Selection:
         return select(request, target, offers, BACKENDS if backend is None else [backend])
@@ -159,7 +159,7 @@ def test_equal_targets_lose_nothing(index: MemoryIndex) -> None:
 
 
 def test_a_smaller_torch_is_no_gain_if_nothing_is_shared(index: MemoryIndex) -> None:
-    light = MemoryIndex(dict(index.files))
+    light = replace(index, files=dict(index.files))
     for python in ("cp310", "cp312"):
         light.add(f"cpu/torch-1.0.0+cpu-{python}-{python}-manylinux_2_17_x86_64.whl")
     sharing = shared(light, [CPU, node("cpu-312", python="3.12.1")])
@@ -174,7 +174,7 @@ def test_two_pythons_share_the_cuda_libraries(index: MemoryIndex) -> None:
 
 
 def test_platforms_that_have_nothing_in_common_are_told(index: MemoryIndex) -> None:
-    both = MemoryIndex(dict(index.files))
+    both = replace(index, files=dict(index.files))
     both.add("cpu/torch-2.15.0+cpu-cp310-cp310-win_amd64.whl", ["filelock"])
     sharing = shared(both, [CPU, node("windows", platform="win_amd64")])
     assert sharing.summary == (
@@ -193,6 +193,14 @@ def test_an_older_glibc_is_no_obstacle_but_its_own_tags_are(index: MemoryIndex) 
     assert set(torches(shared(index, [V100, old]).selections).values()) == {"2.10.0+cu128"}
 
 
+def test_of_a_forced_backend_every_release_may_be_shared(index: MemoryIndex) -> None:
+    def releases(backend: Backend | None) -> set[str]:
+        return {str(build) for build in member(index, RTX, "torch<2.14", backend=backend).builds}
+
+    assert releases(None) == {"2.7.1+cu128", "2.10.0+cu128"}
+    assert releases(parse_backend("cu126")) == {"2.7.1+cu126", "2.10.0+cu126"}  # though it has no kernels for it
+
+
 def test_what_is_not_their_own_best_says_so(index: MemoryIndex) -> None:
     v100, _ = shared(index, [V100, RTX]).selections
     torch = next(choice for choice in v100.choices if choice.candidate.project == "torch")
@@ -204,7 +212,7 @@ def test_what_is_not_their_own_best_says_so(index: MemoryIndex) -> None:
 
 
 def test_other_projects_are_brought_to_one_version(index: MemoryIndex) -> None:
-    models = MemoryIndex(dict(index.files))
+    models = replace(index, files=dict(index.files))
     models.add("weights-1.0-py3-none-any.whl", default_index=True)
     models.add("weights-2.0-py3-none-any.whl", page_requires_python=">=3.12", default_index=True)
     targets = [CPU, node("cpu-312", python="3.12.1")]
