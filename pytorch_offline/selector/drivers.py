@@ -16,7 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.knowledge.cuda_driver import FIRST_MAJOR_WITH_MINOR_COMPATIBILITY, read_cuda_driver_table
+from pytorch_offline.knowledge.cuda_driver import (
+    FIRST_MAJOR_WITH_MINOR_COMPATIBILITY,
+    driver_branch,
+    read_cuda_driver_table,
+)
+from pytorch_offline.knowledge.gpu_driver import driver_branches
 from pytorch_offline.selector.forward_compat import judge_user_mode
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import Backend, BackendKind
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
+    from pytorch_offline.knowledge.architectures import ComputeCapability
     from pytorch_offline.target.model import Target
 
 
@@ -119,6 +125,8 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
     counts = user_mode.cuda
     has = f"driver {accelerator.driver_text}" if driver is not None else f"user-mode CUDA {counts}"
     raised = f" ({user_mode.raised})" if user_mode.raised else ""
+    if (unknown := _needs_newer_branch(accelerator)) is not None:
+        return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {unknown}; the target has {has}")
     if counts is not None and counts >= cuda:
         return Runs(backend=backend, native=True, detail=f"user-mode CUDA {counts} covers {backend}{raised}")
     own = table.toolkit.get(cuda)
@@ -140,13 +148,41 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
     return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")
 
 
+def _needs_newer_branch(accelerator: Accelerator) -> str | None:
+    """Say which driver knows the newest chip of the target at all; None if its own does, or if that is not known."""
+    if accelerator.driver is None:
+        return None
+    found = {name: driver_branches(chip).first for name, chip in _named_chips(accelerator)}
+    device, first = max(found.items(), key=lambda one: one[1] or 0, default=("", None))
+    if first is None or driver_branch(accelerator.driver) >= first:
+        return None
+    return f"driver {first} or later to know {device} at all"
+
+
 def driver_warnings(target: Target) -> tuple[str, ...]:
-    """Say what is wrong with the driver's facts as they were reported: a user-mode CUDA that does not count."""
+    """Say what is wrong with the driver's facts: a user-mode CUDA that does not count, a GPU that it left behind."""
     accelerator = target.accelerator
     if accelerator is None or accelerator.kind is not AcceleratorKind.CUDA:
         return ()
     user_mode = judge_user_mode(accelerator, accelerator.driver_system or target.system)
-    return (f"{user_mode.refused}; the driver alone decides; {user_mode.advice}",) if user_mode.refused else ()
+    told = [f"{user_mode.refused}; the driver alone decides; {user_mode.advice}"] if user_mode.refused else []
+    for name, chip in _named_chips(accelerator):
+        last = driver_branches(chip).last
+        if accelerator.driver is not None and last is not None and driver_branch(accelerator.driver) > last:
+            told.append(
+                f"driver {accelerator.driver_text} does not drive {name} any more: {last} was the last branch "
+                "that did; check what the machine has"
+            )
+    return tuple(told)
+
+
+def _named_chips(accelerator: Accelerator) -> list[tuple[str, ComputeCapability]]:
+    """Name the devices whose chip is known, with their compute capabilities."""
+    return [
+        (one.name or "compute capability {}.{}".format(*one.compute_capability), one.compute_capability)
+        for one in accelerator.devices
+        if one.compute_capability is not None
+    ]
 
 
 def _spelt(driver: Version) -> str:

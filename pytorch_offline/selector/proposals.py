@@ -20,6 +20,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import FIRST_MAJOR_WITH_MINOR_COMPATIBILITY, read_cuda_driver_table
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.knowledge.glibc import read_distributions
+from pytorch_offline.knowledge.gpu_driver import driver_branches
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.model import AcceleratorKind
@@ -311,7 +312,8 @@ def _newer_drivers(target: Target, accelerator: Accelerator) -> Iterator[_Move]:
         return
     table = read_cuda_driver_table(accelerator.driver_system or target.system)
     old = (least for cuda, least in table.toolkit.items() if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY)
-    floors = {*old, *table.minor_compatibility.values()}
+    chips = (driver_branches(one.compute_capability).first for one in accelerator.devices if one.compute_capability)
+    floors = {*old, *table.minor_compatibility.values(), *(Version(str(first)) for first in chips if first)}
     if accelerator.driver is None:  # its user-mode CUDA is known instead, and runs all of its own major
         major = accelerator.cuda.major if accelerator.cuda is not None else 0
         floors = {least for cuda, least in table.minor_compatibility.items() if cuda > major}

@@ -6,7 +6,7 @@ from packaging.version import Version
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
 from pytorch_offline.knowledge.table import read_table
-from pytorch_offline.selector.drivers import CannotRun, Runs, judge_backends, verdict_for_forced
+from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import Backend, BackendKind, parse_backend
@@ -160,3 +160,29 @@ def test_windows_drivers_cover_the_cuda_of_their_branch(driver: str, native: str
     target = machine("win_amd64", accelerator=nvidia(driver))
     assert spelt(target, native=True)[-1] == native
     assert spelt(target)[-1] == "cu132"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "driver", "runs"),
+    [
+        ("RTX 5090", "566.99", False),
+        ("RTX 5090", "570.26", True),
+        ("B200", "550.54.14", False),
+        ("GB10", "580.142", True),
+        ("H100", "550.54.14", True),
+    ],
+)
+def test_a_driver_from_before_the_chip_runs_nothing_there(gpu: str, driver: str, *, runs: bool) -> None:
+    target = build_target(TargetFlags(preset="ubuntu24.04", driver=driver, gpus=(gpu,)))
+    (verdict,) = judge_backends(target, [parse_backend("cu128")])
+    assert isinstance(verdict, Runs) is runs
+    if not runs:
+        assert "driver 570 or later to know" in verdict.detail
+
+
+def test_a_driver_from_after_the_chip_is_a_warning() -> None:
+    for gpu, driver, last in (("Tesla K80", "535.104.05", "470"), ("V100", "590.48.01", "580")):
+        target = build_target(TargetFlags(preset="ubuntu24.04", driver=driver, gpus=(gpu,)))
+        (told,) = driver_warnings(target)
+        assert f"{last} was the last branch" in told
+    assert driver_warnings(build_target(TargetFlags(preset="ubuntu24.04", driver="580.95.05", gpus=("V100",)))) == ()
