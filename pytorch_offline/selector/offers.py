@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
@@ -176,7 +177,6 @@ class IndexOffers:
                 self.metadata(best)
 
     def _read_offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
-        in_family = project in family_projects()
         offers: list[Offer] = []
         if self._given is not None:
             very_one = self._given.only(project)
@@ -184,21 +184,36 @@ class IndexOffers:
                 by_backend = any("whl" in file.link.path.split("/") for file in very_one.files)
                 return self._judge(project, [very_one], Source.DIRECT, by_backend=by_backend)
             offers.append(self._judge(project, self._given.found(), Source.FIND_LINKS, by_backend=False))
-        if not in_family or not self._upstreams:
-            for index in self._indexes:
-                page = self._reader.read(f"{index.rstrip('/')}/{project}/")
-                offers.append(self._judge(project, [page], Source.DEFAULT_INDEX, by_backend=False))
-        for upstream in self._upstreams:
-            if any(offer.candidates for offer in offers):
-                break
-            pages = self._read_pages(upstream, project, backends)
-            offers.append(self._judge(project, pages, Source.UPSTREAM, by_backend=upstream.by_backend))
+        offers += self._read_indexes(project, backends)
         return Offer(
             candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
             rejected=tuple(rejection for offer in offers for rejection in offer.rejected),
             known=any(offer.known for offer in offers),
             sources=frozenset(version for offer in offers for version in offer.sources),
         )
+
+    def _read_indexes(self, project: NormalizedName, backends: Sequence[Backend]) -> list[Offer]:
+        from_upstream_only = project in family_projects() and bool(self._upstreams)
+        offers = [] if from_upstream_only else self._read_default_indexes(project)
+        for upstream in self._upstreams:
+            if any(offer.candidates for offer in offers):
+                break
+            pages = self._read_pages(upstream, project, backends)
+            offers.append(self._judge(project, pages, Source.UPSTREAM, by_backend=upstream.by_backend))
+        if from_upstream_only and project in self._hashes and not any(offer.candidates for offer in offers):
+            # Locks of other tools pin the default index's own build of torch; its hash says that this one is meant.
+            offers += self._read_default_indexes(project, proved=True)
+        return offers
+
+    def _read_default_indexes(self, project: NormalizedName, *, proved: bool = False) -> list[Offer]:
+        """Read what the default index and its like have; ``proved`` takes files alone whose hash is demanded."""
+        offers = []
+        for index in self._indexes:
+            page = self._reader.read(f"{index.rstrip('/')}/{project}/")
+            if proved:
+                page = replace(page, files=tuple(one for one in page.files if one.link.sha256 in self._hashes[project]))
+            offers.append(self._judge(project, [page], Source.DEFAULT_INDEX, by_backend=False))
+        return offers
 
     def _read_pages(
         self, upstream: Upstream, project: NormalizedName, backends: Sequence[Backend]

@@ -234,3 +234,42 @@ def test_the_cpus_build_may_be_asked_for_on_a_machine_with_a_gpu(tool: Tool) -> 
     with Simulator(spec) as simulator:
         document = tool.select("torch==2.4.0+cpu", "--upstream", simulator.url, "--no-default-index")
     assert names(document) == ["torch-2.4.0+cpu-cp310-cp310-linux_x86_64.whl"]
+
+
+def test_a_hash_may_mean_the_default_indexs_own_torch(tool: Tool) -> None:
+    name = "torch-2.4.0-cp310-cp310-manylinux1_x86_64.whl"
+    spec = Spec()
+    spec.add_wheel("cu121", CU121, requires=[])
+    spec.add_default(name)
+    with Simulator(spec) as simulator:
+        indexes = ("--upstream", simulator.url, *default(simulator))
+        document = tool.select(f"torch==2.4.0 --hash=sha256:{sha256(spec, name)}", *indexes)
+        assert names(document) == [name]
+        assert names(tool.select("torch==2.4.0", *indexes)) == [CU121]
+
+
+def test_wheels_beside_the_indexes_compete_with_them(tool: Tool, upstream: Simulator) -> None:
+    own = Spec()
+    own.add_default("filelock-2.0-py3-none-any.whl")
+    own.add_default("filelock-9.0+own-py3-none-any.whl")
+    (tool.directory / "wheels").mkdir()
+    for offer in own.offers():
+        body = own.body(offer)
+        (tool.directory / "wheels" / offer.filename).write_bytes(body.read(0, body.size))
+    indexes = ("--upstream", upstream.url, *default(upstream))
+    assert names(tool.select("-f wheels\nfilelock", *indexes)) == ["filelock-9.0+own-py3-none-any.whl"]
+    assert names(tool.select("-f wheels\nfilelock<9", *indexes)) == [FILELOCK]
+    (listed,) = tool.select("filelock", *indexes)["files"]
+    document = tool.json("fetch", listed["url"], *LINUX, *indexes)
+    assert [(one["source"], one["hash_origin"]) for one in document["files"]] == [("direct", "computed")]
+
+
+def test_a_file_behind_an_address(tool: Tool, upstream: Simulator) -> None:
+    (tool.directory / "r.txt").write_text("-c c.txt\nfilelock\n")
+    (tool.directory / "c.txt").write_text("filelock<2\n")
+    indexes = ("--upstream", upstream.url, *default(upstream))
+    for location in ("r.txt", (tool.directory / "r.txt").as_uri()):
+        error = tool.json("select", "-r", location, *LINUX, *indexes, expect=5)["error"]
+        assert "filelock<2" in json.dumps(error)
+    error = tool.json("select", "-r", f"{upstream.url}/absent.txt", *LINUX, *indexes, expect=3)["error"]
+    assert error["code"] == "unexpected-status"
