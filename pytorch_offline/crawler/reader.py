@@ -118,6 +118,8 @@ class IndexReader:
 
     def _recorded(self, page_url: str) -> PageUpdate:
         record = self.catalogue.page(page_url)
+        if record is None and self._is_on_no_list(page_url):
+            return PageUpdate(url=page_url, status=PageStatus.ABSENT)
         if record is None and self.as_of is not None:
             raise UpstreamError(
                 "not-in-catalogue",
@@ -134,6 +136,14 @@ class IndexReader:
             )
         kind = record.kind if self.as_of is None else self._kind_then(record, self.as_of)
         return PageUpdate(url=page_url, status=PageStatus.ABSENT if kind is None else PageStatus.RECORDED, kind=kind)
+
+    def _is_on_no_list(self, page_url: str) -> bool:
+        """Whether the list above a page that was never read was, and never named it: then `crawl` had no reason to."""
+        above, _, project = page_url.rstrip("/").rpartition("/")
+        parent = self.catalogue.page(f"{above}/")
+        if parent is None or parent.kind is PageKind.FILES:
+            return False
+        return project not in self.catalogue.projects(f"{above}/", with_unlisted=True)
 
     def _kind_then(self, record: PageRecord, as_of: datetime) -> PageKind | None:
         """Say what kind of page it was at a moment, by what it listed then; None if it was absent or not read yet."""

@@ -130,3 +130,17 @@ def test_upload_times_tell_what_a_page_that_was_read_later_listed_then(tmp_path:
             assert not reader.not_yet_read
         (said,) = warnings_of_later_pages({}, {url: "2026-02-01T00:00:00Z"}, parse_as_of("2026-01-02"))
     assert "2026-01-02 is taken from the upload times" in said
+
+
+def test_a_page_that_no_list_named_is_absent_without_a_network(tmp_path: Path) -> None:
+    with Site() as site, Http() as http, Catalogue.open(tmp_path / "c.sqlite") as catalogue:
+        site.project_list("/whl/cpu/", ["torch"])
+        online = IndexReader(http, catalogue)
+        for page in ("cpu/", "cu129/"):  # the second is not there at all
+            online.read(f"{site.base}/{page}")
+        offline = IndexReader(http, catalogue, offline=True)
+        assert offline.read(f"{site.base}/cu129/torch/").status is PageStatus.ABSENT
+        assert offline.read(f"{site.base}/cpu/numpy/").status is PageStatus.ABSENT
+        for page in ("cpu/torch/", "cu121/torch/"):  # listed and not read; of a list that was not read
+            with pytest.raises(UpstreamError, match="was never read"):
+                offline.read(f"{site.base}/{page}")
