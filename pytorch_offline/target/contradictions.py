@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytorch_offline.target.probe import SMI_HEADER
+from pytorch_offline.target.system_texts import LDD, PYTHON
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +38,21 @@ def contradictions(systems: Sequence[SystemFacts], gpus: Sequence[GpuFacts]) -> 
     if len(makers) > 1:
         notes.append(f"the texts show {' and '.join(makers)} devices; the {makers[0]} ones are taken")
     return notes
+
+
+def repetitions(source: str, text: str) -> list[str]:
+    """Say where one text shows a fact twice and differently, as a file does to which two machines' outputs went."""
+    shown = (
+        ("drivers", [found[2] for found in SMI_HEADER.finditer(text)]),
+        ("C libraries", LDD.findall(text)),
+        ("Pythons", [found[1] for found in PYTHON.finditer(text)]),
+    )
+    different = [(name, list(dict.fromkeys(values))) for name, values in shown]
+    return [
+        f"{source} shows several {name}: {', '.join(values)}; the first is taken"
+        for name, values in different
+        if len(values) > 1
+    ]
 
 
 def _disagreement(name: str, values: Sequence[tuple[str, str]]) -> str | None:

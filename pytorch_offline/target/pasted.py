@@ -19,7 +19,7 @@ from pytorch_offline.knowledge.glibc import Distribution, find_distribution
 from pytorch_offline.target import probe
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.codec import accelerator_of, libc_of_tags
-from pytorch_offline.target.contradictions import contradictions
+from pytorch_offline.target.contradictions import contradictions, repetitions
 from pytorch_offline.target.devices import with_known_capabilities
 from pytorch_offline.target.gpu_texts import GpuFacts, parse_gpus
 from pytorch_offline.target.model import Target
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from pytorch_offline.target.model import Accelerator
 
+_LONGEST_LINE = 1_000
+_MOST_LINES = 20_000  # nvidia-smi -q prints some 250 for each GPU
 _WHAT_TO_PASTE = (
     "paste what these print: nvidia-smi; nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv; "
     "ldd --version; cat /etc/os-release; uname -m; python3 -V; pip debug --verbose"
@@ -65,21 +67,33 @@ class Pasted:
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The texts as read: one entry for each, in the order given."""
+    """The texts as read: one entry for each, in the order given; ``repeated`` are notes on single texts."""
 
     sources: tuple[str, ...]
+    repeated: tuple[str, ...]
     systems: tuple[SystemFacts, ...]
     gpus: tuple[GpuFacts, ...]
     reports: tuple[tuple[str, InterpreterReport], ...]
 
 
+def _prose(text: str) -> str:
+    """Give what the readers of prose are to see of a text: no JSON, no line longer than any tool prints.
+
+    A JSON report quotes what other projects write of themselves, which says nothing of the machine. The bounds keep
+    the time in bounds in which a file that is something else altogether is found to say nothing.
+    """
+    if text.lstrip().startswith("{"):
+        return ""
+    return "\n".join(line[:_LONGEST_LINE] for line in text.split("\n", _MOST_LINES)[:_MOST_LINES])
+
+
 def _read(texts: Sequence[tuple[str, str]]) -> _Texts:
     texts = [(source, text.replace("\r\n", "\n").replace("\r", "\n")) for source, text in texts]
     reports = [(source, report) for source, text in texts if (report := parse_interpreter_report(text))]
-    # A JSON report quotes what other projects write of themselves, which says nothing of the machine.
-    prose = [(source, "" if text.lstrip().startswith("{") else text) for source, text in texts]
+    prose = [(source, _prose(text)) for source, text in texts]
     return _Texts(
         tuple(source for source, _ in texts),
+        tuple(note for source, text in prose for note in repetitions(source, text)),
         tuple(parse_system(source, text) for source, text in prose),
         tuple(parse_gpus(source, text) for source, text in prose),
         tuple(reports),
@@ -136,7 +150,7 @@ def parse_pasted(texts: Sequence[tuple[str, str]]) -> Pasted:
 def _notes(read: _Texts) -> list[str]:
     compilers = [item.nvcc for item in read.systems if item.nvcc]
     notes = [f"nvcc {version} was shown; it says what compiles there, not what runs" for version in compilers]
-    notes += contradictions(read.systems, read.gpus)
+    notes += [*read.repeated, *contradictions(read.systems, read.gpus)]
     notes += [
         f"{source} holds only the first tags; paste the whole output of pip debug --verbose"
         for source, report in read.reports

@@ -233,7 +233,7 @@ def parse_query(text: str) -> Tuple[Optional[str], Tuple[Device, ...]]:
         if QUERY_FIELDS & set(titles) and all(TITLE.fullmatch(title) for title in titles):
             columns = titles
             continue
-        bare = BARE_ROW.match(line)
+        bare = BARE_ROW.match(line) if len(cells) > 1 else None
         if columns and len(cells) >= len(columns) and line.strip():
             at = columns.index("name") if "name" in columns else 0
             after = len(columns) - at - 1

@@ -28,7 +28,7 @@ _RELEASE_FILE = re.compile(
     re.MULTILINE,
 )
 # ldd --version has one first line in every language, then a copyright in the user's.
-_LDD = re.compile(r"^[ \t]*ldd [(\uff08][^)\uff09\n]*[)\uff09] ?([0-9]+\.[0-9]+)", re.MULTILINE)
+LDD = re.compile(r"^[ \t]*ldd [(\uff08][^)\uff09\n]*[)\uff09] ?([0-9]+\.[0-9]+)", re.MULTILINE)
 _GETCONF = re.compile(r"^[ \t]*glibc ([0-9]+\.[0-9]+)\s*$", re.MULTILINE)
 _LIBC_ITSELF = re.compile(r"^GNU C Library .*release version ([0-9]+\.[0-9]+)", re.MULTILINE)
 _LIBC_VER = re.compile(r"\('glibc', '([0-9]+\.[0-9]+)'\)")
@@ -40,7 +40,7 @@ _COLLECTED_LIBC = re.compile(r"^Libc version: glibc-([0-9]+\.[0-9]+)\s*$", re.MU
 _FIRST_TRUE_LIBC_VER = (3, 8)  # before, platform.libc_ver() reads symbol versions out of the interpreter (bpo-35389)
 
 _PYTHON_NUMBER = r"3\.[0-9]{1,2}\.[0-9]{1,3}(?:(?:a|b|rc)[0-9]+)?"
-_PYTHON = re.compile(rf"^[ \t]*(?:>>> *)?Python ({_PYTHON_NUMBER})(?![0-9])([^\n]*)", re.MULTILINE)
+PYTHON = re.compile(rf"^[ \t]*(?:>>> *)?Python ({_PYTHON_NUMBER})(?![0-9])([^\n]*)", re.MULTILINE)
 _KEYED_PYTHON = re.compile(
     rf"^[ \t]*(?:Python version|sys\.version)[ \t]*:[ \t]*({_PYTHON_NUMBER}|3\.[0-9]{{1,2}})(?![0-9.])([^\n]*)",
     re.MULTILINE,
@@ -148,7 +148,7 @@ def parse_system(source: str, text: str) -> SystemFacts:
 
 def _python(text: str) -> tuple[str | None, bool]:
     """Read the interpreter's version and whether it is a free-threaded build."""
-    for pattern in (_PYTHON, _KEYED_PYTHON, _CONDA_LIST):
+    for pattern in (PYTHON, _KEYED_PYTHON, _CONDA_LIST):
         if found := pattern.search(text):
             # "3.13.0 experimental free-threading build (main, …)"; conda's build string "h…_1_cp313t".
             return found[1], "free-threading" in found[2] or bool(re.search(r"_cp3[0-9]+t\b", found[2]))
@@ -160,7 +160,7 @@ def _python(text: str) -> tuple[str | None, bool]:
 
 
 def _libc(text: str, python: str | None) -> tuple[str, str] | None:
-    for pattern in (_LDD, _GETCONF, _LIBC_ITSELF, _LIBC_PACKAGE, _CONDA_GLIBC):
+    for pattern in (LDD, _GETCONF, _LIBC_ITSELF, _LIBC_PACKAGE, _CONDA_GLIBC):
         if found := pattern.search(text):
             return "glibc", found[1]
     if musl := probe.MUSL.search(text):

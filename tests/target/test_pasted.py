@@ -138,6 +138,24 @@ def test_texts_that_disagree_are_named_and_the_first_counts() -> None:
     assert parse_pasted([("one.txt", one), ("again.txt", one)]).notes == ()
 
 
+def test_one_text_of_two_machines_is_told() -> None:
+    two = (
+        "NVIDIA-SMI 535.183.06   Driver Version: 535.183.06   CUDA Version: 12.2 \nPython 3.10.12\n"
+        "NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: 11.4 \nPython 3.8.10\n"
+    )
+    told = parse_pasted([("both.txt", two)]).notes
+    assert told == (
+        "both.txt shows several drivers: 535.183.06, 470.82.01; the first is taken",
+        "both.txt shows several Pythons: 3.10.12, 3.8.10; the first is taken",
+    )
+
+
+def test_a_file_of_something_else_is_found_to_say_nothing() -> None:
+    for text in ("a" * 100_000, "| 0 " * 50_000, " " * 100_000, "x y\n" * 30_000):
+        with pytest.raises(UsageError, match="nothing that describes a machine"):
+            parse_pasted([("big.bin", text)])
+
+
 def test_a_number_at_which_the_text_was_cut_is_not_taken() -> None:
     cut = parse_pasted([("cut.txt", "NVIDIA-SMI 535.183.06   Driver Version: 535.18"), ("uname", "x86_64\n")])
     assert cut.accelerator is None
