@@ -381,6 +381,8 @@ class Chooser:
 
     def answer(self, request: Request, target: Target, selection: Selection, questions: Questions) -> Answers:
         """Answer questions about a selection."""
+        if questions == NO_QUESTIONS:
+            return Answers(why=(), why_not=())
         reasons = self._reasons(request, target, selection)
         asked = WhyNots(reasons)
         return Answers(

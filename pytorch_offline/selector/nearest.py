@@ -25,6 +25,13 @@ MOST_TRIES_OF_A_KIND = 12
 MOST_SECONDS = 15.0
 # Trying on makes no sense where each try could take as long as the first.
 _NOT_TRIED = frozenset({"too-deep"})
+# What is not worth a try where a lesser change was found: another version where the one that was asked for has another
+# build, doing without a project where another version of it does.
+_NEARER = {
+    Kind.OLDER: {Kind.BUILD},
+    Kind.NEWER: {Kind.BUILD},
+    Kind.WITHOUT: {Kind.NAME, Kind.BUILD, Kind.REQUIREMENT, Kind.OLDER, Kind.NEWER},
+}
 _TORCH = NormalizedName("torch")
 
 
@@ -67,7 +74,7 @@ class Change:
                 return f"{proposal.change} would admit {result}"
             case Kind.REQUIREMENT:
                 return f"{proposal.change}: {', '.join(dict.fromkeys((result, *self._about())))}"
-            case Kind.DEVICE | Kind.CONSTRAINT:
+            case Kind.DEVICE | Kind.CONSTRAINT | Kind.WITHOUT:
                 return f"{proposal.change}: {result}"
 
     def _with_torch(self) -> str:
@@ -141,8 +148,8 @@ class _Search:
         found: dict[tuple[Kind, str], list[Change]] = {}
         for proposal in planned:
             sort = proposal.kind, proposal.about
-            if proposal.kind in {Kind.OLDER, Kind.NEWER} and (Kind.BUILD, "") in found:
-                continue  # the very version that was asked for is nearer
+            if any(kind in _NEARER.get(proposal.kind, ()) for kind, _ in found):
+                continue
             if sum(self._tries.values()) >= MOST_TRIES or self._seconds() > self._until:
                 break
             # The least driver is told, and the one that brings the newest torch.

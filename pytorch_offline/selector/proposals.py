@@ -50,12 +50,13 @@ class Kind(IntEnum):
     REQUIREMENT = 6
     OLDER = 7
     NEWER = 8
-    PIP = 9
-    DRIVER = 10
-    PYTHON = 11
-    DEVICE = 12
-    CPU = 13
-    GLIBC = 14
+    WITHOUT = 9
+    PIP = 10
+    DRIVER = 11
+    PYTHON = 12
+    DEVICE = 13
+    CPU = 14
+    GLIBC = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +163,7 @@ def _of_the_request(request: Request, target: Target, refusal: UnsatisfiableErro
     yield from _loosenings(request, target, lacking)
     if isinstance(refusal, NothingFitsError) and lacking is not None:
         yield from _other_versions(request, target, lacking, refusal.fitting)
+    yield from _removals(request, target)
     if _has_gpu(target) and request.backend != CPU:
         yield _cpu(request, target)
 
@@ -216,10 +218,14 @@ def _loosenings(request: Request, target: Target, lacking: NormalizedName | None
         loose = replace(request, requirements=requirements)
         change, about = f"{one.name} without {one.specifier}", canonicalize_name(one.name)
         yield Proposal(kind=Kind.REQUIREMENT, change=change, request=loose, target=target, about=about)
-    for one in reversed(request.requirements):
+
+
+def _removals(request: Request, target: Target) -> Iterator[Proposal]:
+    """Leave out one root at a time, the last named first."""
+    for one in reversed(request.requirements) if len(request.requirements) > 1 else ():
         fewer = replace(request, requirements=tuple(root for root in request.requirements if root is not one))
         change, about = f"without {one}", canonicalize_name(one.name)
-        yield Proposal(kind=Kind.REQUIREMENT, change=change, request=fewer, target=target, about=about)
+        yield Proposal(kind=Kind.WITHOUT, change=change, request=fewer, target=target, about=about)
 
 
 def _other_versions(

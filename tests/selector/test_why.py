@@ -233,3 +233,18 @@ def test_roots_that_no_backend_has_together(index: MemoryIndex) -> None:
     }
     assert asker(index, request("torch==2.4.0", "torchvision==0.19.0"), target, BACKENDS, None).apart() == {}
     assert asker(index, request("torch==2.7.0"), target, BACKENDS, None).apart() == {}
+
+
+def test_there_is_an_answer_for_every_wheel(index: MemoryIndex) -> None:
+    selection = chosen(index, request("torch==2.4.0"))
+    chosen_files = {choice.candidate.file.name.filename for choice in selection.choices}
+    asked = WhyNots(questions(index, selection))
+    for file, _ in index.files.values():
+        answer = asked.answer(file.name.filename)
+        if file.name.filename in chosen_files:
+            assert "was chosen" in answer.answer
+        else:
+            (rejection,) = answer.rejected
+            assert rejection.file == file
+            assert rejection.reason
+            assert rejection.detail
