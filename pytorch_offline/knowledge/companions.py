@@ -1,9 +1,9 @@
 """Which versions of torch's companions belong to which torch: the tables, read into values.
 
 ``companions.csv`` has a row per torch release, with the newest companion of each kind that belongs to it.
-``companion_torch.csv`` has a row per companion version, with the torch that it was built for; it is complete for the
-projects that it names up to the versions that it names, whether METADATA says the same or (torchcodec, torchao,
-torchaudio 2.11, torchvision before 0.3) says nothing.
+``companion_torch.csv`` has a row per companion version, with the torch that it was built for, whether METADATA says the
+same or (torchcodec, torchao, torchaudio 2.11, torchvision before 0.3) says nothing. A version that has no row is not
+known, and nothing is guessed about it.
 """
 
 from __future__ import annotations
@@ -70,25 +70,33 @@ def read_torch_releases() -> tuple[TorchRelease, ...]:
 
 
 @cache
-def _read_needs() -> dict[NormalizedName, dict[Version, TorchNeed]]:
-    needs: dict[NormalizedName, dict[Version, TorchNeed]] = {}
+def _read_rows() -> dict[NormalizedName, list[dict[str, str]]]:
+    rows: dict[NormalizedName, list[dict[str, str]]] = {}
     for row in read_table("companion_torch"):
-        project, version = canonicalize_name(row["project"]), Version(row["version"])
-        needs.setdefault(project, {})[version] = TorchNeed(
+        rows.setdefault(canonicalize_name(row["project"]), []).append(row)
+    return rows
+
+
+@cache
+def _needs_of(project: NormalizedName) -> dict[Version, TorchNeed]:
+    """Parse one project's rows: all of them take longer than the rest of a small selection."""
+    return {
+        (version := Version(row["version"])): TorchNeed(
             project=project,
             version=version,
             torch=SpecifierSet(row["torch"]),
             certainty=row["certainty"],
             source=row["source"],
         )
-    return needs
+        for row in _read_rows().get(project, [])
+    }
 
 
 def find_torch_need(project: NormalizedName, version: Version) -> TorchNeed | None:
     """Say which torch a companion was built for, whatever its local label; None if the table does not know it."""
-    return _read_needs().get(project, {}).get(version.__replace__(local=None))
+    return _needs_of(project).get(version.__replace__(local=None))
 
 
 def companion_projects() -> frozenset[NormalizedName]:
     """The projects of which the table knows versions."""
-    return frozenset(_read_needs())
+    return frozenset(_read_rows())
