@@ -18,7 +18,7 @@ from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM, recognise_upstream
 from pytorch_offline.errors import UpstreamError, UsageError
-from pytorch_offline.mirror.store import STATE_NAME
+from pytorch_offline.mirror.layout import STATE_NAME
 from pytorch_offline.net import redacted
 from pytorch_offline.wheels.backend import parse_backend
 

@@ -22,7 +22,7 @@ from pytorch_offline.crawler.pip_memory import PipMemory
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
-from pytorch_offline.mirror.store import STATE_NAME
+from pytorch_offline.mirror.layout import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.net import Http
 from pytorch_offline.selector.asked import Asked, read_asked

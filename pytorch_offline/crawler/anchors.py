@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-from bs4 import BeautifulSoup
-
 try:
     from selectolax.lexbor import LexborHTMLParser
 except ImportError:  # the extra ``fast`` is not installed
@@ -93,6 +91,8 @@ def anchors_by_html_parser(text: str) -> Anchors:
 
 def anchors_by_beautifulsoup(page: str | bytes) -> Anchors:
     """Read the anchors with beautifulsoup4, which also finds out the encoding of bytes."""
+    from bs4 import BeautifulSoup  # noqa: PLC0415  (the last resort; its import takes a tenth of a warm `select`)
+
     soup = BeautifulSoup(page, "html.parser", on_duplicate_attribute="ignore", multi_valued_attributes=None)
     bases = [str(tag["href"]) for tag in soup.find_all("base", href=True)]
     return Anchors(

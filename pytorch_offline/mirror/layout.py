@@ -32,6 +32,8 @@ ROOT = PurePosixPath("whl")
 HTML_NAME = "index.html"
 JSON_NAME = "index.v1+json"
 METADATA_SUFFIX = ".metadata"
+# The private directory beside whl/: catalogue, partial downloads (DESIGN 4.2).
+STATE_NAME = ".state"
 
 # The channels that upstream has, as directories below whl/, stable being whl/ itself; and what upstream calls the flat
 # page of a variant in each (upstream-index.md, section 2).

@@ -33,7 +33,7 @@ from pytorch_offline.mirror.admission import check_bytes, check_demanded, check_
 from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
 from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
-from pytorch_offline.mirror.layout import sidecar_of
+from pytorch_offline.mirror.layout import STATE_NAME, sidecar_of
 from pytorch_offline.mirror.ledger import LOG_NAME, MANIFEST_NAME, Ledger
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from pytorch_offline.mirror.model import WantedFile
 
-STATE_NAME = ".state"
 _LOCK_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.(?:toml|txt|json)")
 
 
