@@ -13,8 +13,9 @@ from pytorch_offline.selector import architectures, glibc_fit
 from pytorch_offline.selector.model import EvidenceSource, KernelEvidence, Rejection
 
 if TYPE_CHECKING:
+    from pytorch_offline.selector.glibc_fit import GlibcVersion
     from pytorch_offline.selector.model import Candidate, Offers
-    from pytorch_offline.target.model import Target
+    from pytorch_offline.target.model import Libc, Target
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.inspection import Inspection
 
@@ -35,6 +36,8 @@ class BuildJudge:
         self._offers = offers
         self._forced = forced
         self._agreed = 0
+        self._needs_agreed = 0
+        self._needs: dict[str, tuple[GlibcVersion | None, str]] = {}
         self._inspections: dict[str, Inspection] = {}
         self._evidence: dict[str, KernelEvidence | None] = {}
         self._judged: dict[str, Rejection | None] = {}
@@ -133,11 +136,26 @@ class BuildJudge:
     def _glibc_in_question(self, candidate: Candidate) -> bool:
         return glibc_fit.is_in_question(candidate.file.name, self._target.libc)
 
-    def _glibc_need(self, candidate: Candidate) -> tuple[tuple[int, int] | None, str]:
+    def _glibc_need(self, candidate: Candidate) -> tuple[GlibcVersion | None, str]:
         libc = self._target.libc
         if libc is None or libc.name != "glibc":
             return None, ""  # nothing needs to be read: it is not for such a system at all
-        return glibc_fit.need_of(candidate, self._inspect(candidate))
+        url = candidate.file.link.url
+        if url not in self._needs:
+            self._needs[url] = self._learn_need(candidate, libc)
+        return self._needs[url]
+
+    def _learn_need(self, candidate: Candidate, libc: Libc) -> tuple[GlibcVersion | None, str]:
+        by_table = glibc_fit.need_by_table(candidate)
+        refused = glibc_fit.lacking_glibc(libc, *by_table) is not None
+        if refused and self._needs_agreed >= READINGS_BEFORE_TRUST:
+            return by_table
+        need = self._inspect(candidate).glibc
+        if need is None:
+            return by_table
+        agrees = refused == (libc.version < need)
+        self._needs_agreed = self._needs_agreed + 1 if agrees else 0
+        return need, "measured in the wheel"
 
     def _inspect(self, candidate: Candidate) -> Inspection:
         url = candidate.file.link.url

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytorch_offline.selector.model import Candidate
     from pytorch_offline.target.model import Libc
     from pytorch_offline.wheels.filename import WheelName
-    from pytorch_offline.wheels.inspection import Inspection
 
 GlibcVersion = tuple[int, int]
 _WEAK = re.compile(r"(?:linux|manylinux1)_.+")
@@ -35,10 +34,8 @@ def is_in_question(name: WheelName, libc: Libc | None) -> bool:
     return libc is not None and is_weakly_labelled(name) and (libc.name != "glibc" or libc.version < NEWEST_NEED)
 
 
-def need_of(candidate: Candidate, inspection: Inspection) -> tuple[GlibcVersion | None, str]:
-    """Say which glibc a wheel needs, and how that is known: from the wheel, else from the table of measured builds."""
-    if inspection.glibc is not None:
-        return inspection.glibc, "measured in the wheel"
+def need_by_table(candidate: Candidate) -> tuple[GlibcVersion | None, str]:
+    """Say which glibc a wheel needs by the table of measured builds and of build images, and how certain that is."""
     name, path = candidate.file.name, candidate.file.link.path
     variant = path.rpartition("/")[0].rpartition("/")[2]
     row = find_glibc_need(name.project, name.version, {tag.platform for tag in name.tags}, variant)

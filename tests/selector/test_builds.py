@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector.builds import BuildJudge
+from pytorch_offline.selector.builds import READINGS_BEFORE_TRUST, BuildJudge
 from pytorch_offline.selector.model import EvidenceSource, Request, Selection
 from pytorch_offline.selector.render import document_of
 from pytorch_offline.selector.select import select
@@ -308,3 +308,19 @@ def test_the_search_finds_what_trying_everything_finds(data: st.DataObject) -> N
     else:
         assert torch_of(select(request, target, offers, backends)) == f"{expected[0]}+{expected[2]}"
     assert len(offers.inspected) == len(set(offers.inspected))
+
+
+def test_what_the_table_of_needs_refuses_is_read_a_few_times_only() -> None:
+    target = machine("manylinux_2_12_x86_64")
+    index = MemoryIndex()
+    for minor in range(12):
+        for patch in range(2):
+            path = f"cpu/torch-1.{minor}.{patch}+cpu-cp310-cp310-linux_x86_64.whl"
+            index.add(path, inspection=Inspection(glibc=(2, 17)))
+    offers = index.offers_for(target)
+    with pytest.raises(UnsatisfiableError):
+        choose(offers, target)
+    assert len(offers.inspected) == READINGS_BEFORE_TRUST
+    # A wheel that needs less than the table has is still found, and the table is doubted again.
+    index.add("cpu/torch-1.13.0+cpu-cp310-cp310-linux_x86_64.whl", inspection=Inspection(glibc=(2, 12)))
+    assert torch_of(choose(index.offers_for(target), target)) == "1.13.0+cpu"
