@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import shutil
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,3 +99,31 @@ def test_before_anything_was_read(select: Select) -> None:
 def test_a_backend_that_was_not_known_yet(select: Select) -> None:
     error = select("torch", "--as-of", "2024-12-31", "--backend", "cu128", code=5)["error"]
     assert error["code"] in {"project-not-found", "no-wheel", "backend-not-found"}
+
+
+def test_dependencies_whose_pages_were_read_later_come_by_their_upload_times(
+    history: tuple[Simulator, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upstream, crawled = history
+    mirror = tmp_path / "mirror"
+    shutil.copytree(crawled, mirror)
+    with Simulator() as generated:
+        name = "fsspec-9999.1.0-py3-none-any.whl"
+        generated.spec.add_default(name)
+        generated.spec.change(f"/packages/{name}", published=datetime(2025, 6, 1, tzinfo=UTC))
+        indexes = ("--upstream", upstream.url, "--default-index", generated.default_index_url)
+        target = [one for one in TARGET if one != "--no-default-index"]
+
+        def fsspec(*day: str) -> tuple[str, str]:
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as stop:
+                main(["select", "torch==2.4.1", "--json", *indexes, "--mirror", str(mirror), *target, *day])
+            said = capsys.readouterr()
+            assert not stop.value.code, said.err
+            versions = {file["project"]: file["version"] for file in json.loads(said.out)["files"]}
+            return versions["fsspec"], said.err
+
+        assert fsspec()[0] == "9999.1.0"
+        version, warnings = fsspec("--as-of", "2025-05-14")
+    assert version == "2026.2.0"
+    assert "taken from the upload times that later pages state" in warnings
