@@ -212,7 +212,12 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         PytorchOfflineError: whatever the request, the indexes or the rules object to.
     """
     asked = choosing.asked()
-    plan = plan_indexes(asked.options, choosing.named(), locked=asked.lock is not None)
+    plan = plan_indexes(
+        asked.options,
+        choosing.named(),
+        locked=asked.lock is not None,
+        by_address=any(one.wheel is not None for one in asked.asks),
+    )
     for warning in plan.warnings:
         session.warn(warning)
     state = session.mirror / STATE_NAME

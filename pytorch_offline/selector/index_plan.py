@@ -68,13 +68,23 @@ class IndexPlan:
         )
 
 
-def plan_indexes(options: IndexOptions, named: NamedIndexes, *, locked: bool = False) -> IndexPlan:
-    """Combine what files and the command line say; ``locked`` if a lock names every address, and no index is needed.
+def plan_indexes(
+    options: IndexOptions, named: NamedIndexes, *, locked: bool = False, by_address: bool = False
+) -> IndexPlan:
+    """Combine what files and the command line say.
+
+    ``locked`` if a lock names every address, and no index is needed; ``by_address`` if some wheel's address is known.
 
     Raises:
         UsageError: ``contradiction`` where both cannot hold; ``bad-url``.
     """
     _check_contradictions(options, named)
+    if options.no_index is not None and not (options.find_links or options.torch_indexes or by_address):
+        raise UsageError(
+            "contradiction",
+            f"{options.no_index}: --no-index leaves nothing to choose from",
+            hint="name a directory or a page of wheels with --find-links",
+        )
     warnings = list(options.warnings)
     backend = named.backend or options.backend
     for one in options.torch_indexes:

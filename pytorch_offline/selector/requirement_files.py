@@ -280,7 +280,7 @@ def _option(rest: list[str], place: Place) -> tuple[str, str | None]:
         raise _unsupported(
             place,
             "-e" if word.startswith("-e") else name,
-            "nothing is built here: wheels alone are fetched; name a project and its version, or a wheel",
+            "nothing is built here: leave the line out, or name the project and its version, or a wheel of it",
         )
     if name in _WITHOUT_VALUE:
         if mark:

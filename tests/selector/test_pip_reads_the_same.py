@@ -258,7 +258,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     lines=LINES, end=st.sampled_from(["\n", "\r\n", "\n\n"]), inner=st.sampled_from(["b\n", "--pre\n", "b==1 --pre\n"])
 )
@@ -266,7 +266,7 @@ def test_drawn_files(pip: PipReader, tmp_path: Path, lines: list[str], end: str,
     compare(pip, tmp_path, {**INCLUDED, "sub/b.txt": inner, "r.txt": end.join(lines)})
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(REQUIREMENT)
 def test_one_requirement_is_taken_where_pip_takes_it(pip: PipReader, tmp_path: Path, line: str) -> None:
     taken = compare(pip, tmp_path, {"r.txt": line})
