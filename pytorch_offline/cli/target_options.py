@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
+from pytorch_offline.cli.session import Session
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.capture import this_machine
@@ -94,20 +95,25 @@ def target_options(function: Callable[..., None]) -> Callable[..., None]:
     @target_flag_options
     @functools.wraps(function)
     def wrapper(*args: Any, target_files: tuple[Path, ...], flags: TargetFlags, **options: Any) -> None:  # noqa: ANN401
-        function(*args, targets=resolve_targets(target_files, flags), **options)
+        targets, notes = resolve_targets(target_files, flags)
+        for note in notes:
+            next(item for item in args if isinstance(item, Session)).message(f"note: {note}")
+        function(*args, targets=targets, **options)
 
     return wrapper
 
 
-def resolve_targets(files: Sequence[Path], flags: TargetFlags) -> tuple[Target, ...]:
+def resolve_targets(files: Sequence[Path], flags: TargetFlags) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     """Find the targets that the options mean: files, each overridden by the flags; else the flags; else this machine.
+
+    With them go notes for people, on texts that disagree.
 
     Raises:
         UsageError: ``duplicate-target-name`` if two files would share a name; or what reading and building
             object to.
     """
     if not files:
-        return (this_machine() if flags == TargetFlags() else build_target(flags),)
+        return (this_machine() if flags == TargetFlags() else build_target(flags),), ()
     names = [safe_name(path.stem) for path in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -117,4 +123,5 @@ def resolve_targets(files: Sequence[Path], flags: TargetFlags) -> tuple[Target, 
             facts={"files": ", ".join(map(str, files))},
             hint="targets are named after their files, and locks after their targets; rename one",
         )
-    return tuple(read_described_target(path, flags) for path in files)
+    read = [read_described_target(path, flags) for path in files]
+    return tuple(target for target, _ in read), tuple(note for _, notes in read for note in notes)

@@ -51,6 +51,7 @@ _COLLECTED_INTEL = re.compile(rf"^\* ({_INTEL_NAME})[ \t]*$", re.MULTILINE)
 _L4T = re.compile(  # jetson_release; dpkg-query --show nvidia-l4t-core
     r"\[L4T ([0-9]{2}(?:\.[0-9]+){1,2})\]|^nvidia-l4t-core[ \t]+([0-9]{2}(?:\.[0-9]+){1,2})", re.MULTILINE
 )
+_SMI_FAILED = re.compile(r"NVIDIA-SMI has failed|Failed to initialize NVML: [^\n]*|No devices were found")
 _TEGRA_KERNEL = re.compile(r"^[ \t]*Linux \S+ \S+-tegra\b", re.MULTILINE)
 
 
@@ -96,6 +97,12 @@ def parse_gpus(source: str, text: str) -> GpuFacts:
         intel=_intel(text) or cards,
         tegra=bool(_TEGRA_KERNEL.search(text)),
     )
+
+
+def failures(source: str, text: str) -> list[str]:
+    """Say where nvidia-smi itself failed, which is no proof that there is no GPU."""
+    found = _SMI_FAILED.search(text)
+    return [f"nvidia-smi failed in {source} ({found[0]}), so nothing is known of the GPU by it"] if found else []
 
 
 def _collected(text: str) -> tuple[probe.Device, ...]:

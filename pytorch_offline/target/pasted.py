@@ -21,7 +21,7 @@ from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.codec import accelerator_of, libc_of_tags
 from pytorch_offline.target.contradictions import contradictions, repetitions
 from pytorch_offline.target.devices import with_known_capabilities
-from pytorch_offline.target.gpu_texts import GpuFacts, parse_gpus
+from pytorch_offline.target.gpu_texts import GpuFacts, failures, parse_gpus
 from pytorch_offline.target.model import Target
 from pytorch_offline.target.pip_reports import InterpreterReport, parse_interpreter_report
 from pytorch_offline.target.platforms import parse_platform
@@ -93,7 +93,7 @@ def _read(texts: Sequence[tuple[str, str]]) -> _Texts:
     prose = [(source, _prose(text)) for source, text in texts]
     return _Texts(
         tuple(source for source, _ in texts),
-        tuple(note for source, text in prose for note in repetitions(source, text)),
+        tuple(note for source, text in prose for note in (*repetitions(source, text), *failures(source, text))),
         tuple(parse_system(source, text) for source, text in prose),
         tuple(parse_gpus(source, text) for source, text in prose),
         tuple(reports),

@@ -64,10 +64,10 @@ def read_pasted(sources: Sequence[str]) -> Pasted:
     )
 
 
-def read_described_target(path: Path, flags: TargetFlags) -> Target:
-    """Read a file as a target, over which the flags go: a target file, or a text that describes a machine.
+def read_described_target(path: Path, flags: TargetFlags) -> tuple[Target, tuple[str, ...]]:
+    """Read a file as a target, with notes for people: a target file, or a text that describes a machine.
 
-    A target file, ours or pex's, is read by its own rules. Of ``pip inspect``'s JSON, the text of
+    The flags go over it. A target file, ours or pex's, is read by its own rules. Of ``pip inspect``'s JSON, the text of
     ``pip debug --verbose`` and pasted outputs, the flags may say what the file does not. The target is named after the
     file.
 
@@ -76,14 +76,15 @@ def read_described_target(path: Path, flags: TargetFlags) -> Target:
     """
     if not path.is_file() or _is_target_document(text := _read_text(str(path), "bad-target-file")):
         target = read_target(path)
-        return target if flags == TargetFlags() else build_target(flags, target)
+        return (target if flags == TargetFlags() else build_target(flags, target)), ()
     try:
-        target = target_of_pasted(parse_pasted([(path.name, text)]), flags)
+        pasted = parse_pasted([(path.name, text)])
+        target = target_of_pasted(pasted, flags)
     except UsageError as error:
         if error.code != "nothing-recognised":
             raise
-        return read_target(path)  # which says what is wrong with it as a target file
-    return replace(target, name=safe_name(path.stem))
+        return read_target(path), ()  # which says what is wrong with it as a target file
+    return replace(target, name=safe_name(path.stem)), pasted.notes
 
 
 def _is_target_document(text: str) -> bool:

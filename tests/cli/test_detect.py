@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from pytorch_offline.cli.main import main
+from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.target_options import target_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.capture import probe_source, this_machine
@@ -125,8 +126,10 @@ def test_an_interpreter_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @click.command()
+@common_options
 @target_options
-def show(targets: tuple[Target, ...]) -> None:
+def show(session: Session, targets: tuple[Target, ...]) -> None:
+    assert session.verbosity == 0
     for target in targets:
         click.echo(f"{target.name} {target.tags[0]}")
 
@@ -148,6 +151,22 @@ def test_target_options_give_this_machine_flags_or_files(tmp_path: Path) -> None
     assert shown(*files, "--python-version", "3.13", "--free-threaded", "--driver", "580.95.05") == [
         f"{name}-cp313t-driver580_95_05 cp313-cp313t-linux_x86_64" for name in ("a", "b")
     ]
+
+
+def test_a_target_file_may_be_a_text_that_describes_a_machine(tmp_path: Path) -> None:
+    text = "系统类型:         x64-based PC\r\nPython 3.12.4\r\n"
+    for name, encoding in (("powershell.txt", "utf-16"), ("console.txt", "gbk")):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    named = ["powershell cp312-cp312-win_amd64", "console cp312-cp312-win_amd64"]
+    assert shown("--target", "powershell.txt", "--target", "console.txt") == named
+    (tmp_path / "smi.txt").write_text(SMI, encoding="utf-8")
+    assert shown("--target", "smi.txt", "--preset", "rocky9") == ["smi cp39-cp39-linux_x86_64"]
+    (tmp_path / "two.txt").write_text(SMI + SMI.replace("470", "535"), encoding="utf-8")
+    told = CliRunner().invoke(show, ["--target", "two.txt", "--preset", "jammy"], catch_exceptions=False).stderr
+    assert told == "note: two.txt shows several drivers: 470.82.01, 535.82.01; the first is taken\n"
+    with pytest.raises(UsageError) as caught:
+        shown("--target", "smi.txt")
+    assert list(caught.value.facts) == ["the Python version", "the platform", "the C library"]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

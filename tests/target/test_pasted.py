@@ -150,6 +150,20 @@ def test_one_text_of_two_machines_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+        "Failed to initialize NVML: Driver/library version mismatch",
+        "No devices were found",
+    ],
+)
+def test_an_nvidia_smi_that_failed_is_no_proof_of_no_gpu(said: str) -> None:
+    pasted = parse_pasted([("smi.txt", said), ("sys.txt", LDD + UNAME + "Python 3.12.4\n")])
+    assert "nvidia-smi failed in smi.txt" in pasted.notes[0]
+    assert target_of_pasted(pasted, TargetFlags()).accelerator is None
+
+
 def test_a_file_of_something_else_is_found_to_say_nothing() -> None:
     for text in ("a" * 100_000, "| 0 " * 50_000, " " * 100_000, "x y\n" * 30_000):
         with pytest.raises(UsageError, match="nothing that describes a machine"):

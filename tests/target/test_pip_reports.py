@@ -150,8 +150,8 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 def test_a_target_file_may_be_any_of_these(tmp_path: Path) -> None:
     (tmp_path / "windows.txt").write_text(DEBUG, encoding="utf-16")
     (tmp_path / "node.json").write_text(json.dumps(INSPECT), encoding="utf-8")
-    assert read_described_target(tmp_path / "windows.txt", TargetFlags()).name == "windows"
-    target = read_described_target(tmp_path / "node.json", TargetFlags(glibc="2.35", driver="535.104.05"))
+    assert read_described_target(tmp_path / "windows.txt", TargetFlags())[0].name == "windows"
+    target, _ = read_described_target(tmp_path / "node.json", TargetFlags(glibc="2.35", driver="535.104.05"))
     assert (target.name, target.marker_environment["platform_release"]) == ("node", "5.15.0-91-generic")
     assert target.accelerator is not None
     with pytest.raises(UsageError) as caught:
