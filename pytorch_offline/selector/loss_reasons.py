@@ -149,6 +149,8 @@ class LossReasons:
                 for specifier, text in bounds
                 if one.file is not None and not specifier.contains(one.file.name.version, prereleases=True)
             ]
+            if not said and isinstance(one, Candidate):
+                said = self.reasons(one)[:1]  # the first is enough to lose by
             rejected += [_joined(one, said)] if said else self.rows([one])
         return tuple(rejected)
 
@@ -200,7 +202,8 @@ class LossReasons:
             for specifier, said in bounds
             if not specifier.contains(candidate.version, prereleases=True)
         ]
-        found = [*self._by_backend(candidate), *self._by_device(candidate), *asked]
+        unfit = list(self._by_backend(candidate))
+        found = [*unfit, *self._by_device(candidate, read=not unfit and not asked), *asked]
         pinned = any(_is_pin(one) for specifier, _ in bounds for one in specifier)
         yanked = candidate.file.link.yanked
         if yanked is not None and not pinned:
@@ -221,10 +224,13 @@ class LossReasons:
         if isinstance(verdict, CannotRun):
             yield verdict.reason, verdict.detail
 
-    def _by_device(self, candidate: Candidate) -> Iterator[tuple[str, str]]:
-        """Judge what is inside, and repeat what a resolution found out; wheels are read for the first few alone."""
+    def _by_device(self, candidate: Candidate, *, read: bool) -> Iterator[tuple[str, str]]:
+        """Judge what is inside, and repeat what a resolution found out.
+
+        A wheel is read only where nothing else speaks against it, and only the first few; else the tables tell.
+        """
         known = self._passed_over.get(candidate.file.link.url)
-        if known is None and self._reads > 0:
+        if known is None and read and self._reads > 0:
             self._reads -= 1
             known = self._builds.judge(candidate)
         elif known is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytorch_offline.selector.model import Choice, Rejection, Selection
     from pytorch_offline.selector.nearest import Change
-    from pytorch_offline.selector.why import Step, Why
+    from pytorch_offline.selector.why import Loss, Step, Why
     from pytorch_offline.selector.why_not import WhyNot
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
@@ -156,12 +156,19 @@ def render_why(why: Why) -> str:
         told = [f"{one.requirement} was asked for" if one.parent is None else _required(one) for one in chain]
         lines.append(_bullet("required: " + ", ".join(told) if len(chain) > 1 else told[0]))
     lines.append(_bullet(f"this version: {choice.why}"))
-    lines += [_bullet(f"newer, lost: {name_versions(loss.versions)}: {loss.detail}") for loss in why.newer]
-    lines += [_bullet(f"other wheels of it: {loss.detail}") for loss in why.others]
+    lines += [
+        _bullet(f"newer, lost: {name_versions(loss.versions)}{_built_for(loss)}: {loss.detail}") for loss in why.newer
+    ]
+    lines += [_bullet(f"other wheels of it, lost{_built_for(loss)}: {loss.detail}") for loss in why.others]
     if not why.others:
         lines.append(_bullet("this file: the only wheel of this version that its index lists"))
     lines.append(f"  from {without_credentials(candidate.file.page_url)}")
     return "\n".join(lines)
+
+
+def _built_for(loss: Loss) -> str:
+    """Name the backends, but of a version that was not asked for: it lost whatever it was built for."""
+    return f" for {name_backends(loss.backends)}" if loss.backends and loss.reason != "requirement" else ""
 
 
 def _required(step: Step) -> str:

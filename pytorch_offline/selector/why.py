@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytorch_offline.selector.loss_reasons import LossReasons
     from pytorch_offline.selector.model import Choice, Rejection, Selection
     from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Versions, or files of one version, that lost by the same rule."""
+    """Versions, or files of one version, that lost by the same rule, and the backends that they were built for."""
 
     versions: tuple[Version, ...]
+    backends: tuple[Backend, ...]
     reason: str
     detail: str
 
@@ -88,20 +90,26 @@ def losses_of(rejected: Iterable[Rejection], target: Target) -> tuple[Loss, ...]
     of_version: dict[Version, list[Rejection]] = {}
     for one in rejected:
         of_version.setdefault(_release(one), []).append(one)
-    groups: dict[tuple[str, str], list[Version]] = {}
-    misfits: dict[bool, dict[Version, list[Rejection]]] = {}
-    for version in sorted(of_version, reverse=True):
-        files = of_version[version]
+    groups: dict[tuple[str, str], list[Rejection]] = {}
+    misfits: dict[bool, list[Rejection]] = {}
+    for files in of_version.values():
         fitting = [one for one in files if one.reason != "wheel-tags"]
-        for key in dict.fromkeys((one.reason, one.detail) for one in fitting):
-            groups.setdefault(key, []).append(version)
+        for one in fitting:
+            groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
         if not fitting:
             here = any(is_for_platform(tag, target) for one in files if one.file for tag in one.file.name.tags)
-            misfits.setdefault(here, {})[version] = files
+            misfits.setdefault(here, []).extend(files)
     for found in misfits.values():
-        detail = describe_misfits([one for files in found.values() for one in files], target)
-        groups["wheel-tags", detail] = list(found)
-    losses = [Loss(versions=tuple(found), reason=key[0], detail=key[1]) for key, found in groups.items()]
+        groups["wheel-tags", describe_misfits(found, target)] = found
+    losses = [
+        Loss(
+            versions=tuple(sorted({_release(one) for one in found}, reverse=True)),
+            backends=tuple(dict.fromkeys(one.backend for one in found if one.backend is not None)),
+            reason=reason,
+            detail=detail,
+        )
+        for (reason, detail), found in groups.items()
+    ]
     return tuple(sorted(losses, key=lambda one: one.versions[0], reverse=True))
 
 
@@ -137,4 +145,12 @@ def _step(parent: Choice, requirement: str) -> Step:
 
 def documents_of(losses: Sequence[Loss]) -> list[dict[str, object]]:
     """Make the losses' part of the ``--json`` document."""
-    return [{"versions": list(map(str, one.versions)), "reason": one.reason, "detail": one.detail} for one in losses]
+    return [
+        {
+            "versions": list(map(str, one.versions)),
+            "backends": list(map(str, one.backends)),
+            "reason": one.reason,
+            "detail": one.detail,
+        }
+        for one in losses
+    ]

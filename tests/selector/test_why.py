@@ -160,7 +160,7 @@ def test_why_tells_the_chain_the_version_and_the_file(index: MemoryIndex) -> Non
     assert "this file: the only wheel of this version that its index lists" in said
     torch = why(index, selection, "torch", BACKENDS)
     assert "newer, lost: 2.6.0, 2.7.0: torch==2.4.0 was asked for" in torch
-    assert f"other wheels of it: cu121 needs {DRIVER}" in torch
+    assert f"other wheels of it, lost for cu121, cu124: needs {DRIVER}" in torch
     with pytest.raises(UsageError, match="not in the closure"):
         why(index, selection, "torchvision", BACKENDS)
 
