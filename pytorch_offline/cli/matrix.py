@@ -11,6 +11,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.target_options import Names
 from pytorch_offline.crawler.as_of import before_first_reading, parse_as_of, spell_moment
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.upstream import CHANNELS
@@ -75,11 +76,13 @@ class _Asked:
     show_default=True,
     help="What the rows are.",
 )
-@click.option("--gpu", "gpu_names", metavar="NAME", multiple=True, help="The last usable torch for all GPUs named.")
+@click.option(
+    "--gpu", "gpu_names", type=Names(), metavar="NAME", multiple=True, help="The last usable torch for all GPUs named."
+)
 @click.option(
     "--compute-capability", "capabilities", metavar="X.Y", multiple=True, help="Instead of --gpu, e.g. 8.0; repeatable."
 )
-@click.option("--driver", metavar="VERSION", help="With --by driver: what this one runs.")
+@click.option("--driver", metavar="VERSION", help="What this driver runs (--by driver).")
 @click.option("--platform", "platforms", metavar="TAG", multiple=True, help="Only this platform; repeatable.")
 @click.option("--backend", "backends", metavar="B", multiple=True, help="Only this backend; repeatable.")
 @click.option("--python-version", "pythons", metavar="X.Y", multiple=True, help="Only this Python; repeatable.")
@@ -115,9 +118,12 @@ def command(
     """
     if as_csv and session.as_json:
         raise UsageError("contradiction", "--csv and --json exclude each other")
-    devices = (*map(_named_chip, gpu_names), *map(_chip, capabilities))
-    if devices and by != "release":
+    if _is_typed("by") and (_is_typed("gpu_names") or _is_typed("capabilities")):
         raise UsageError("contradiction", "--gpu and --by exclude each other", hint="leave out --by")
+    # What a variable or the settings file says of a machine is for `select`; it yields to a table that is asked for.
+    devices = () if _is_typed("by") else (*map(_named_chip, gpu_names), *map(_chip, capabilities))
+    if _is_typed("driver") and not _is_typed("by") and not devices:
+        by = "driver"
     requirement, _ = parse_requirement(project, "PROJECT")
     wanted = Wanted(
         project=canonicalize_name(requirement.name),
@@ -140,6 +146,12 @@ def command(
             else:
                 view = _builds(asked, by)
     session.result(document_of(view), render_csv(view) if as_csv else render_view(view))
+
+
+def _is_typed(parameter: str) -> bool:
+    """Whether an option stands on the command line, and not in a variable or the settings file."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _platform(text: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytorch_offline.target.model import Target
 
 
-class _Names(click.types.StringParamType):
+class Names(click.types.StringParamType):
     """Names that hold spaces: several in one variable are parted by commas."""
 
     envvar_list_splitter: ClassVar[str] = ","
@@ -49,7 +49,7 @@ _FLAGS = (
     click.option(
         "--gpu",
         "gpus",
-        type=_Names(),
+        type=Names(),
         metavar="NAME",
         multiple=True,
         help="Product name, e.g. A100; repeat for each kind.",

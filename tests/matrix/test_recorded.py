@@ -214,3 +214,15 @@ def test_what_was_read_out_of_the_wheels_beats_the_table(mirror: Path, table: As
         row for row in table("torch<2.11", "--gpu", "V100", "--mirror", str(copy))["rows"] if row["backend"] == "cu130"
     )
     assert (newest["last_torch"], newest["known_by"]) == ("2.9.1", "wheel")
+
+
+def test_what_variables_say_of_a_machine_yields_to_the_table_asked_for(
+    text: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTORCH_OFFLINE_GPU", "GTX 1080 Ti,RTX 4090")
+    monkeypatch.setenv("PYTORCH_OFFLINE_DRIVER", "535.104.05")
+    assert text().startswith("GeForce GTX 1080 Ti (6.1) + GeForce RTX 4090 (8.9): the last usable")
+    assert text("--by", "cuda").startswith("Builds of torch, per backend")
+    monkeypatch.delenv("PYTORCH_OFFLINE_GPU")
+    assert text().startswith("Builds of torch, per release")
+    assert text("--driver", "470.82.01").startswith("NVIDIA drivers, CUDA and torch")
