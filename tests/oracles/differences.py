@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from pytorch_offline.errors import UsageError
+from pytorch_offline.knowledge.companions import find_torch_need
 from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
+from pytorch_offline.knowledge.glibc_need import find_glibc_need
 from pytorch_offline.selector.candidates import backend_of
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
@@ -58,8 +61,10 @@ def explain_difference(ours: Answer, theirs: Answer, *, backend: str, target: Ta
         return "tag order: packaging 24.2 and later rank linux_* before manylinux_*, uv and older pips after it"
     if any(_built_for_another(one, backend, shelf) for one in theirs - mine):
         return "backend: they take a build for another backend that every page lists, from the root level"
-    if any(_silent_on_torch(one, shelf) for one in theirs - mine):
-        return "companion: they take an old companion whose METADATA names no version of torch"
+    if any(_is_misplaced(one, theirs, shelf) for one in theirs):
+        return "companion: they pair torch with a companion of another release, whose METADATA names no torch"
+    if any(_lacks_libc(one, target, shelf) for one in theirs - mine):
+        return "glibc: they take a wheel that is linked with a glibc that the target does not have"
     if not _closed(theirs, shelf, target.marker_environment):
         return "metadata: they read the METADATA of another file of that version"
     return None
@@ -89,11 +94,27 @@ def _built_for_another(chosen: Chosen, backend: str, shelf: Shelf) -> bool:
     return all(one is not None and str(one) != backend for one in built)
 
 
-def _silent_on_torch(chosen: Chosen, shelf: Shelf) -> bool:
-    if chosen.project not in family_projects() or chosen.project == "torch":
-        return False
+def _is_misplaced(chosen: Chosen, answer: Iterable[Chosen], shelf: Shelf) -> bool:
+    """Whether a wheel's METADATA leaves its torch open, and the table of companions says that it is not this one."""
+    torch = next((Version(one.version) for one in answer if one.project == "torch"), None)
+    need = find_torch_need(canonicalize_name(chosen.project), Version(chosen.version))
     bounds = [one.specifier for one in shelf.requirements(chosen) if canonicalize_name(one.name) == "torch"]
-    return not any(bounds)
+    if torch is None or need is None or any(bounds):
+        return False
+    return not need.torch.contains(torch, prereleases=True)
+
+
+def _lacks_libc(chosen: Chosen, target: Target, shelf: Shelf) -> bool:
+    """Whether a family wheel's tag promises no glibc, and the target's libc is another, or older than it needs."""
+    if chosen.project not in family_projects() or target.libc is None:
+        return False
+    if not all("-linux_" in tag or "-manylinux1_" in tag for tag in chosen.tags):
+        return False
+    name = parse_wheel_name(shelf.filename(chosen))
+    platforms = [tag.rpartition("-")[2] for tag in chosen.tags]
+    places = [place.rpartition("/")[2] for place in shelf.directories(chosen)]
+    needs = [find_glibc_need(name.project, name.version, platforms, place) for place in places]
+    return target.libc.name != "glibc" or any(one is not None and one.need > target.libc.version for one in needs)
 
 
 def _closed(answer: Iterable[Chosen], shelf: Shelf, environment: Mapping[str, str]) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
+from pytorch_offline.knowledge.companions import find_torch_need
 from pytorch_offline.simulator.offers import core_facts
 from pytorch_offline.simulator.spec import Spec
 
@@ -22,6 +25,11 @@ _KINDS = ("METADATA", "pixi.lock", "pdm.lock", "poetry.lock", "uv.lock")
 _OTHER_CHANNELS = ("nightly", "test", "variant", "lts")
 # uv's locks name what a requirement was resolved to, not its bounds; these projects are pinned exactly in METADATA.
 _PINNED = ("torch", "triton", "pytorch-triton", "nvidia-")
+# METADATA of torch's companions pins torch as the table of companions has it, but for these, which say at most "torch".
+_SAYS_NO_TORCH = re.compile(
+    r"torchcodec|torchao|fbgemm|torchrec|xformers|torchtext 0\.[3-8]\."
+    r"|torchvision 0\.[12]\.|torchaudio (0\.[2-4]\.|2\.11)"
+)
 
 
 def recorded_spec(shared: Path) -> Spec:
@@ -59,8 +67,15 @@ def _requirements(
     if facts.requires:
         return list(facts.requires)
     project = str(canonicalize_name(row["project"]))
-    exact = recorded.get((project, row["version"]))
-    return exact if exact is not None else recorded.get((project, row["version"].partition("+")[0]), [])
+    public = row["version"].partition("+")[0]
+    exact = recorded.get((project, row["version"]), recorded.get((project, public), []))
+    try:
+        need = find_torch_need(canonicalize_name(project), Version(public))
+    except InvalidVersion:
+        return exact
+    if need is None or not need.torch or _SAYS_NO_TORCH.match(f"{project} {public}"):
+        return exact
+    return [*(line for line in exact if not re.match(r"torch\b", line)), f"torch{need.torch}"]
 
 
 def _recorded_requirements(shared: Path) -> dict[tuple[str, str], list[str]]:
