@@ -15,8 +15,8 @@ from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.wanted import places_of, render_locks, wanted_files
-from pytorch_offline.selector.fleet import render_selections
-from pytorch_offline.selector.render import render_size
+from pytorch_offline.selector.explaining.render import render_size
+from pytorch_offline.selector.fleet.fleet import render_selections
 
 EPILOG = """\b
 Examples:

@@ -23,7 +23,7 @@ from pytorch_offline.matrix import companions, drivers, gpus, releases, tutorial
 from pytorch_offline.matrix.builds import Build, Wanted, builds_of, insist_on_builds, period_of, tabled_builds
 from pytorch_offline.matrix.view import Section, View, document_of, render_csv, render_view
 from pytorch_offline.mirror.layout import STATE_NAME
-from pytorch_offline.selector.requirements import parse_requirement
+from pytorch_offline.selector.asking.requirements import parse_requirement
 from pytorch_offline.target.platforms import parse_platform
 from pytorch_offline.wheels.backend import BackendKind, parse_backend
 from pytorch_offline.wheels.filename import parse_wheel_name

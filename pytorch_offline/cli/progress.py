@@ -17,7 +17,7 @@ import click
 from tqdm import tqdm
 
 from pytorch_offline.mirror.progress import Progress, Silent
-from pytorch_offline.selector.render import render_size
+from pytorch_offline.selector.explaining.render import render_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,9 @@ from pytorch_offline.cli.selection import Choosing, Questions, choosing_options,
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
-from pytorch_offline.selector.fleet import render_selections
+from pytorch_offline.selector.explaining.render import document_of_why, document_of_why_not, render_why, render_why_not
+from pytorch_offline.selector.fleet.fleet import render_selections
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
-from pytorch_offline.selector.render import document_of_why, document_of_why_not, render_why, render_why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

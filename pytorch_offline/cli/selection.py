@@ -25,21 +25,21 @@ from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.mirror.layout import STATE_NAME
 from pytorch_offline.mirror.wanted import places_of
 from pytorch_offline.net import Http
-from pytorch_offline.selector.asked import Asked, read_asked
-from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, tally
-from pytorch_offline.selector.given_wheels import GivenWheels
-from pytorch_offline.selector.index_plan import NamedIndexes, find_planned_upstreams, plan_indexes
-from pytorch_offline.selector.loss_reasons import LossReasons
-from pytorch_offline.selector.nearest import nearest_changes
+from pytorch_offline.selector.asking.asked import Asked, read_asked
+from pytorch_offline.selector.explaining.loss_reasons import LossReasons
+from pytorch_offline.selector.explaining.nearest import nearest_changes
+from pytorch_offline.selector.explaining.render import document_of, explained
+from pytorch_offline.selector.explaining.why import explain_choice
+from pytorch_offline.selector.explaining.why_not import WhyNots
+from pytorch_offline.selector.fleet.fleet import fleet_document, fleet_refusal, tally
+from pytorch_offline.selector.fleet.shared import document_of_sharing
+from pytorch_offline.selector.fleet.sharing import Member, runnable_builds, share
+from pytorch_offline.selector.indexes.given_wheels import GivenWheels
+from pytorch_offline.selector.indexes.offers import IndexOffers
+from pytorch_offline.selector.indexes.plan import NamedIndexes, find_planned_upstreams, plan_indexes
+from pytorch_offline.selector.indexes.sizes import KnownSizes
 from pytorch_offline.selector.nothing_fits import NothingFitsError
-from pytorch_offline.selector.offers import IndexOffers
-from pytorch_offline.selector.render import document_of, explained
 from pytorch_offline.selector.select import select
-from pytorch_offline.selector.shared import document_of_sharing
-from pytorch_offline.selector.sharing import Member, runnable_builds, share
-from pytorch_offline.selector.sizes import KnownSizes
-from pytorch_offline.selector.why import explain_choice
-from pytorch_offline.selector.why_not import WhyNots
 from pytorch_offline.wheels.backend import parse_backend
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from pytorch_offline.cli.session import Session
     from pytorch_offline.errors import PytorchOfflineError
     from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.selector.explaining.why import Why
+    from pytorch_offline.selector.explaining.why_not import WhyNot
+    from pytorch_offline.selector.fleet.shared import Sharing
     from pytorch_offline.selector.model import Rejection, Request, Selection
-    from pytorch_offline.selector.shared import Sharing
-    from pytorch_offline.selector.why import Why
-    from pytorch_offline.selector.why_not import WhyNot
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 

@@ -14,7 +14,7 @@ from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import Finding, RepairReport, VerifyReport, repair_mirror, verify_mirror
-from pytorch_offline.selector.render import render_size
+from pytorch_offline.selector.explaining.render import render_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.installer.closure import walk_closure, whole_lock
-from pytorch_offline.selector.drivers import CannotRun, verdict_for_forced
+from pytorch_offline.selector.rules.drivers import CannotRun, verdict_for_forced
 from pytorch_offline.target.model import AcceleratorKind
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.backends import backend_directories
 from pytorch_offline.knowledge.torch_builds import read_releases
 from pytorch_offline.matrix.pythons import pythons_of
-from pytorch_offline.selector.candidates import backend_of
+from pytorch_offline.selector.rules.candidates import backend_of
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 from pytorch_offline.wheels.filename import WheelName, parse_wheel_name
 

@@ -12,7 +12,7 @@ from pytorch_offline.knowledge.cuda_driver import (
 )
 from pytorch_offline.matrix.releases import render_releases
 from pytorch_offline.matrix.view import Section
-from pytorch_offline.selector.drivers import BackendVerdict, Runs, judge_backends
+from pytorch_offline.selector.rules.drivers import BackendVerdict, Runs, judge_backends
 from pytorch_offline.target.model import Accelerator, AcceleratorKind, Target
 from pytorch_offline.wheels.backend import Backend, BackendKind
 

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UpstreamError
-from pytorch_offline.selector.render import render_size
+from pytorch_offline.selector.explaining.render import render_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from pytorch_offline.crawler.model import IndexFile
-    from pytorch_offline.selector.direct_wheels import DirectWheel
+    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
     from pytorch_offline.wheels.inspection import Inspection

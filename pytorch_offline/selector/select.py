@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import SpecifierSet
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector.architectures import jetson_advice, unknown_devices
-from pytorch_offline.selector.builds import BuildJudge
-from pytorch_offline.selector.companions import TORCH, Bound, companion_warnings
-from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
-from pytorch_offline.selector.explain import backend_rejection, losers
-from pytorch_offline.selector.hashes import check_hash_mode
+from pytorch_offline.selector.explaining.explain import backend_rejection, losers
 from pytorch_offline.selector.lost_wheels import name_backends
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
 from pytorch_offline.selector.nothing_fits import NothingFitsError
-from pytorch_offline.selector.pinned_backend import judge_pin
-from pytorch_offline.selector.provider import Need, Pin, SelectionProvider, Wanted, WithExtras, project_of
-from pytorch_offline.selector.search import Resolved, anchor_of, find_best
+from pytorch_offline.selector.resolving.provider import Need, Pin, SelectionProvider, Wanted, WithExtras, project_of
+from pytorch_offline.selector.resolving.search import Resolved, anchor_of, find_best
+from pytorch_offline.selector.rules.architectures import jetson_advice, unknown_devices
+from pytorch_offline.selector.rules.builds import BuildJudge
+from pytorch_offline.selector.rules.companions import TORCH, Bound, companion_warnings
+from pytorch_offline.selector.rules.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
+from pytorch_offline.selector.rules.hashes import check_hash_mode
+from pytorch_offline.selector.rules.pinned_backend import judge_pin
 from pytorch_offline.wheels.backend import CPU, BackendKind
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from resolvelib.resolvers import RequirementInformation
 
-    from pytorch_offline.selector.closure import Closure
-    from pytorch_offline.selector.drivers import BackendVerdict
     from pytorch_offline.selector.model import Request
+    from pytorch_offline.selector.resolving.closure import Closure
+    from pytorch_offline.selector.rules.drivers import BackendVerdict
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.knowledge.architectures import find_gfx_targets, find_kernels
 from pytorch_offline.knowledge.glibc_need import find_glibc_need
-from pytorch_offline.selector.candidates import backend_of
+from pytorch_offline.selector.rules.candidates import backend_of
 from pytorch_offline.simulator.libraries import build_dll, build_elf
 from pytorch_offline.wheels.backend import BackendKind
 from pytorch_offline.wheels.filename import parse_wheel_name

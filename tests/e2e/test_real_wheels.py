@@ -11,7 +11,7 @@ import pytest
 from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.default_index import configured_http, configured_index_url
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.selector.inspection import Inspector
+from pytorch_offline.selector.indexes.inspection import Inspector
 from pytorch_offline.wheels.inspection import Inspection
 
 if TYPE_CHECKING:

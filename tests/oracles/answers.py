@@ -18,8 +18,8 @@ from packaging.version import Version
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.selector.indexes.offers import IndexOffers
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.offers import IndexOffers
 from pytorch_offline.selector.select import select
 from pytorch_offline.wheels.backend import parse_backend
 from pytorch_offline.wheels.filename import parse_wheel_name

@@ -11,7 +11,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.companions import find_torch_need
 from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
 from pytorch_offline.knowledge.glibc_need import find_glibc_need
-from pytorch_offline.selector.candidates import backend_of
+from pytorch_offline.selector.rules.candidates import backend_of
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
 from tests.oracles.answers import Answer, Chosen, chosen_of

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.asked import Asked, read_asked
+from pytorch_offline.selector.asking.asked import Asked, read_asked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.crawler.model import IndexFile, Link
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.candidates import judge_file
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
-from pytorch_offline.selector.tag_fit import TagFit
+from pytorch_offline.selector.rules.candidates import judge_file
+from pytorch_offline.selector.rules.tag_fit import TagFit
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.inspection import Inspection
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata

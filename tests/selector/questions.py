@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytorch_offline.selector.loss_reasons import LossReasons
-from pytorch_offline.selector.render import render_why, render_why_not
+from pytorch_offline.selector.explaining.loss_reasons import LossReasons
+from pytorch_offline.selector.explaining.render import render_why, render_why_not
+from pytorch_offline.selector.explaining.why import explain_choice
+from pytorch_offline.selector.explaining.why_not import WhyNots
 from pytorch_offline.selector.select import select
-from pytorch_offline.selector.why import explain_choice
-from pytorch_offline.selector.why_not import WhyNots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

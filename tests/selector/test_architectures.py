@@ -13,8 +13,8 @@ from pytorch_offline.knowledge.architectures import (
     find_kernels,
     parse_architectures,
 )
-from pytorch_offline.selector.architectures import evidence_by_table, evidence_by_wheel, unserved_device
 from pytorch_offline.selector.model import Request
+from pytorch_offline.selector.rules.architectures import evidence_by_table, evidence_by_wheel, unserved_device
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Accelerator, AcceleratorKind, Device, Target
 from pytorch_offline.wheels.backend import parse_backend

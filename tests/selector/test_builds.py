@@ -11,9 +11,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector.builds import READINGS_BEFORE_TRUST, BuildJudge
+from pytorch_offline.selector.explaining.render import document_of
 from pytorch_offline.selector.model import EvidenceSource, Request, Selection
-from pytorch_offline.selector.render import document_of
+from pytorch_offline.selector.rules.builds import READINGS_BEFORE_TRUST, BuildJudge
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Device, Target
 from pytorch_offline.wheels.backend import parse_backend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytorch_offline.selector.candidates import backend_of
+from pytorch_offline.selector.rules.candidates import backend_of
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 

@@ -6,7 +6,7 @@ from packaging.version import Version
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.cuda_driver import read_cuda_driver_table
 from pytorch_offline.knowledge.table import read_table
-from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
+from pytorch_offline.selector.rules.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import Backend, BackendKind, parse_backend

@@ -12,8 +12,8 @@ from packaging.version import Version
 from pytorch_offline.knowledge.cuda_driver import driver_branch, read_cuda_driver_table
 from pytorch_offline.knowledge.forward_compat import accepted_branches
 from pytorch_offline.knowledge.gpus import classes_of
-from pytorch_offline.selector.drivers import CannotRun, Runs, driver_warnings, judge_backends
-from pytorch_offline.selector.forward_compat import UserMode, judge_user_mode
+from pytorch_offline.selector.rules.drivers import CannotRun, Runs, driver_warnings, judge_backends
+from pytorch_offline.selector.rules.forward_compat import UserMode, judge_user_mode
 from pytorch_offline.target.model import Accelerator, Device
 from pytorch_offline.wheels.backend import parse_backend
 from tests.selector.machines import machine, nvidia

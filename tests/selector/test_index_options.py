@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.index_options import IndexOptions, TorchIndex, moved, torch_index
-from pytorch_offline.selector.index_plan import NamedIndexes, plan_indexes
+from pytorch_offline.selector.asking.index_options import IndexOptions, TorchIndex, moved, torch_index
+from pytorch_offline.selector.indexes.plan import NamedIndexes, plan_indexes
 from pytorch_offline.wheels.backend import CPU, parse_backend
 from tests.selector.asking import ask
 

@@ -13,8 +13,8 @@ import pytest
 from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.model import IndexFile, Link
 from pytorch_offline.net import Http, Timeouts
-from pytorch_offline.selector import inspection as inspection_module
-from pytorch_offline.selector.inspection import Inspector
+from pytorch_offline.selector.indexes import inspection as inspection_module
+from pytorch_offline.selector.indexes.inspection import Inspector
 from pytorch_offline.simulator.libraries import build_dll, build_elf
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.inspection import Inspection

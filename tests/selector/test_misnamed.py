@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.requirements import parse_requirement
+from pytorch_offline.selector.asking.requirements import parse_requirement
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError
+from pytorch_offline.selector.explaining.nearest import MOST_OFFERED, MOST_TRIES, nearest_changes
+from pytorch_offline.selector.explaining.proposals import Kind
+from pytorch_offline.selector.explaining.render import explained
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.nearest import MOST_OFFERED, MOST_TRIES, nearest_changes
-from pytorch_offline.selector.proposals import Kind
-from pytorch_offline.selector.render import explained
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Device
 from pytorch_offline.wheels.backend import parse_backend
@@ -26,8 +26,8 @@ from tests.selector.memory import MemoryIndex
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytorch_offline.selector.explaining.nearest import Change
     from pytorch_offline.selector.model import Selection
-    from pytorch_offline.selector.nearest import Change
     from pytorch_offline.target.model import Target
 
 BACKENDS = tuple(map(parse_backend, ["cpu", "cu101", "cu118", "cu126", "cu130"]))

@@ -16,7 +16,7 @@ from packaging.version import Version
 from pytorch_offline.cli.main import main
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.nightly import SameDay, day_of
+from pytorch_offline.selector.rules.nightly import SameDay, day_of
 from pytorch_offline.selector.select import select
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec

@@ -13,8 +13,8 @@ from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.net import Http, RetryPolicy
+from pytorch_offline.selector.indexes.offers import IndexOffers, find_upstreams
 from pytorch_offline.selector.model import Source
-from pytorch_offline.selector.offers import IndexOffers, find_upstreams
 from pytorch_offline.simulator.faults import IgnoreRange, WrongBytes
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec

@@ -16,13 +16,13 @@ from packaging.requirements import Requirement
 from pytorch_offline.cli.requirement_sources import read_location
 from pytorch_offline.crawler.upstream import CHANNELS
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.asked import Asked, read_asked
+from pytorch_offline.selector.asking.asked import Asked, read_asked
 from tests.selector.pip_reader import CONFIGURED, PipReader, pip_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytorch_offline.selector.requirements import Ask
+    from pytorch_offline.selector.asking.requirements import Ask
 
 A, B = "a" * 64, "B" * 64
 WHEEL = "torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytorch_offline.errors import PytorchOfflineError, UsageError
-from pytorch_offline.selector.requirement_files import logical_lines
+from pytorch_offline.selector.asking.requirement_files import logical_lines
 from tests.selector.asking import ask
 from tests.selector.machines import machine
 

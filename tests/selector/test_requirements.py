@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.requirements import parse_requirement
+from pytorch_offline.selector.asking.requirements import parse_requirement
 
 if TYPE_CHECKING:
-    from pytorch_offline.selector.direct_wheels import DirectWheel
+    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
 
 WHEEL = "torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl"
 URL = f"https://download.pytorch.org/whl/cu121/{WHEEL}"

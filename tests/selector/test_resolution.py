@@ -12,9 +12,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector import search
-from pytorch_offline.selector.deciding_order import PATIENCE, DecidingOrder
 from pytorch_offline.selector.model import Request
+from pytorch_offline.selector.resolving import search
+from pytorch_offline.selector.resolving.deciding_order import PATIENCE, DecidingOrder
 from pytorch_offline.selector.select import select
 from pytorch_offline.wheels.backend import CPU
 from tests.selector.machines import machine

@@ -8,9 +8,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.selector.explaining.render import document_of, render_tree
 from pytorch_offline.selector.lock import locked_at_origin, render_pylock
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.render import document_of, render_tree
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import parse_backend

@@ -12,11 +12,11 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
-from pytorch_offline.selector.drivers import Runs, judge_backends
-from pytorch_offline.selector.fleet import fleet_document, fleet_refusal, render_fleet, render_selections, tally
+from pytorch_offline.selector.fleet.fleet import fleet_document, fleet_refusal, render_fleet, render_selections, tally
+from pytorch_offline.selector.fleet.sharing import Member, runnable_builds, share
 from pytorch_offline.selector.model import Request, Selection
+from pytorch_offline.selector.rules.drivers import Runs, judge_backends
 from pytorch_offline.selector.select import select
-from pytorch_offline.selector.sharing import Member, runnable_builds, share
 from pytorch_offline.target.model import Accelerator, AcceleratorKind, Device, Target
 from pytorch_offline.wheels.backend import Backend, parse_backend
 from tests.selector.machines import machine
@@ -25,7 +25,7 @@ from tests.selector.memory import MemoryIndex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytorch_offline.selector.shared import Sharing
+    from pytorch_offline.selector.fleet.shared import Sharing
 
 BACKENDS = tuple(map(parse_backend, ["cpu", "cu118", "cu126", "cu128", "cu132"]))
 MEGABYTE = 10**6

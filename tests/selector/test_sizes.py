@@ -10,8 +10,8 @@ from packaging.specifiers import SpecifierSet
 from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.model import IndexFile, Link
 from pytorch_offline.net import Http
+from pytorch_offline.selector.indexes.sizes import KnownSizes
 from pytorch_offline.selector.model import Candidate, Choice, Request, Selection, Source
-from pytorch_offline.selector.sizes import KnownSizes
 from pytorch_offline.wheels.filename import parse_wheel_name
 from tests.loopback import Answer, Loopback
 from tests.loopback import Request as HttpRequest

@@ -14,8 +14,8 @@ from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.net import Http
+from pytorch_offline.selector.indexes.offers import IndexOffers
 from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.offers import IndexOffers
 from pytorch_offline.selector.select import select
 from pytorch_offline.wheels.backend import CPU
 from tests.selector.machines import machine

@@ -9,8 +9,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError, UsageError
-from pytorch_offline.selector.model import Request
-from pytorch_offline.selector.render import (
+from pytorch_offline.selector.explaining.render import (
     document_of_why,
     document_of_why_not,
     explained,
@@ -18,16 +17,17 @@ from pytorch_offline.selector.render import (
     render_why,
     render_why_not,
 )
+from pytorch_offline.selector.explaining.why import explain_choice
+from pytorch_offline.selector.explaining.why_not import WhyNots, parse_question
+from pytorch_offline.selector.model import Request
 from pytorch_offline.selector.select import select
-from pytorch_offline.selector.why import explain_choice
-from pytorch_offline.selector.why_not import WhyNots, parse_question
 from pytorch_offline.wheels.backend import parse_backend
 from tests.selector.machines import machine, nvidia
 from tests.selector.memory import MemoryIndex
 from tests.selector.questions import asker, why, why_not
 
 if TYPE_CHECKING:
-    from pytorch_offline.selector.loss_reasons import LossReasons
+    from pytorch_offline.selector.explaining.loss_reasons import LossReasons
     from pytorch_offline.selector.model import Selection
     from pytorch_offline.target.model import Target
 

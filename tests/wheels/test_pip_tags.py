@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from packaging.version import Version
 
-from pytorch_offline.selector.candidates import judge_file
 from pytorch_offline.selector.model import Rejection, Source
-from pytorch_offline.selector.tag_fit import TagFit
+from pytorch_offline.selector.rules.candidates import judge_file
+from pytorch_offline.selector.rules.tag_fit import TagFit
 from pytorch_offline.wheels.pip_tags import tags_taken_by
 from tests.selector.machines import machine
 from tests.selector.memory import MemoryIndex

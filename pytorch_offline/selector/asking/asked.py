@@ -1,0 +1,161 @@
+"""All that a user asks for, from the command line, requirements files and locks, and the request it makes for a target.
+
+Markers decide per target which lines count, so what a line says beside its requirement (a hash, an address) counts with
+it: ``uv export`` writes one project on several lines, each for other machines with other hashes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+from pytorch_offline.errors import UsageError
+from pytorch_offline.selector.asking.index_options import IndexOptions, combine_options
+from pytorch_offline.selector.asking.locks import LockInput, lock_name, locked_wheels, parse_lock
+from pytorch_offline.selector.asking.requirement_files import OptionLine, Place, RequirementLine, read_lines
+from pytorch_offline.selector.asking.requirements import Ask, parse_ask
+from pytorch_offline.selector.model import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from packaging.utils import NormalizedName
+
+    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
+
+# Files that people try, by what they are called, and how to make requirements of them.
+_OTHER_FILES = (
+    (r"uv\.lock", "write `uv export --format pylock.toml -o pylock.toml` (or requirements.txt), and name that"),
+    (r"poetry\.lock", "write `poetry export -o requirements.txt`, and name that"),
+    (r"pdm\.lock", "write `pdm export -o requirements.txt`, and name that"),
+    (r"Pipfile(\.lock)?", "write `pipenv requirements --hash > requirements.txt`, and name that"),
+    (r"pyproject\.toml|setup\.(py|cfg)", "write `uv pip compile pyproject.toml -o requirements.txt`, and name that"),
+    (
+        r".*\.ya?ml",
+        "copy what stands below `- pip:` into a requirements.txt, and name that; the others are conda's",
+    ),
+    (r".*\.(whl|zip|tar\.gz)", "leave out -r: a wheel is named by itself"),
+)
+COMMAND_LINE = Place(location="command line")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for, by whomever: lines, the options about indexes, a lock."""
+
+    asks: tuple[Ask, ...] = ()
+    options: IndexOptions
+    lock: LockInput | None = None
+
+    def request_for(self, target: Target, *, backend: Backend | None, pre: bool, no_deps: bool) -> Request:
+        """Make the request for one target.
+
+        Raises:
+            UsageError: ``contradiction`` if two addresses are given for one project; what ``locked_wheels`` says.
+            UnsatisfiableError: ``lock-does-not-fit``.
+        """
+        if self.lock is not None:
+            wheels = locked_wheels(self.lock, target)
+            pins = tuple(Requirement(f"{wheel.name.project}=={wheel.name.version}") for wheel in wheels)
+            return Request(requirements=pins, backend=backend, pre=True, no_deps=True, wheels=wheels)
+        asks = [ask for ask in self.asks if _applies(ask, target)]
+        hashes = _hashes(asks)
+        said = self.options.require_hashes
+        return Request(
+            requirements=tuple(ask.requirement for ask in self.asks if not ask.constraint),
+            constraints=tuple(ask.requirement for ask in self.asks if ask.constraint),
+            backend=backend,
+            pre=pre or self.options.pre,
+            no_deps=no_deps,
+            wheels=_wheels(asks),
+            hashes=hashes,
+            # One --hash turns pip's hash-checking mode on, also in a line that is for other machines.
+            require_hashes=any(ask.hashed for ask in self.asks) if said is None else said,
+        )
+
+
+def _applies(ask: Ask, target: Target) -> bool:
+    marker = ask.requirement.marker
+    return marker is None or marker.evaluate({**target.marker_environment, "extra": ""})
+
+
+def _hashes(asks: Iterable[Ask]) -> Mapping[NormalizedName, frozenset[str]]:
+    """Give the hashes that a project's file may have: those that all lines admit which say any."""
+    hashes: dict[NormalizedName, frozenset[str]] = {}
+    for ask in asks:
+        if ask.sha256s:
+            hashes[ask.project] = hashes.get(ask.project, ask.sha256s) & ask.sha256s
+    return hashes
+
+
+def _wheels(asks: Iterable[Ask]) -> tuple[DirectWheel, ...]:
+    wheels: dict[NormalizedName, DirectWheel] = {}
+    for ask in asks:
+        if ask.wheel is not None and wheels.setdefault(ask.project, ask.wheel).url != ask.wheel.url:
+            raise UsageError(
+                "contradiction",
+                f"two different wheels of {ask.project} are asked for",
+                facts={one.where: one.name.filename for one in (wheels[ask.project], ask.wheel)},
+            )
+    return tuple(wheels.values())
+
+
+def read_asked(
+    requirements: Sequence[str],
+    requirement_files: Sequence[str],
+    constraint_files: Sequence[str],
+    *,
+    read: Callable[[str], bytes],
+    exists: Callable[[Path], bool],
+    environment: Mapping[str, str],
+) -> Asked:
+    """Read everything that was asked for.
+
+    Args:
+        requirements: requirements on the command line.
+        requirement_files: locations given with ``-r``: requirements files, or one lock.
+        constraint_files: locations given with ``-c``.
+        read: gives a location's bytes; raises ``UsageError`` or ``UpstreamError``.
+        exists: tells whether a path is there.
+        environment: what ``${NAME}`` stands for in a file.
+
+    Raises:
+        UsageError: ``nothing-requested``; ``lock-and-more`` since a lock is complete; what is wrong with a line.
+    """
+    lines: list[RequirementLine | OptionLine] = []
+    locks: list[LockInput] = []
+    for location in constraint_files:
+        lines += read_lines(location, read=read, environment=environment, constraint=True)
+    lines += [RequirementLine(text=text.strip(), place=COMMAND_LINE) for text in requirements]
+    for location in requirement_files:
+        named = lock_name(location)
+        if named is not None:
+            locks.append(parse_lock(read(named[0]), *named))
+            continue
+        _check_kind(location)
+        lines += read_lines(location, read=read, environment=environment)
+    asks = tuple(parse_ask(line) for line in lines if isinstance(line, RequirementLine))
+    if locks and (len(locks) > 1 or lines):
+        raise UsageError(
+            "lock-and-more",
+            f"{locks[0].location} is complete, and nothing else can be asked for beside it",
+            hint="run the command once for each; they may share a mirror",
+        )
+    if not locks and all(ask.constraint for ask in asks):
+        raise UsageError("nothing-requested", "nothing was asked for", hint="name a project, e.g. torch, or -r FILE")
+    options = combine_options((line for line in lines if isinstance(line, OptionLine)), exists=exists)
+    return Asked(asks=asks, options=options, lock=locks[0] if locks else None)
+
+
+def _check_kind(location: str) -> None:
+    name = PurePosixPath(location.replace("\\", "/")).name
+    for pattern, hint in _OTHER_FILES:
+        if re.fullmatch(pattern, name):
+            raise UsageError("bad-requirements-file", f"{location} is no requirements file", hint=hint)

@@ -1,0 +1,1 @@
+"""Many targets at once: what they share, and what sharing saves."""

@@ -1,0 +1,1 @@
+"""What the indexes have: which are read, what they offer, what their wheels say. The effects of the selector."""

@@ -1,0 +1,314 @@
+"""What the indexes offer for a project, for one target: the selector's one window on the network.
+
+Which index serves which project (DESIGN section 5): torch's own family comes from the backends' pages of the upstream
+and from nowhere else; every other project from the default index, and from upstream's copies where the default index
+has nothing that fits.
+
+One exception, which PyTorch's own instructions make: on macOS, and on Windows without a GPU, they install from the
+default index, which carries the same builds there. So when the upstream does not answer at all, the family of such a
+target may come from the default index, and the user is told.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import parse_sdist_filename
+
+from pytorch_offline.crawler.upstream import recognise_upstream
+from pytorch_offline.errors import PytorchOfflineError, UpstreamError
+from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.net import redacted
+from pytorch_offline.selector.indexes.inspection import Inspector
+from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
+from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
+from pytorch_offline.selector.rules.candidates import admitted, judge_file, preference
+from pytorch_offline.selector.rules.hashes import expecting, hash_objection
+from pytorch_offline.selector.rules.tag_fit import TagFit
+from pytorch_offline.selector.rules.unlisted import unlisted_rejections
+from pytorch_offline.target.model import AcceleratorKind
+from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from packaging.specifiers import SpecifierSet
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+
+    from pytorch_offline.crawler.catalogue import Catalogue
+    from pytorch_offline.crawler.model import IndexFile, PageReading, RejectedLink
+    from pytorch_offline.crawler.reader import IndexReader
+    from pytorch_offline.crawler.upstream import Upstream
+    from pytorch_offline.net import Http
+    from pytorch_offline.selector.indexes.given_wheels import GivenWheels
+    from pytorch_offline.target.model import Target
+    from pytorch_offline.wheels.backend import Backend
+    from pytorch_offline.wheels.inspection import Inspection
+
+# Pages asked for at once. Browsers open six connections to a host; upstream's CDN serves them without complaint.
+PARALLEL_PAGES = 6
+# METADATA read at once: each takes one to three small requests, whose latency is all they cost. uv has 50 under way.
+PARALLEL_METADATA = 16
+# The errors that mean "nobody answered", as opposed to "the answer was no".
+_NO_ANSWER = frozenset({"unreachable", "tls-error"})
+
+
+class IndexOffers:
+    """Offers read from upstream and default index through the catalogue; a context manager, for its threads.
+
+    Args:
+        upstreams: recognised upstreams; the first that lists a project serves it. May be empty only when the default
+            index stands in.
+        default_index: the default index's address, None to do without.
+        scratch: a directory for whole wheels that must be downloaded to learn their METADATA.
+        extra_indexes: further indexes that serve what the default index does; the best version of all is taken, as
+            pip does.
+        given: wheels that were named outside the indexes.
+        hashes: by project, the sha256 digests of which its file must have one.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        upstreams: Sequence[Upstream],
+        default_index: str | None,
+        reader: IndexReader,
+        http: Http,
+        catalogue: Catalogue,
+        scratch: Path,
+        offline: bool,
+        extra_indexes: Sequence[str] = (),
+        given: GivenWheels | None = None,
+        hashes: Mapping[NormalizedName, frozenset[str]] | None = None,
+    ) -> None:
+        self._target = target
+        self._tags = TagFit(target)
+        self._upstreams = tuple(upstreams)
+        self._indexes = tuple(dict.fromkeys([*([] if default_index is None else [default_index]), *extra_indexes]))
+        self._given = given
+        self._hashes = hashes or {}
+        self._reader = reader
+        self._http = http
+        self._catalogue = catalogue
+        self._scratch = scratch
+        self._offline = offline
+        self._pool = ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page")
+        self._inspector = Inspector(http=http, catalogue=catalogue, offline=offline)
+        self._readers = ThreadPoolExecutor(PARALLEL_METADATA, thread_name_prefix="metadata")
+        self._metadata: dict[str, CoreMetadata] = {}
+        self._under_way: dict[str, Future[CoreMetadata]] = {}
+        self._offers: dict[tuple[NormalizedName, tuple[Backend, ...]], Offer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
+
+    def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
+        """Say what the indexes have of a project.
+
+        Raises:
+            UpstreamError: a page that should be there could not be read.
+        """
+        key = self._key(project, backends)
+        if key not in self._offers:
+            self._offers[key] = self._read_offer(project, backends)
+        return self._offers[key]
+
+    def metadata(self, candidate: Candidate) -> CoreMetadata:
+        """Return the METADATA of this very wheel, from the catalogue, its sidecar, or the wheel itself.
+
+        Raises:
+            UpstreamError: it could not be had.
+            IntegrityError: it cannot be read.
+        """
+        url = candidate.file.link.url
+        if url not in self._metadata:
+            under_way = self._under_way.get(url)
+            self._metadata[url] = self._fetch_metadata(candidate) if under_way is None else under_way.result()
+        return self._metadata[url]
+
+    def walk_ahead(self, candidates: Iterable[Candidate]) -> None:
+        """Begin to read the METADATA of candidates that may be asked for soon; see ``Offers.walk_ahead``."""
+        for candidate in () if self._offline else candidates:
+            url = candidate.file.link.url
+            if url not in self._metadata and url not in self._under_way:
+                self._under_way[url] = self._readers.submit(self._fetch_metadata, candidate)
+
+    def _fetch_metadata(self, candidate: Candidate) -> CoreMetadata:
+        body = fetch_wheel_metadata(
+            candidate.file, http=self._http, catalogue=self._catalogue, scratch=self._scratch, offline=self._offline
+        )
+        return parse_metadata(body)
+
+    def inspect(self, candidate: Candidate) -> Inspection:
+        """Say what the libraries of this very wheel say; see ``Offers.inspect``."""
+        return self._inspector.inspect(candidate.file)
+
+    def read_ahead(self, wanted: Mapping[NormalizedName, SpecifierSet], backend: Backend) -> None:
+        """Read offers, and METADATA of the best wheel of each, side by side; see ``Offers.read_ahead``."""
+        fresh = {
+            project: specifier
+            for project, specifier in wanted.items()
+            if self._key(project, (backend,)) not in self._offers
+        }
+        if len(fresh) > 1 and not self._offline:
+            wait([self._pool.submit(self._look_ahead, project, fresh[project], backend) for project in fresh])
+
+    def _key(self, project: NormalizedName, backends: Sequence[Backend]) -> tuple[NormalizedName, tuple[Backend, ...]]:
+        """Name an offer; an index without a directory per backend has one page for all of them."""
+        return project, tuple(backends) if any(upstream.by_backend for upstream in self._upstreams) else ()
+
+    def _look_ahead(self, project: NormalizedName, specifier: SpecifierSet, backend: Backend) -> None:
+        with suppress(PytorchOfflineError):
+            offer = self.offer(project, (backend,))
+            candidates = [one for one in offer.candidates if one.backend in {None, backend}]
+            best = max(admitted(candidates, specifier, pre=False), key=preference, default=None)
+            if best is not None:
+                self.metadata(best)
+
+    def _read_offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
+        offers: list[Offer] = []
+        if self._given is not None:
+            very_one = self._given.only(project)
+            if very_one is not None:
+                by_backend = any("whl" in file.link.path.split("/") for file in very_one.files)
+                return self._judge(project, [very_one], Source.DIRECT, by_backend=by_backend)
+            offers.append(self._judge(project, self._given.found(), Source.FIND_LINKS, by_backend=False))
+        offers += self._read_indexes(project, backends)
+        return Offer(
+            candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
+            rejected=tuple(rejection for offer in offers for rejection in offer.rejected),
+            known=any(offer.known for offer in offers),
+            sources=frozenset(version for offer in offers for version in offer.sources),
+        )
+
+    def _read_indexes(self, project: NormalizedName, backends: Sequence[Backend]) -> list[Offer]:
+        from_upstream_only = project in family_projects() and bool(self._upstreams)
+        offers = [] if from_upstream_only else self._read_default_indexes(project)
+        for upstream in self._upstreams:
+            if any(offer.candidates for offer in offers):
+                break
+            pages = self._read_pages(upstream, project, backends)
+            offers.append(self._judge(project, pages, Source.UPSTREAM, by_backend=upstream.by_backend))
+        if from_upstream_only and project in self._hashes and not any(offer.candidates for offer in offers):
+            # Locks of other tools pin the default index's own build of torch; its hash says that this one is meant.
+            offers += self._read_default_indexes(project, proved=True)
+        return offers
+
+    def _read_default_indexes(self, project: NormalizedName, *, proved: bool = False) -> list[Offer]:
+        """Read what the default index and its like have; ``proved`` takes files alone whose hash is demanded."""
+        offers = []
+        for index in self._indexes:
+            page = self._reader.read(f"{index.rstrip('/')}/{project}/")
+            if proved:
+                page = replace(page, files=tuple(one for one in page.files if one.link.sha256 in self._hashes[project]))
+            offers.append(self._judge(project, [page], Source.DEFAULT_INDEX, by_backend=False))
+        return offers
+
+    def _read_pages(
+        self, upstream: Upstream, project: NormalizedName, backends: Sequence[Backend]
+    ) -> list[PageReading]:
+        urls = list(dict.fromkeys(upstream.project_url(project, backend) for backend in backends))
+        if len(urls) == 1:
+            return [self._reader.read(urls[0])]
+        return list(self._pool.map(self._reader.read, urls))
+
+    def _judge(
+        self, project: NormalizedName, pages: Sequence[PageReading], source: Source, *, by_backend: bool
+    ) -> Offer:
+        files: dict[str, IndexFile] = {}
+        for page in pages:
+            for file in page.files:
+                if file.name.project == project:  # the file name says whose it is, not the page
+                    files.setdefault(file.link.path, file)
+        sources = frozenset(
+            version for page in pages for link in page.rejected if (version := _source_of(project, link)) is not None
+        )
+        allowed = self._hashes.get(project)
+        verdicts = [
+            judge_file(
+                expecting(file, allowed),
+                self._target,
+                self._tags,
+                source=source,
+                indexed_by_backend=by_backend,
+                objection=hash_objection(file, allowed),
+            )
+            for file in files.values()
+        ]
+        gone = unlisted_rejections(
+            project, pages, files, target=self._target, tags=self._tags, indexed_by_backend=by_backend
+        )
+        return Offer(
+            candidates=tuple(verdict for verdict in verdicts if isinstance(verdict, Candidate)),
+            rejected=(*(verdict for verdict in verdicts if isinstance(verdict, Rejection)), *gone),
+            known=bool(files or sources or gone),
+            sources=sources,
+        )
+
+
+def _source_of(project: NormalizedName, link: RejectedLink) -> Version | None:
+    """Read the version of a source distribution of the project out of a link; None if the link is something else."""
+    if link.reason != "not-a-wheel":
+        return None
+    try:
+        name, version = parse_sdist_filename(unquote(urlsplit(link.href).path.rpartition("/")[2]))
+    except ValueError:  # InvalidSdistFilename, InvalidVersion; or no address
+        return None
+    return version if name == project else None
+
+
+def find_upstreams(
+    urls: Sequence[str], target: Target, *, reader: IndexReader, channel: str, default_index: str | None
+) -> tuple[tuple[Upstream, ...], tuple[str, ...]]:
+    """Recognise the upstreams that answer; say in warnings which did not.
+
+    Raises:
+        UpstreamError: none answered, and the default index may not stand in for this target.
+    """
+    found: list[Upstream] = []
+    warnings: list[str] = []
+    failure: UpstreamError | None = None
+    for url in urls:
+        try:
+            found.append(recognise_upstream(reader, url, channel))
+        except UpstreamError as error:
+            if reader.offline and error.code == "no-index-here":
+                raise UpstreamError(
+                    "not-in-catalogue",
+                    f"nothing of {redacted(url)} is in the catalogue, and nothing is asked of the network",
+                    hint="run the same command once without --offline, or `pytorch-offline crawl`",
+                ) from error
+            if error.code not in _NO_ANSWER:
+                raise
+            failure = failure or error
+            warnings.append(f"upstream {redacted(url)} did not answer: {error.message}")
+    if found or failure is None:
+        return tuple(found), tuple(warnings)
+    if default_index is None or channel != "stable" or not default_index_carries_family(target):
+        raise failure
+    warnings.append(
+        f"torch's family is taken from the default index, as PyTorch's own instructions do for {target.system}"
+    )
+    return (), tuple(warnings)
+
+
+def default_index_carries_family(target: Target) -> bool:
+    """Whether the default index has the same torch builds as upstream for this target.
+
+    https://pytorch.org/get-started/locally/ gives a plain ``pip3 install`` for macOS, and for Windows without CUDA.
+    """
+    kind = AcceleratorKind.NONE if target.accelerator is None else target.accelerator.kind
+    if target.system == "Darwin":
+        return True
+    return target.system == "Windows" and target.machine == "AMD64" and kind is AcceleratorKind.NONE

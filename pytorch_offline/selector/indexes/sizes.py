@@ -1,0 +1,77 @@
+"""Learn how large the chosen wheels are: upstream's pages do not say."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pytorch_offline.byte_ranges import complete_length
+from pytorch_offline.errors import UpstreamError
+from pytorch_offline.selector.indexes.inspection import HURRIED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytorch_offline.crawler.catalogue import Catalogue
+    from pytorch_offline.crawler.model import Link
+    from pytorch_offline.net import Http
+    from pytorch_offline.selector.model import Selection
+
+# As many as a browser opens to one host.
+PARALLEL_REQUESTS = 6
+# The errors that mean "nobody answered", after which the same host is not asked about its other wheels.
+_NO_ANSWER = frozenset({"unreachable", "tls-error", "transfer-broken"})
+
+
+class KnownSizes:
+    """Sizes of wheels: as the catalogue keeps them, or as their servers say, which the catalogue then keeps.
+
+    Args:
+        http: asks about each wheel once; None to ask nothing.
+        catalogue: what earlier runs learnt. Online it is believed where a hash names the bytes; what an address has may
+            have changed, so that is asked again.
+    """
+
+    def __init__(self, http: Http | None, catalogue: Catalogue) -> None:
+        self._http = None if http is None else http.hurried(HURRIED)
+        self._catalogue = catalogue
+        self._looked_up: set[Link] = set()
+        self._silent: set[str] = set()
+        self._sizes: dict[str, int] = {}
+
+    def __call__(self, selections: Iterable[Selection]) -> Mapping[str, int]:
+        """Map the addresses of wheels whose page states no size to their sizes in bytes, where those are known.
+
+        A server that does not tell leaves its wheel out: a size that is not known is no reason to fail.
+        """
+        links = (choice.candidate.file.link for selection in selections for choice in selection.choices)
+        unknown = {link for link in links if link.size is None} - self._looked_up
+        self._looked_up |= unknown
+        kept = {link: size for link in unknown if (size := self._catalogue.wheel_size(link)) is not None}
+        self._sizes.update((link.url, size) for link, size in kept.items())
+        if self._http is not None:
+            asked = self._ask(self._http, [link for link in unknown if link not in kept or link.sha256 is None])
+            self._sizes.update((link.url, size) for link, size in asked.items())
+            if asked:
+                self._catalogue.store_wheel_sizes(asked)
+        return self._sizes
+
+    def _ask(self, http: Http, links: Iterable[Link]) -> dict[Link, int]:
+        """Ask for the first byte of each wheel; the answer says how many there are."""
+
+        def ask(link: Link) -> tuple[Link, int | None]:
+            host = urlsplit(link.url).netloc
+            if host in self._silent:
+                return link, None
+            try:
+                with http.stream(link.url, headers={"Range": "bytes=0-0"}) as stream:
+                    return link, complete_length(stream.status, stream.headers)
+            except UpstreamError as error:
+                if error.code in _NO_ANSWER:
+                    self._silent.add(host)
+                return link, None
+
+        with ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="size") as pool:
+            answers = pool.map(ask, sorted(links, key=lambda link: link.url))
+            return {link: size for link, size in answers if size is not None}

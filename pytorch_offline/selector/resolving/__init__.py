@@ -1,0 +1,1 @@
+"""One closure that fits together, over all backends that run; where there is none, what contradicts what."""
