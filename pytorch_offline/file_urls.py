@@ -16,30 +16,19 @@ from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
+from urllib.parse import quote_from_bytes
 
 import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
 
+from pytorch_offline.addresses import file_path
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SINGLE_RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})\s*-\s*(?P<last>[0-9]{0,19})\s*", re.IGNORECASE)
-
-
-def file_path(url: str) -> Path | None:
-    """Read the local path that a ``file://`` URL names, or ``None`` where it names another host's or none at all."""
-    parts = urlsplit(url)
-    if parts.netloc.lower() not in {"", "localhost"}:
-        return None
-    path = os.fsdecode(unquote_to_bytes(parts.path))
-    if "\0" in path or not path.startswith("/"):
-        return None
-    if os.name == "nt":
-        path = path.removeprefix("/")  # file:///C:/mirror
-    return Path(path)
 
 
 def requested_range(header: str | None, size: int) -> range | None:

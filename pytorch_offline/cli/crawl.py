@@ -10,6 +10,7 @@ import click
 from packaging.utils import InvalidName, canonicalize_name
 from tqdm import tqdm
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.crawl import CrawlReport, crawl
@@ -19,7 +20,6 @@ from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM, recognise_upstream
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.mirror.layout import STATE_NAME
-from pytorch_offline.net import redacted
 from pytorch_offline.wheels.backend import parse_backend
 
 if TYPE_CHECKING:

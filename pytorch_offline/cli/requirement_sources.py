@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from pathlib import Path
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.errors import UpstreamError, UsageError
-from pytorch_offline.net import redacted
 
 
 def read_location(location: str) -> bytes:

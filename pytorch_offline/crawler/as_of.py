@@ -6,8 +6,8 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.errors import UsageError
-from pytorch_offline.net import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -6,10 +6,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.upstream import Layout
 from pytorch_offline.errors import UpstreamError, UsageError
-from pytorch_offline.net import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -11,13 +11,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import IndexFile, PageKind, PageReading, PageStatus, PageUpdate, RejectedLink
 from pytorch_offline.crawler.page import PARSER_VERSION, parse_page
 from pytorch_offline.errors import UpstreamError, UsageError
-from pytorch_offline.net import redacted
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:

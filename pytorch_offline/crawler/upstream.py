@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.crawler.model import PageKind
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.knowledge import backends as knowledge
-from pytorch_offline.net import redacted
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 
 if TYPE_CHECKING:

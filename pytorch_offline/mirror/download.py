@@ -24,7 +24,7 @@ from pytorch_offline.mirror.transfer import (
     Wait,
 )
 from pytorch_offline.mirror.workers import Stopped
-from pytorch_offline.net import seconds_until
+from pytorch_offline.retries import seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.progress import Progress
     from pytorch_offline.mirror.room import Room
     from pytorch_offline.mirror.workers import Stop
-    from pytorch_offline.net import Http, RetryPolicy
+    from pytorch_offline.net import Http
+    from pytorch_offline.retries import RetryPolicy
 
 _WITH_BODY = frozenset({200, 206})
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.disk import disk_errors
@@ -18,7 +19,6 @@ from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.room import Room, free_bytes
 from pytorch_offline.mirror.transfer import PATIENCE
 from pytorch_offline.mirror.workers import Stop, for_each
-from pytorch_offline.net import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from pytorch_offline.mirror.model import MirrorFile, WantedFile
     from pytorch_offline.mirror.store import Mirror
-    from pytorch_offline.net import Http, RetryPolicy
+    from pytorch_offline.net import Http
+    from pytorch_offline.retries import RetryPolicy
 
 # Enough to keep a line busy through the ends and beginnings of files, few enough to be a polite client.
 JOBS = 4

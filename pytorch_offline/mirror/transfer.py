@@ -27,10 +27,11 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length, parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
-from pytorch_offline.net import RetryPolicy, redacted
+from pytorch_offline.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

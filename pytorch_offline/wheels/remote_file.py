@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import UpstreamError
-from pytorch_offline.net import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
-from pytorch_offline.net import Http, RetryPolicy
+from pytorch_offline.net import Http
+from pytorch_offline.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

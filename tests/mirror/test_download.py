@@ -20,7 +20,8 @@ from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
 from pytorch_offline.mirror.room import Room
 from pytorch_offline.mirror.sidecar import Partial, parse_partial, render_partial
 from pytorch_offline.mirror.workers import Stop
-from pytorch_offline.net import Http, RetryPolicy
+from pytorch_offline.net import Http
+from pytorch_offline.retries import RetryPolicy
 from tests.mirror.loopback import Fault, Loopback, sized_wheel
 from tests.mirror.wheels import now
 

@@ -11,7 +11,8 @@ import pytest
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.net import Http, RetryPolicy, Timeouts
+from pytorch_offline.net import Http, Timeouts
+from pytorch_offline.retries import RetryPolicy
 from tests.mirror.loopback import Fault, Loopback, sized_wheel
 from tests.mirror.wheels import now, tree
 

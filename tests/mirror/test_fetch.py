@@ -19,7 +19,8 @@ from pytorch_offline.mirror.progress import Silent
 from pytorch_offline.mirror.room import MARGIN, Room
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.workers import Stop, Stopped, for_each
-from pytorch_offline.net import Http, RetryPolicy, Timeouts
+from pytorch_offline.net import Http, Timeouts
+from pytorch_offline.retries import RetryPolicy
 from tests.mirror.loopback import Fault, Loopback, sized_wheel
 from tests.mirror.wheels import Wheel, craft_wheel, now, tree
 

@@ -26,7 +26,7 @@ from pytorch_offline.mirror.transfer import (
     Verify,
     Wait,
 )
-from pytorch_offline.net import RetryPolicy
+from pytorch_offline.retries import RetryPolicy
 from tests.mirror.wheels import SYMPY
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytorch_offline.addresses import file_path
 from pytorch_offline.errors import UpstreamError
-from pytorch_offline.file_urls import file_path, render_listing, requested_range
+from pytorch_offline.file_urls import render_listing, requested_range
 from pytorch_offline.net import Http
 
 if TYPE_CHECKING:

@@ -18,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytorch_offline.addresses import redacted, sendable_url
 from pytorch_offline.errors import UpstreamError
-from pytorch_offline.net import Http, Response, RetryPolicy, Timeouts, redacted, seconds_until, sendable_url
+from pytorch_offline.net import Http, Response, Timeouts
+from pytorch_offline.retries import RetryPolicy, seconds_until
 from tests.loopback import Answer, Loopback, Request
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_offline.errors import IntegrityError, UpstreamError
-from pytorch_offline.net import Http, RetryPolicy
+from pytorch_offline.net import Http
+from pytorch_offline.retries import RetryPolicy
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
 from pytorch_offline.wheels.remote_file import ByteRange

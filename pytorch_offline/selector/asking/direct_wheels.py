@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from pytorch_offline.addresses import redacted_text
 from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.errors import UsageError
-from pytorch_offline.net import redacted_text
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from packaging.pylock import (
     is_valid_pylock_path,
 )
 
+from pytorch_offline.addresses import redacted, redacted_text
 from pytorch_offline.errors import UnsatisfiableError, UsageError
-from pytorch_offline.net import redacted, redacted_text
 from pytorch_offline.selector.asking.direct_wheels import DirectWheel, parse_direct_wheel
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from pytorch_offline.addresses import redacted, redacted_text
 from pytorch_offline.errors import UsageError
-from pytorch_offline.net import redacted, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -13,8 +13,8 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pytorch_offline.addresses import redacted_text
 from pytorch_offline.errors import UsageError
-from pytorch_offline.net import redacted_text
 from pytorch_offline.selector.asking.direct_wheels import DirectWheel, is_address, parse_direct_wheel
 
 if TYPE_CHECKING:

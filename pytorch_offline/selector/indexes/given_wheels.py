@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pytorch_offline.addresses import file_path, redacted
 from pytorch_offline.crawler.model import IndexFile, Link, PageKind, PageReading, PageStatus
 from pytorch_offline.errors import IntegrityError, UpstreamError, UsageError
-from pytorch_offline.file_urls import file_path
-from pytorch_offline.net import redacted
 from pytorch_offline.selector.asking.index_options import moved, torch_index
 from pytorch_offline.wheels.filename import parse_wheel_name
 

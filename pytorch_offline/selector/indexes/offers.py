@@ -19,10 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import parse_sdist_filename
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.upstream import recognise_upstream
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.net import redacted
 from pytorch_offline.selector.indexes.inspection import Inspector
 from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM, Layout, Upstream
 from pytorch_offline.errors import UsageError
-from pytorch_offline.net import redacted
 from pytorch_offline.selector.asking.index_options import TorchIndex
 from pytorch_offline.selector.indexes.offers import find_upstreams
 

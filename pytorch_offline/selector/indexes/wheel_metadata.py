@@ -12,8 +12,8 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.errors import IntegrityError, UpstreamError
-from pytorch_offline.net import redacted
 from pytorch_offline.wheels.archive import check_archive
 from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges
 

@@ -1,0 +1,74 @@
+"""Addresses as text: what may be shown of them, and what is sent."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit, urlunsplit
+
+from pytorch_offline.errors import UpstreamError
+
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PASSWORD = re.compile(r"//[^/?#\s]*@")
+
+
+def redacted(url: str) -> str:
+    """Hide the user and password of a URL, for messages and logs."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _PASSWORD.sub("//***@", url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def redacted_text(text: str) -> str:
+    """Hide the users and passwords of all URLs in a text, for messages and logs."""
+    return _PASSWORD.sub("//***@", text)
+
+
+def sendable_url(url: str) -> str:
+    """Make a URL that ``requests`` sends as it is written: no fragment, no stray ``%``.
+
+    One stray percent sign makes urllib3 quote all the others too, and ``%2B`` would become ``%252B``.
+
+    Raises:
+        UpstreamError: ``bad-url`` if it is not an absolute http, https or file URL.
+    """
+    whole = _STRAY_PERCENT.sub("%25", url.strip().partition("#")[0])
+    try:
+        parts = urlsplit(whole)
+        understood = parts.scheme == "file" or (parts.scheme in {"http", "https"} and bool(parts.hostname))
+        _ = parts.port  # reading it checks it
+    except ValueError:
+        understood = False
+    if not understood:
+        raise UpstreamError(
+            "bad-url",
+            f"{redacted(url)!r} is not an http, https or file URL",
+            facts={"url": redacted(url)},
+        )
+    return whole
+
+
+def joined(base: str, location: str) -> str:
+    """Resolve the address of a redirect; one that cannot be is given back for ``sendable_url`` to refuse."""
+    try:
+        return urljoin(base, location)
+    except ValueError:  # a host in brackets that is no address; sendable_url refuses what stands there alone
+        return location
+
+
+def file_path(url: str) -> Path | None:
+    """Read the local path that a ``file://`` URL names, or ``None`` where it names another host's or none at all."""
+    parts = urlsplit(url)
+    if parts.netloc.lower() not in {"", "localhost"}:
+        return None
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    if "\0" in path or not path.startswith("/"):
+        return None
+    if os.name == "nt":
+        path = path.removeprefix("/")  # file:///C:/mirror
+    return Path(path)
