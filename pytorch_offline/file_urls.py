@@ -14,7 +14,6 @@ import stat
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote_from_bytes
 
@@ -27,6 +26,7 @@ from pytorch_offline.addresses import file_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _SINGLE_RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})\s*-\s*(?P<last>[0-9]{0,19})\s*", re.IGNORECASE)
 
