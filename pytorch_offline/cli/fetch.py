@@ -13,8 +13,9 @@ from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, do
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.metadata_check import check_metadata
+from pytorch_offline.mirror.places import places_of
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.mirror.wanted import places_of, render_locks, wanted_files
+from pytorch_offline.mirror.wanted import render_locks, wanted_files
 from pytorch_offline.selector.explaining.render import render_size
 from pytorch_offline.selector.fleet.fleet import render_selections
 

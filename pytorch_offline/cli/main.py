@@ -6,8 +6,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
-from difflib import get_close_matches
 from functools import partial
 from shutil import get_terminal_size
 from textwrap import fill
@@ -69,6 +67,8 @@ class LazyGroup(click.Group):
         """Find the command; of one that does not exist say which is near."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415  (only for a command that does not exist)
+
             near = get_close_matches(name, COMMANDS, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else f" Commands are {', '.join(sorted(COMMANDS))}."
             ctx.fail(f"No such command {name!r}.{meant}")
@@ -203,6 +203,8 @@ def report(
         if error.hint:
             say(f"hint: {error.hint}")
     if session.verbosity > 1:
+        import traceback  # noqa: PLC0415  (only with -vv)
+
         click.echo("".join(traceback.format_exception(cause or error)), err=True)
     return error.exit_code
 

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from packaging.pylock import is_valid_pylock_path
 
 from pytorch_offline.cli.selection import Choosing, Questions, choosing_options, chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
-from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically
 from pytorch_offline.selector.explaining.render import document_of_why, document_of_why_not, render_why, render_why_not
 from pytorch_offline.selector.fleet.fleet import render_selections
-from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,6 +79,12 @@ def _document(choice: Chosen, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _write_locks(session: Session, selections: Sequence[Selection], output: Path) -> None:
+    # Only -o writes locks, and these take a tenth of a warm `select`.
+    from packaging.pylock import is_valid_pylock_path  # noqa: PLC0415
+
+    from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically  # noqa: PLC0415
+    from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements  # noqa: PLC0415
+
     into_directory = len(selections) > 1 or output.is_dir()
     if into_directory and output.suffix:
         raise UsageError("bad-output", f"{output} must name a directory: one lock is written for each target")

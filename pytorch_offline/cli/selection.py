@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,24 +20,18 @@ from pytorch_offline.crawler.default_index import configured_http, configured_in
 from pytorch_offline.crawler.pip_memory import PipMemory
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM, known_backends
-from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
+from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.mirror.layout import STATE_NAME
-from pytorch_offline.mirror.wanted import places_of
+from pytorch_offline.mirror.places import places_of
 from pytorch_offline.net import Http
 from pytorch_offline.selector.asking.asked import Asked, read_asked
-from pytorch_offline.selector.explaining.loss_reasons import LossReasons
-from pytorch_offline.selector.explaining.nearest import nearest_changes
-from pytorch_offline.selector.explaining.render import document_of, explained
-from pytorch_offline.selector.explaining.why import explain_choice
-from pytorch_offline.selector.explaining.why_not import WhyNots
+from pytorch_offline.selector.explaining.render import document_of
 from pytorch_offline.selector.fleet.fleet import fleet_document, fleet_refusal, tally
 from pytorch_offline.selector.fleet.shared import document_of_sharing
-from pytorch_offline.selector.fleet.sharing import Member, runnable_builds, share
 from pytorch_offline.selector.indexes.given_wheels import GivenWheels
 from pytorch_offline.selector.indexes.offers import IndexOffers
 from pytorch_offline.selector.indexes.plan import NamedIndexes, find_planned_upstreams, plan_indexes
 from pytorch_offline.selector.indexes.sizes import KnownSizes
-from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.select import select
 from pytorch_offline.wheels.backend import parse_backend
 
@@ -48,10 +41,12 @@ if TYPE_CHECKING:
     from pytorch_offline.cli.session import Session
     from pytorch_offline.errors import PytorchOfflineError
     from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.selector.explaining.loss_reasons import LossReasons
     from pytorch_offline.selector.explaining.why import Why
     from pytorch_offline.selector.explaining.why_not import WhyNot
     from pytorch_offline.selector.fleet.shared import Sharing
-    from pytorch_offline.selector.model import Rejection, Request, Selection
+    from pytorch_offline.selector.fleet.sharing import Member
+    from pytorch_offline.selector.model import Request, Selection
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
@@ -262,6 +257,8 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
             members = _choose_alone(choosing.targets, open_chooser, questions)
         sharing = None
         if choosing.common and len(members) > 1:
+            from pytorch_offline.selector.fleet.sharing import share  # noqa: PLC0415  (only with --common)
+
             sharing = share([chooser.member(selection) for _, chooser, selection in members], sizes)
         elif choosing.common:
             session.warn("--common has nothing to compare: there is one target")
@@ -349,30 +346,21 @@ class Chooser:
         try:
             return self.select(request, target)
         except UnsatisfiableError as error:
-            reasons = self._reasons(request, target, None)
-            asked = WhyNots(reasons)
-            lacking = error.project if isinstance(error, NothingFitsError) and error.code == "no-wheel" else None
-            lost: tuple[Rejection, ...] = ()
-            unlisted = None
-            apart: dict[str, str] = {}
-            with suppress(UpstreamError):  # what more could be said is no reason to say less
-                if lacking is not None:
-                    lost = reasons.lost_by_backend(lacking)
-                    unlisted = asked.unlisted(lacking)
-                elif error.code == "conflict":
-                    apart = reasons.apart()
-            raise explained(
+            from pytorch_offline.cli.explaining import explained_refusal  # noqa: PLC0415  (see there)
+
+            raise explained_refusal(
                 error,
-                nearest_changes(request, target, error, attempt=self.select, seconds=time.monotonic),
-                target=target,
-                lost_by_backend=lost,
-                unlisted=unlisted,
-                apart=apart,
-                answers=[asked.answer(text) for text in questions.why_not],
+                request,
+                target,
+                reasons=self._reasons(request, target, None),
+                attempt=self.select,
+                why_not=questions.why_not,
             ) from error
 
     def member(self, selection: Selection) -> Member:
         """Make a selection's target a member of a fleet that looks for what can be shared."""
+        from pytorch_offline.selector.fleet.sharing import Member, runnable_builds  # noqa: PLC0415  (only with --common)
+
         target, offers = selection.target, self.offers_for(selection.target)
 
         def attempt(request: Request, backend: Backend | None) -> Selection:
@@ -388,14 +376,15 @@ class Chooser:
         """Answer questions about a selection."""
         if questions == NO_QUESTIONS:
             return Answers(why=(), why_not=())
+        from pytorch_offline.cli.explaining import answered  # noqa: PLC0415  (see there)
+
         reasons = self._reasons(request, target, selection)
-        asked = WhyNots(reasons)
-        return Answers(
-            why=tuple(explain_choice(selection, text, reasons) for text in questions.why),
-            why_not=tuple(asked.answer(text) for text in questions.why_not),
-        )
+        why, why_nots = answered(selection, reasons, why=questions.why, why_not=questions.why_not)
+        return Answers(why=why, why_not=why_nots)
 
     def _reasons(self, request: Request, target: Target, selection: Selection | None) -> LossReasons:
+        from pytorch_offline.selector.explaining.loss_reasons import LossReasons  # noqa: PLC0415  (as above)
+
         return LossReasons(
             request,
             target,

@@ -11,9 +11,7 @@ import click
 from pytorch_offline.cli.session import Session
 from pytorch_offline.errors import UsageError
 from pytorch_offline.target.build import TargetFlags, build_target
-from pytorch_offline.target.capture import this_machine
 from pytorch_offline.target.codec import safe_name
-from pytorch_offline.target.pasted_files import read_described_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,7 +111,13 @@ def resolve_targets(files: Sequence[Path], flags: TargetFlags) -> tuple[tuple[Ta
             object to.
     """
     if not files:
-        return (this_machine() if flags == TargetFlags() else build_target(flags),), ()
+        if flags != TargetFlags():
+            return (build_target(flags),), ()
+        from pytorch_offline.target.capture import this_machine  # noqa: PLC0415  (flags and files need no probe)
+
+        return (this_machine(),), ()
+    from pytorch_offline.target.pasted_files import read_described_target  # noqa: PLC0415  (flags need no reader)
+
     names = [safe_name(path.stem) for path in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

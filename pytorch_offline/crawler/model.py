@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from pytorch_offline.wheels.filename import WheelName
 
 
+# Counts up with every change of what a page comes to: pages read by an older parser are parsed again.
+PARSER_VERSION = 1
+
+
 class PageKind(StrEnum):
     """The shapes of page that an index may serve, decided by content and never by address."""
 

@@ -23,9 +23,6 @@ from pytorch_offline.wheels.filename import parse_wheel_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Counts up with every change of what a page comes to: pages read by an older parser are parsed again.
-PARSER_VERSION = 1
-
 # What the file names of distributions end in: whatever an index has been seen to offer for download.
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.z", ".tar", ".egg", ".exe", ".msi", ".rpm")
 _SIDECAR = ".whl.metadata"

@@ -15,8 +15,15 @@ from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
 from pytorch_offline.crawler.hrefs import without_credentials
-from pytorch_offline.crawler.model import IndexFile, PageKind, PageReading, PageStatus, PageUpdate, RejectedLink
-from pytorch_offline.crawler.page import PARSER_VERSION, parse_page
+from pytorch_offline.crawler.model import (
+    PARSER_VERSION,
+    IndexFile,
+    PageKind,
+    PageReading,
+    PageStatus,
+    PageUpdate,
+    RejectedLink,
+)
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.wheels.filename import parse_wheel_name
 
@@ -202,6 +209,8 @@ class IndexReader:
         )
 
     def _parsed(self, page_url: str, known: PageRecord | None, response: Response, sha256: str) -> PageUpdate:
+        from pytorch_offline.crawler.page import parse_page  # noqa: PLC0415  (HTML parsers; most pages are known)
+
         page = parse_page(response.body, without_credentials(response.url))
         if page.kind is PageKind.JUNK:
             raise UpstreamError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.layout import sidecar_of
-from pytorch_offline.mirror.wanted import place_of
+from pytorch_offline.mirror.places import place_of
 from pytorch_offline.wheels.metadata import parse_metadata
 
 if TYPE_CHECKING:

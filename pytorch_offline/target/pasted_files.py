@@ -12,12 +12,12 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.target import probe
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.codec import read_target, safe_name
-from pytorch_offline.target.pasted import Pasted, parse_pasted, target_of_pasted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytorch_offline.target.model import Target
+    from pytorch_offline.target.pasted import Pasted
 
 # pip inspect quotes the metadata of every installed project: a few MiB in a large environment.
 _MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -59,6 +59,8 @@ def read_pasted(sources: Sequence[str]) -> Pasted:
     Raises:
         UsageError: ``bad-text-file`` if one cannot be read, ``nothing-recognised`` if nothing in them is known.
     """
+    from pytorch_offline.target.pasted import parse_pasted  # noqa: PLC0415  (target files need none of it)
+
     return parse_pasted(
         [("standard input" if source == "-" else source, _read_text(source, "bad-text-file")) for source in sources]
     )
@@ -77,6 +79,8 @@ def read_described_target(path: Path, flags: TargetFlags) -> tuple[Target, tuple
     if not path.is_file() or _is_target_document(text := _read_text(str(path), "bad-target-file")):
         target = read_target(path)
         return (target if flags == TargetFlags() else build_target(flags, target)), ()
+    from pytorch_offline.target.pasted import parse_pasted, target_of_pasted  # noqa: PLC0415  (as above)
+
     try:
         pasted = parse_pasted([(path.name, text)])
         target = target_of_pasted(pasted, flags)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytorch_offline.crawler import page as page_module
 from pytorch_offline.crawler import reader as reader_module
-from pytorch_offline.crawler.model import HashChange, PageKind, PageStatus
-from pytorch_offline.crawler.page import PARSER_VERSION
+from pytorch_offline.crawler.model import PARSER_VERSION, HashChange, PageKind, PageStatus
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.errors import UpstreamError
 from tests.crawler.site import S3_DENIAL, Answer, Site
@@ -61,7 +61,7 @@ def test_equal_bytes_without_a_validator_are_not_parsed_again(
     def fail(*_: object) -> None:
         raise AssertionError("parsed again")
 
-    monkeypatch.setattr(reader_module, "parse_page", fail)
+    monkeypatch.setattr(page_module, "parse_page", fail)
     second = IndexReader(http, catalogue).read(url)
     assert (second.status, second.files) == (PageStatus.UNCHANGED, first.files)
     assert [asked.status for asked in site.asked] == [200, 200]

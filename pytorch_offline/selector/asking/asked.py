@@ -15,7 +15,6 @@ from packaging.requirements import Requirement
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.asking.index_options import IndexOptions, combine_options
-from pytorch_offline.selector.asking.locks import LockInput, lock_name, locked_wheels, parse_lock
 from pytorch_offline.selector.asking.requirement_files import OptionLine, Place, RequirementLine, read_lines
 from pytorch_offline.selector.asking.requirements import Ask, parse_ask
 from pytorch_offline.selector.model import Request
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from pytorch_offline.selector.asking.direct_wheels import DirectWheel
+    from pytorch_offline.selector.asking.locks import LockInput
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
@@ -62,6 +62,8 @@ class Asked:
             UnsatisfiableError: ``lock-does-not-fit``.
         """
         if self.lock is not None:
+            from pytorch_offline.selector.asking.locks import locked_wheels  # noqa: PLC0415  (few ask for a lock)
+
             wheels = locked_wheels(self.lock, target)
             pins = tuple(Requirement(f"{wheel.name.project}=={wheel.name.version}") for wheel in wheels)
             return Request(requirements=pins, backend=backend, pre=True, no_deps=True, wheels=wheels)
@@ -135,6 +137,8 @@ def read_asked(
         lines += read_lines(location, read=read, environment=environment, constraint=True)
     lines += [RequirementLine(text=text.strip(), place=COMMAND_LINE) for text in requirements]
     for location in requirement_files:
+        from pytorch_offline.selector.asking.locks import lock_name, parse_lock  # noqa: PLC0415  (see request_for)
+
         named = lock_name(location)
         if named is not None:
             locks.append(parse_lock(read(named[0]), *named))

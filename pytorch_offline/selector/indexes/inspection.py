@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.net import Timeouts
 from pytorch_offline.wheels.inspection import Inspection, is_worth_inspecting
-from pytorch_offline.wheels.remote_inspection import fetch_inspection
 
 if TYPE_CHECKING:
     from pytorch_offline.crawler.catalogue import Catalogue
@@ -61,6 +60,8 @@ class Inspector:
         host = urlsplit(file.link.url).netloc
         if host in self._silent:
             return Inspection(unread=self._silent[host])
+        from pytorch_offline.wheels.remote_inspection import fetch_inspection  # noqa: PLC0415  (few wheels are read)
+
         try:
             inspection = fetch_inspection(
                 self._http,

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted
 from pytorch_offline.errors import IntegrityError, UpstreamError
-from pytorch_offline.wheels.archive import check_archive
-from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +46,8 @@ def fetch_wheel_metadata(file: IndexFile, *, http: Http, catalogue: Catalogue, s
         )
     body, source = _sidecar(link, http), "sidecar"
     if body is None:
+        from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges  # noqa: PLC0415  (first readings alone)
+
         try:
             body, source = fetch_metadata_by_ranges(http, link.url, file.name, expected_size=link.size), "ranges"
         except UpstreamError as error:
@@ -79,6 +79,8 @@ def _sidecar(link: Link, http: Http) -> bytes | None:
 
 def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
     """Download the wheel into ``scratch``, check it, read its METADATA, and remove it again."""
+    from pytorch_offline.wheels.archive import check_archive  # noqa: PLC0415  (the last resort)
+
     scratch.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(suffix=".whl", dir=scratch)
     try:
