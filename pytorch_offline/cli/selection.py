@@ -69,6 +69,9 @@ class Choosing:
     offline: bool
     as_of: str | None
     common: bool
+    index_url: str | None
+    extra_index_urls: tuple[str, ...]
+    find_links: tuple[str, ...]
 
     def asked(self) -> Asked:
         """Read what is asked for.
@@ -84,6 +87,11 @@ class Choosing:
             read=read_location,
             exists=Path.exists,
             environment=os.environ,
+            index_options=[
+                *([("--index-url", self.index_url)] if self.index_url is not None else []),
+                *(("--extra-index-url", url) for url in self.extra_index_urls),
+                *(("--find-links", place) for place in self.find_links),
+            ],
         )
 
     def named(self) -> NamedIndexes:
@@ -137,6 +145,26 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
         default=None,
         metavar="URL",
         help="Where everything else comes from.  [default: the index that pip is configured for]",
+    )
+    @click.option(
+        "-i",
+        "--index-url",
+        metavar="URL",
+        help="As pip's: …/whl/cu126 forces that build of torch's family; another replaces the default index.",
+    )
+    @click.option(
+        "--extra-index-url",
+        "extra_index_urls",
+        multiple=True,
+        metavar="URL",
+        help="As pip's: the same, beside the default index.",
+    )
+    @click.option(
+        "-f",
+        "--find-links",
+        multiple=True,
+        metavar="URL|PATH",
+        help="As pip's: a page or a directory of wheels, e.g. …/whl/torch_stable.html.",
     )
     @click.option("--no-default-index", is_flag=True, default=False, help="Use upstream alone.")
     @click.option(

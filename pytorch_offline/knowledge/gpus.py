@@ -188,9 +188,11 @@ def find_gpu(name: str) -> Gpu:
     for pattern, hint in _OTHER_MAKERS:
         if not found and re.search(pattern, query):
             raise UsageError("unknown-gpu", f"GPU {name!r} is not one of NVIDIA's", hint=hint)
+    near = sorted(near, key=partial(_unlike, query))[:8]
     raise UsageError(
         "unknown-gpu",
         f"GPU {name!r} is called so by more than one chip" if found else f"GPU {name!r} is not in the table of GPUs",
-        facts={"near names": ", ".join(sorted(near, key=partial(_unlike, query))[:8])} if near else {},
-        hint="give its compute capability instead, e.g. --compute-capability 8.0 (developer.nvidia.com/cuda-gpus)",
+        facts={"near names": ", ".join(near)} if near else {},
+        hint=(f'write it in full, e.g. --gpu "{near[0]}", or ' if near else "")
+        + "give its compute capability instead, e.g. --compute-capability 8.0 (developer.nvidia.com/cuda-gpus)",
     )

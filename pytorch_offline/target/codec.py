@@ -112,7 +112,11 @@ def parse_target(text: str) -> Target:
     try:
         document = _Node(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise UsageError("bad-target-file", f"the text is not JSON: {error}") from error
+        raise UsageError(
+            "bad-target-file",
+            f"the text is not JSON: {error}",
+            hint="a target is what `pytorch-offline detect -o FILE` writes, or a text such as nvidia-smi prints",
+        ) from error
     version = document["format"]
     if version.known and version.value != probe.FORMAT:
         version.wrong(f"{probe.FORMAT} (a newer pytorch-offline may have written this file)")

@@ -19,6 +19,7 @@ def ask(
     r: tuple[str, ...] = ("r.txt",),
     c: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
+    index_options: tuple[tuple[str, str], ...] = (),
 ) -> Asked:
     """Ask for what files say; their names are paths below the working directory, or addresses."""
 
@@ -32,4 +33,6 @@ def ask(
     def exists(path: Path) -> bool:
         return os.path.relpath(path) in files or path.exists()
 
-    return read_asked(requirements, r, c, read=read, exists=exists, environment=environment or {})
+    return read_asked(
+        requirements, r, c, read=read, exists=exists, environment=environment or {}, index_options=index_options
+    )

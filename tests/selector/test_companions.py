@@ -59,6 +59,11 @@ def versions(selection: Selection) -> dict[str, str]:
     return {choice.candidate.project: choice.candidate.version.public for choice in selection.choices}
 
 
+def test_without_dependencies_what_is_named_still_belongs_together(index: MemoryIndex) -> None:
+    selection = chosen(index, "torch==2.9.1", "torchaudio", no_deps=True)
+    assert versions(selection) == {"torch": "2.9.1", "torchaudio": "2.9.1"}
+
+
 def test_the_newest_belong_together(index: MemoryIndex) -> None:
     selection = chosen(index, "torch", "torchcodec", "torchao", "torchaudio")
     assert versions(selection) == {

@@ -99,3 +99,30 @@ def test_pytorchs_own_addresses_move_to_the_upstream_that_stands_in() -> None:
         moved("https://elsewhere.invalid/whl/cu121/x.whl", "http://m/whl")
         == "https://elsewhere.invalid/whl/cu121/x.whl"
     )
+
+
+def test_pips_options_on_the_command_line_come_before_those_of_files() -> None:
+    lines = [("--index-url", "https://download.pytorch.org/whl/cu121"), ("--find-links", "https://h/wheels.html")]
+    asked = ask({"r.txt": "--extra-index-url https://extra\n"}, "torch", index_options=tuple(lines)).options
+    assert asked.backend == CU121
+    assert asked.indexes == ("https://extra",)
+    assert asked.find_links == ("https://h/wheels.html",)
+    replaced = ask({"r.txt": "-i https://b\n"}, "torch", index_options=tuple(lines)).options
+    assert replaced.backend is None
+    assert "command line" not in str(replaced.torch_indexes)
+
+
+def test_two_backends_are_both_named() -> None:
+    both = "-i https://download.pytorch.org/whl/cu118\n--extra-index-url https://download.pytorch.org/whl/cu121"
+    with pytest.raises(UsageError) as caught:
+        _ = options(both).backend
+    assert caught.value.facts == {
+        "cu118": "r.txt, line 1: https://download.pytorch.org/whl",
+        "cu121": "r.txt, line 2: https://download.pytorch.org/whl",
+    }
+
+
+def test_condas_channels_are_no_constraints() -> None:
+    with pytest.raises(UsageError) as caught:
+        ask({}, "torch", r=(), c=("pytorch", "nvidia"))
+    assert "leave out -c pytorch" in str(caught.value.hint)

@@ -14,6 +14,8 @@ from pytorch_offline.selector.asking.requirements import parse_requirement
         ("pytorch", "write torch"),
         ("PyTorch==2.4", "write torch"),
         ("pytorch-cuda==12.1", "--driver"),
+        ("pytorch-cuda=11.8", "--backend cu118 forces it"),
+        ("cudatoolkit=11.3", "--backend cu113 forces it"),
         ("torch=2.4.0", "'torch==2.4.0'"),
         ("torch,torchvision", "arguments: torch torchvision"),
         ("torch torchvision", "arguments: torch torchvision"),

@@ -309,7 +309,9 @@ def test_totals_say_what_is_shared_by_whom(index: MemoryIndex) -> None:
     assert counted.union == (1921 + 800) * MEGABYTE
     assert counted.saved == (1921 + 21) * MEGABYTE
     assert [group.targets for group in counted.groups][:2] == [("a100", "gtx1080ti", "cpu"), ("a100", "gtx1080ti")]
-    text = render_fleet(selections, sizes_of(selections))
+    told = render_fleet(selections, sizes_of(selections))
+    assert all(len(line) <= 80 for line in told.splitlines())
+    text = " ".join(told.split())
     assert "shared by all: 2 wheels, 21.0 MB: numpy 2.2.0, filelock 3.20.0" in text
     assert "shared by a100, gtx1080ti: 3 wheels, 1.9 GB: torch 2.14.1+cu126, nvidia-cudnn 126, nvidia-c" in text
     assert text.endswith("together: 6 wheels, 2.7 GB (one by one 13 wheels; sharing saves 1.9 GB)")

@@ -92,7 +92,7 @@ DRIVER = "driver 525.60.13 or later; the target has driver 470.82.01"
         ("torch 2.3.1", "torch-2.3.1+cu118-cp310-cp310-linux_x86_64.whl: torch==2.4.0 was asked for [requirement]"),
         ("2.4.0+cu126", "no index lists torch 2.4.0+cu126; 2.4.0 is there for cpu, cu118, cu121, cu124, rocm6.1"),
         ("2.5.0", "no index lists torch 2.5.0; next to it are 2.4.0 and 2.6.0"),
-        ("torch==99", "no index lists torch 99; next to it are 2.7.0"),
+        ("torch==99", "no index lists torch 99; next to it is 2.7.0"),
         ("torch-2.4.0+cu118-cp39-cp39-linux_x86_64.whl", "built for Python 3.9; the target has Python 3.10"),
         ("torch-2.4.0+cu118-cp310-cp310-win_amd64.whl", "built for Windows AMD64; the target is Linux x86_64"),
         ("torch-2.4.0+cu118-cp312-cp312-linux_x86_64.whl", "torch 2.4.0+cu118 has other wheels"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -21,7 +21,6 @@ from pytorch_offline.selector.model import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from packaging.utils import NormalizedName
 
@@ -44,6 +43,8 @@ _OTHER_FILES = (
     (r".*\.(whl|zip|tar\.gz)", "leave out -r: a wheel is named by itself"),
 )
 COMMAND_LINE = Place(location="command line")
+# What follows -c in conda's commands: its channels.
+_CONDA_CHANNELS = frozenset({"pytorch", "pytorch-nightly", "nvidia", "conda-forge", "defaults", "anaconda"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ def read_asked(
     read: Callable[[str], bytes],
     exists: Callable[[Path], bool],
     environment: Mapping[str, str],
+    index_options: Sequence[tuple[str, str]] = (),
 ) -> Asked:
     """Read everything that was asked for.
 
@@ -127,13 +129,19 @@ def read_asked(
         read: gives a location's bytes; raises ``UsageError`` or ``UpstreamError``.
         exists: tells whether a path is there.
         environment: what ``${NAME}`` stands for in a file.
+        index_options: pip's options about indexes on the command line; as with pip, those in files come after them.
 
     Raises:
         UsageError: ``nothing-requested``; ``lock-and-more`` since a lock is complete; what is wrong with a line.
     """
     lines: list[RequirementLine | OptionLine] = []
     locks: list[LockInput] = []
+    if index_options:
+        lines.append(OptionLine(options=tuple(index_options), place=COMMAND_LINE))
     for location in constraint_files:
+        if location in _CONDA_CHANNELS and not exists(Path(location)):
+            hint = f"leave out -c {location}: wheels come from PyTorch's own index and pip's, not from conda"
+            raise UsageError("bad-requirements-file", f"-c {location} is a channel of conda's", hint=hint)
         lines += read_lines(location, read=read, environment=environment, constraint=True)
     lines += [RequirementLine(text=text.strip(), place=COMMAND_LINE) for text in requirements]
     for location in requirement_files:

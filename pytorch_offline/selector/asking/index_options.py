@@ -86,7 +86,7 @@ class IndexOptions:
             raise UsageError(
                 "contradiction",
                 "the indexes of different backends are named, and torch's family comes from one of them",
-                facts={str(one.place): f"{one.backend}, {redacted(one.root)}" for one in named},
+                facts={str(one.backend): f"{one.place}: {redacted(one.root)}" for one in named},
                 hint="keep one; or leave all out, and the backend is chosen for the target",
             )
         return named[0].backend if named else None

@@ -31,6 +31,7 @@ _OTHER_NAMES = {
     "torch-gpu": "write torch and say --driver; the CUDA build is chosen by it",
     "cudatoolkit": "that is conda's; torch's wheels bring the CUDA libraries that they need",
 }
+_CONDAS_CUDA = frozenset({"pytorch-cuda", "cudatoolkit"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +101,14 @@ def parse_requirement(text: str, where: str) -> tuple[Requirement, DirectWheel |
     try:
         requirement = Requirement(text.rstrip().removesuffix(";"))  # pip takes an empty marker
     except InvalidRequirement as error:
+        _check_name(text, where)  # conda's way to name a version (=) is no reason to keep what is wrong beside it
         detail = str(error).splitlines()[0]
         raise UsageError(
             "bad-requirement",
             f"{where}: {redacted_text(text)!r} is not a requirement ({redacted_text(detail)})",
             hint=_meant(text),
         ) from error
-    if (meant := _OTHER_NAMES.get(canonicalize_name(requirement.name))) is not None:
-        raise UsageError("wrong-name", f"{where}: {text!r} is not what the project is called here", hint=meant)
+    _check_name(text, where)
     if requirement.url is None:
         return requirement, None
     wheel = parse_direct_wheel(requirement.url, where)
@@ -117,6 +118,18 @@ def parse_requirement(text: str, where: str) -> tuple[Requirement, DirectWheel |
             f"{where}: {wheel.name.filename} is of {wheel.name.project}, not {requirement.name}",
         )
     return _pinned(wheel, sorted(requirement.extras), requirement.marker), wheel
+
+
+def _check_name(text: str, where: str) -> None:
+    """Refuse what PyTorch is called elsewhere; of conda's CUDA say which backend it stands for."""
+    found = re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:={1,2}\s*(\d+)\.(\d+))?", text)
+    name = "" if found is None else canonicalize_name(found[1])
+    if found is None or (meant := _OTHER_NAMES.get(name)) is None:
+        return
+    if name in _CONDAS_CUDA and found[2]:
+        forced = f"--backend cu{found[2]}{found[3]}"
+        meant = f"that is conda's: leave it out and say --driver, and torch's build is chosen by it; {forced} forces it"
+    raise UsageError("wrong-name", f"{where}: {text!r} is not what the project is called here", hint=meant)
 
 
 def _parse_address(text: str, where: str) -> tuple[Requirement, DirectWheel]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # How many of the versions that exist an error names.
 NAMED_VERSIONS = 6
+TAGS = "wheel-tags"
 NOT_ASKED_FOR = "a pre-release, which was not asked for (--pre)"
 
 
@@ -215,9 +216,15 @@ def _no_wheel(
     inside = [one for version, one in files.values() if specifier.contains(version, prereleases=True)]
     counts = Counter(rejection.reason for rejection in inside)
     facts: dict[str, object] = {"asked": asked}
-    for reason, count in counts.most_common():
+    # A build that has a wheel for this target too is not told by its wheels for other Pythons; those come last.
+    past = {one.file.name.version for one in inside if one.file is not None and one.reason != TAGS}
+    for reason, _ in sorted(counts.most_common(), key=lambda counted: (counted[0] == TAGS, counted[0] == "backend")):
         lost = [one for one in inside if one.reason == reason]
-        facts[f"{count} fail {reason}"] = describe_misfits(lost, target) if reason == "wheel-tags" else _sampled(lost)
+        if reason == TAGS:
+            lost = [one for one in lost if one.file is not None and one.file.name.version not in past]
+        if lost:
+            told = describe_misfits(lost, target) if reason == TAGS else _sampled(lost)
+            facts[f"{len(lost)} fail {reason}"] = told
     offered = {version for version, _ in files.values()} | {candidate.version for candidate in candidates}
     unbuilt = sorted(set(sources) - offered, reverse=True)
     if wanted := [version for version in unbuilt if specifier.contains(version, prereleases=True)]:
@@ -261,7 +268,7 @@ def _hint(
         return f"{project} is built for glibc alone: take an image of Debian, Ubuntu or Rocky Linux instead of this one"
     if counts["backend"]:
         return f"the wheels of {project} that fit this target are for another backend; name it with --backend"
-    if any(one.reason in {"wheel-tags", "requires-python"} for one in rejected):
+    if any(one.reason in {TAGS, "requires-python"} for one in rejected):
         return f"no version of {project} has a wheel for this very target; try another Python, platform or backend"
     return f"build a wheel of {project} yourself, and serve it from an index of your own"
 

@@ -165,7 +165,11 @@ class LossReasons:
         offer, _ = self.listed(project, unfit)
         bounds = self.bounds_on(project)
         fitting = [one for one in offer.candidates if bounds.contains(one.version, prereleases=True)]
-        found = [_joined(one, reasons) for one in fitting if (reasons := list(self._by_backend(one)))]
+        found = [
+            _joined(one, [*self._by_device(one, read=False), *reasons])  # a GPU that no driver would help goes first
+            for one in fitting
+            if (reasons := list(self._by_backend(one)))
+        ]
         if found:
             return tuple(found)
         return tuple(

@@ -74,8 +74,9 @@ def reasons_for_torch(selection: Selection, torch: Choice) -> tuple[str, ...]:
     kernels = ""
     if torch.kernels is not None and torch.candidate.backend is not None:
         kernels = describe_served(torch.kernels, torch.candidate.backend, selection.target)
-        kernels = kernels if rest.endswith(kernels) else ""  # a forced build may serve no device
-    reasons = [version, rest.removesuffix(kernels).removesuffix("; "), kernels]
+        kernels = kernels if kernels in rest else ""  # a forced build may serve no device
+    before, _, after = rest.partition(kernels) if kernels else (rest, "", "")
+    reasons = [version, before.removesuffix("; "), kernels, after.removeprefix("; ")]
     return (*filter(None, reasons), *_newer_that_lost(selection, torch))
 
 
@@ -266,23 +267,13 @@ def explained(
     if unlisted is not None:
         facts.pop("newest offered", None)
         facts["listed"] = unlisted
-    by_detail: dict[str, list[Backend]] = {}
-    misfits = [one for one in lost_by_backend if one.backend is None]
-    for one in lost_by_backend:
-        if one.backend is not None:
-            by_detail.setdefault(one.detail.removeprefix(f"{one.backend} "), []).append(one.backend)
-    for detail, backends in by_detail.items():
-        facts[name_backends(backends)] = f"has wheels of it that fit, but {detail}"
-    if misfits and target is not None:
-        facts["with a newer driver"] = f"{len(misfits)} wheels more, which fail wheel-tags: " + describe_misfits(
-            misfits, target
-        )
+    rejected = error.rejected if isinstance(error, NothingFitsError) else ()
+    facts = _decisive_first(facts, rejected, lost_by_backend, target)
     sections = dict(error.sections)
     for answer in answers:
         sections[f"--why-not {answer.asked}"] = tuple(_sentences(answer))
     if changes:
         sections["each of these works (tried just now)"] = tuple(change.sentence for change in changes)
-    rejected = error.rejected if isinstance(error, NothingFitsError) else ()
     return UnsatisfiableError(
         error.code,
         error.message,
@@ -296,6 +287,39 @@ def explained(
             **({"why_not": [document_of_why_not(answer) for answer in answers]} if answers else {}),
         },
     )
+
+
+def _decisive_first(
+    facts: Mapping[str, object],
+    rejected: Sequence[Rejection],
+    lost_by_backend: Sequence[Rejection],
+    target: Target | None,
+) -> dict[str, object]:
+    """Put what a newer driver would change before wheels for other machines, and the CPU's builds last."""
+    tags = next((name for name in facts if name.endswith(" fail wheel-tags")), None)
+    found = {name: fact for name, fact in facts.items() if name != tags}
+    unused: dict[str, object] = {}
+    groups: dict[tuple[str, str], list[Rejection]] = {}
+    for one in lost_by_backend:
+        if one.backend is not None and not any(name.endswith(f" fail {one.reason}") for name in found):
+            # What a wheel has differs from wheel to wheel; that it lacks what this machine needs is told once.
+            rule = "" if one.reason in {"gpu-architecture", "glibc"} else one.detail.removeprefix(f"{one.backend} ")
+            groups.setdefault((one.reason, rule), []).append(one)
+    for (reason, rule), group in groups.items():
+        place = unused if reason == "accelerator" else found
+        backends = name_backends(one.backend for one in group if one.backend is not None)
+        place[backends] = f"has wheels of it that fit, but {rule or group[0].detail}"
+    if {one.backend for one in rejected if one.reason == "backend"} <= {one.backend for one in lost_by_backend}:
+        found = {name: fact for name, fact in found.items() if not name.endswith(" fail backend")}
+    beyond = [one for one in lost_by_backend if one.backend is None]
+    if beyond and target is not None:
+        count = 0 if tags is None else int(tags.partition(" ")[0])
+        own = [one for one in rejected if one.reason == "wheel-tags"] if count else []
+        more = f"{len(beyond)} of them need a newer driver too" if count else "and need a newer driver"
+        found[f"{count + len(beyond)} fail wheel-tags"] = f"{describe_misfits([*own, *beyond], target)}; {more}"
+    elif tags is not None:
+        found[tags] = facts[tags]
+    return found | unused
 
 
 def document_of(

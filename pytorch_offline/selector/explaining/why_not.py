@@ -256,7 +256,8 @@ class WhyNots:
         below = [one for one in releases if one < version][-1:]
         above = [one for one in releases if one > version][:1]
         near = " and ".join(str(one) for one in (*below, *above))
-        return f"no index lists {project} {version}; next to it are {near}{unread_text}"
+        are = "are" if below and above else "is"
+        return f"no index lists {project} {version}; next to it {are} {near}{unread_text}"
 
     # A project.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UsageError
-from pytorch_offline.selector.explaining.render import render_size, render_tree
+from pytorch_offline.selector.explaining.render import WIDTH, render_size, render_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -136,7 +137,9 @@ def _group_lines(group: Group, counted: Tally) -> Iterator[str]:
     more = len(group.wheels) - NAMED_WHEELS
     named = ", ".join(f"{wheel.project} {wheel.version}" for wheel in group.wheels[:NAMED_WHEELS])
     size = render_size(group.size or None)
-    yield f"shared by {who}: {len(group.wheels)} wheels, {size}: {named}" + (f" and {more} more" if more > 0 else "")
+    count = f"{len(group.wheels)} wheel{'s' if len(group.wheels) > 1 else ''}"
+    text = f"shared by {who}: {count}, {size}: {named}" + (f" and {more} more" if more > 0 else "")
+    yield fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def fleet_document(counted: Tally) -> dict[str, Any]:

@@ -281,8 +281,8 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         match candidate:
             case WithExtras(inner, _) if self._request.no_deps:
                 return [SameWheel(inner)]
-            case _ if self._request.no_deps:
-                return []
+            case Candidate() if self._request.no_deps:
+                return self._meeting(candidate, ())  # of what is named, the table still says what belongs together
             case WithExtras(inner, extras):
                 return [SameWheel(inner), *self.read_ahead(self._required_by_extras(inner, extras))]
             case Candidate():
