@@ -1,4 +1,4 @@
-"""Addresses as text: what may be shown of them, and what is sent."""
+"""Addresses as text: what may be shown and stored of them, and what is sent."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def redacted(url: str) -> str:
 def redacted_text(text: str) -> str:
     """Hide the users and passwords of all URLs in a text, for messages and logs."""
     return _PASSWORD.sub("//***@", text)
+
+
+def without_credentials(url: str) -> str:
+    """Take ``user:password@`` out of an address: what is stored never holds a secret."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def sendable_url(url: str) -> str:

@@ -17,7 +17,8 @@ from pytorch_offline.crawler.crawl import CrawlReport, crawl
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM, recognise_upstream
+from pytorch_offline.crawler.recognition import recognise_upstream
+from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.mirror.layout import STATE_NAME
 from pytorch_offline.wheels.backend import parse_backend

@@ -18,6 +18,7 @@ from pytorch_offline.crawler.upstream import CHANNELS
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.architectures import parse_architectures, parse_compute_capability
 from pytorch_offline.knowledge.companions import COMPANIONS
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.knowledge.gpus import find_gpu
 from pytorch_offline.matrix import companions, drivers, gpus, releases, tutorials
 from pytorch_offline.matrix.builds import Build, Wanted, builds_of, insist_on_builds, period_of, tabled_builds
@@ -28,6 +29,7 @@ from pytorch_offline.target.platforms import parse_platform
 from pytorch_offline.wheels.backend import BackendKind, parse_backend
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +46,6 @@ Examples:
   pytorch-offline matrix --by driver --driver 470.82.01
   pytorch-offline matrix --gpu "GTX 1080 Ti" --gpu "RTX 4090"
 """
-TORCH = NormalizedName("torch")
 # Where the machines are that have NVIDIA's GPUs.
 _GPU_PLATFORM = "linux_x86_64"
 
@@ -331,7 +332,7 @@ def _pins(
     """Read what METADATA that the catalogue holds says of torch."""
     pins: dict[tuple[NormalizedName, Version], SpecifierSet] = {}
     for link in catalogue.with_metadata(saying.link for saying in sayings):
-        version = parse_wheel_name(link.filename).version.__replace__(local=None)
+        version = release_of(parse_wheel_name(link.filename).version)
         if (project, version) in pins or (body := catalogue.metadata(link)) is None:
             continue
         for requirement in parse_metadata(body).requires_dist:

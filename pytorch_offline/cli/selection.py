@@ -30,8 +30,9 @@ from pytorch_offline.selector.fleet.fleet import fleet_document, fleet_refusal, 
 from pytorch_offline.selector.fleet.shared import document_of_sharing
 from pytorch_offline.selector.indexes.given_wheels import GivenWheels
 from pytorch_offline.selector.indexes.offers import IndexOffers
-from pytorch_offline.selector.indexes.plan import NamedIndexes, find_planned_upstreams, plan_indexes
+from pytorch_offline.selector.indexes.plan import NamedIndexes, plan_indexes
 from pytorch_offline.selector.indexes.sizes import KnownSizes
+from pytorch_offline.selector.indexes.upstreams import find_planned_upstreams
 from pytorch_offline.selector.select import select
 from pytorch_offline.wheels.backend import parse_backend
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Self
 
+from pytorch_offline.addresses import without_credentials
 from pytorch_offline.crawler.database import check_place, open_database, translated
-from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import HashChange, Link, Observation, Page, PageChange, PageKind, RejectedLink
 from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 

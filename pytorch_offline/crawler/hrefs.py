@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.wheels.filename import MAX_NAME_LENGTH
@@ -172,11 +172,3 @@ def _check_storable(href: str) -> None:
         href.encode()
     except UnicodeEncodeError:  # JSON may say so: "\\ud800"
         raise UsageError("unsafe-href", "holds half a surrogate pair") from None
-
-
-def without_credentials(url: str) -> str:
-    """Take ``user:password@`` out of an address: what is stored and shown never holds a secret."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -11,10 +11,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from pytorch_offline.addresses import redacted
+from pytorch_offline.addresses import redacted, without_credentials
 from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
-from pytorch_offline.crawler.hrefs import without_credentials
 from pytorch_offline.crawler.model import (
     PARSER_VERSION,
     IndexFile,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from pytorch_offline.target.markers import applies
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -91,7 +93,4 @@ def _active(
 
 def _applies(requirement: Requirement, environment: Mapping[str, str], extras: frozenset[NormalizedName]) -> bool:
     """Whether a requirement's marker holds with no extra, or with one of those asked for."""
-    marker = requirement.marker
-    if marker is None:
-        return True
-    return any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *sorted(extras)))
+    return any(applies(requirement, environment, extra) for extra in ("", *sorted(extras)))

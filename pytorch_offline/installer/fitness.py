@@ -6,7 +6,6 @@ run the backend that torch was built for, and no requirement that is active here
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.installer.closure import walk_closure, whole_lock
 from pytorch_offline.selector.rules.drivers import CannotRun, verdict_for_forced
 from pytorch_offline.target.model import AcceleratorKind
+from pytorch_offline.wheels.manylinux import promised_glibc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.metadata import CoreMetadata
 
-# The glibc behind the tags that predate PEP 600 (PEP 513, 571, 599).
-_LEGACY_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
-_MANYLINUX = re.compile(r"manylinux_(?P<major>\d+)_(?P<minor>\d+)_(?P<arch>.+)")
 # A lock for another Python fails by each of its wheels; the first few say it all.
 MAX_REASONS_NAMED = 5
 
@@ -93,7 +90,7 @@ def _tags_misfit(wheel: LockedWheel, target: Target) -> Misfit | None:
         return Misfit(rule=Rule.PYTHON, detail=f"{filename} is not for {here}")
     glibc = _glibc_needed(tags, target)
     if glibc is not None:
-        detail = f"{filename} needs glibc {glibc[0]}.{glibc[1]}, here is {_libc_of(target)}"
+        detail = f"{filename} needs glibc {glibc[0]}.{glibc[1]}, here is {target.libc or 'none that is known'}"
         return Misfit(rule=Rule.GLIBC, detail=detail)
     return Misfit(rule=Rule.PLATFORM, detail=f"{filename} is not for {target.system} on {target.machine}")
 
@@ -102,20 +99,8 @@ def _glibc_needed(tags: frozenset[Tag], target: Target) -> tuple[int, int] | Non
     """Return the lowest glibc that would make one of the tags fit, if glibc is all that is in the way."""
     if target.system != "Linux":
         return None
-    needed = []
-    for tag in tags:
-        legacy, _, legacy_arch = tag.platform.partition("_")
-        if legacy in _LEGACY_MANYLINUX and legacy_arch == target.machine:
-            needed.append(_LEGACY_MANYLINUX[legacy])
-        elif (match := _MANYLINUX.fullmatch(tag.platform)) and match["arch"] == target.machine:
-            needed.append((int(match["major"]), int(match["minor"])))
-    return min(needed, default=None)
-
-
-def _libc_of(target: Target) -> str:
-    if target.libc is None:
-        return "none that is known"
-    return f"{target.libc.name} {target.libc.version[0]}.{target.libc.version[1]}"
+    ours = (tag.platform for tag in tags if tag.platform.endswith(f"_{target.machine}"))
+    return min((glibc for platform in ours if (glibc := promised_glibc(platform)) is not None), default=None)
 
 
 def _driver_misfit(lock: Lock, target: Target) -> tuple[Misfit, ...]:

@@ -13,6 +13,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.knowledge.table import read_table
 
+TORCH = NormalizedName("torch")
+
 
 @cache
 def family_projects() -> frozenset[NormalizedName]:

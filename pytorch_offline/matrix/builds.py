@@ -18,6 +18,7 @@ from pytorch_offline.matrix.pythons import pythons_of
 from pytorch_offline.selector.rules.candidates import backend_of
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 from pytorch_offline.wheels.filename import WheelName, parse_wheel_name
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -150,7 +151,7 @@ def builds_of(sayings: Iterable[Observation], wanted: Wanted) -> tuple[Build, ..
             continue
         backend = _backend(name, path, indexed_by_backend=_root(path) is not None or f"{directory}/" in roots)
         for platform in platforms_of(name):
-            gathered[name.version.__replace__(local=None), backend, platform].append((name, saying))
+            gathered[release_of(name.version), backend, platform].append((name, saying))
     builds = [_build(*key, wheels, wanted) for key, wheels in gathered.items()]
     return tuple(sorted((one for one in builds if wanted.admits(one)), key=_order, reverse=True))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import NormalizedName
 
 from pytorch_offline.knowledge.companions import COMPANIONS, find_torch_need, read_torch_releases
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.matrix.view import Section
 
 if TYPE_CHECKING:
@@ -40,11 +41,7 @@ def companion_records(
         pins: what METADATA that was read says of torch, by companion and version; else the table's word counts.
     """
     releases = {row.torch: row for row in read_torch_releases()}
-    known = {
-        version.__replace__(post=None)
-        for version in offered.get(NormalizedName("torch"), ())
-        if not version.is_devrelease
-    }
+    known = {version.__replace__(post=None) for version in offered.get(TORCH, ()) if not version.is_devrelease}
     records = []
     for torch in sorted(known | set(releases), reverse=True):
         if not specifier.contains(torch, prereleases=True):

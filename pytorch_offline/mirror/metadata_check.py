@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.addresses import without_credentials
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.mirror.places import place_of

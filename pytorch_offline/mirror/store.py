@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.addresses import without_credentials
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.admission import check_bytes, check_demanded, check_wheel
 from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically

@@ -15,7 +15,7 @@ from packaging.markers import Marker
 from packaging.pylock import Package, PackageWheel, Pylock
 from packaging.version import Version
 
-from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.addresses import without_credentials
 from pytorch_offline.errors import UpstreamError
 
 if TYPE_CHECKING:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pytorch_offline.wheels.manylinux import promised_glibc
+from pytorch_offline.wheels.versions import release_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
 # Lists longer than this are told by their ends and their number.
 NAMED = 4
 _CPYTHON = re.compile(r"cp([23])([0-9]+)")
-_OLD_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
-_MANYLINUX = re.compile(r"manylinux_([0-9]+)_([0-9]+)")
 
 
 def name_backends(backends: Iterable[Backend]) -> str:
@@ -31,7 +32,7 @@ def name_backends(backends: Iterable[Backend]) -> str:
 
 def name_versions(versions: Iterable[Version]) -> str:
     """Name releases, oldest first, without local labels; many by their ends."""
-    return name_many([str(version) for version in sorted({one.__replace__(local=None) for one in versions})])
+    return name_many([str(version) for version in sorted({release_of(one) for one in versions})])
 
 
 def name_many(names: Sequence[str]) -> str:
@@ -54,10 +55,9 @@ def describe_misfits(rejections: Iterable[Rejection], target: Target) -> str:
         return f"built for {_pythons(tag.interpreter for tag in here)}; the target has {_pythons([own.interpreter])}"
     libc = target.libc
     same = (tag for tag in tags if tag.platform.endswith(f"_{target.machine}"))
-    least = sorted({need for tag in same if (need := _least_glibc(tag)) is not None})
+    least = sorted({need for tag in same if (need := promised_glibc(tag.platform)) is not None})
     if least and libc is not None and libc.name == "glibc" and least[0] > libc.version:
-        floor, mine = (".".join(map(str, one)) for one in (least[0], libc.version))
-        return f"built for glibc {floor} or later; the target has glibc {mine}"
+        return f"built for glibc {least[0][0]}.{least[0][1]} or later; the target has {libc}"
     kinds = sorted({_platform(tag, target) for tag in tags})
     has = f"{target.system.replace('Darwin', 'macOS')} {target.machine}" + (
         "" if libc is None else f" with {libc.name}"
@@ -78,12 +78,6 @@ def _pythons(interpreters: Iterable[str]) -> str:
     cpythons = [f"{match[1]}.{match[2]}" for name in names if (match := _CPYTHON.fullmatch(name))]
     others = [name for name in names if not _CPYTHON.fullmatch(name)]
     return ", ".join([*([f"Python {name_many(cpythons)}"] if cpythons else []), *others])
-
-
-def _least_glibc(tag: Tag) -> tuple[int, int] | None:
-    if (match := _MANYLINUX.match(tag.platform)) is not None:
-        return int(match[1]), int(match[2])
-    return _OLD_MANYLINUX.get(tag.platform.partition("_")[0])
 
 
 def _python_order(interpreter: str) -> tuple[int, int, str]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +18,37 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from pytorch_offline.crawler.model import IndexFile
-    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
+    from pytorch_offline.selector.reasons import Reason
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
+    from pytorch_offline.wheels.filename import WheelName
     from pytorch_offline.wheels.inspection import Inspection
     from pytorch_offline.wheels.metadata import CoreMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectWheel:
+    """One exact wheel and where it is.
+
+    Args:
+        name: what the file name states.
+        url: the address as it goes on the wire, without fragment; it may hold a user and a password.
+        path: the address's path, decoded once.
+        sha256: the hash that the address, or a lock, says.
+        size: in bytes, as a lock says.
+        requires_python: as a lock says.
+        upload_time: ISO 8601, as a lock says.
+        where: the place that asks for it, for messages.
+    """
+
+    name: WheelName
+    url: str
+    path: str
+    where: str
+    sha256: str | None = None
+    size: int | None = None
+    requires_python: str | None = None
+    upload_time: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +77,11 @@ class Request:
     hashes: Mapping[NormalizedName, frozenset[str]] = field(default_factory=dict, hash=False)
     require_hashes: bool = False
     pre_family: bool = False
+
+    @property
+    def bounds(self) -> tuple[Requirement, ...]:
+        """All that the user says of versions: requirements, then constraints."""
+        return (*self.requirements, *self.constraints)
 
     def admits_pre(self, project: NormalizedName) -> bool:
         """Whether pre-releases of a project are admitted unasked."""
@@ -91,22 +123,28 @@ class Candidate:
         """The version, with its local label."""
         return self.file.name.version
 
+    @property
+    def release(self) -> Version:
+        """The version without its local label, which every build of it has."""
+        return release_of(self.file.name.version)
+
+    def rejected(self, reason: Reason, detail: str) -> Rejection:
+        """Give the rejection of this wheel by a rule."""
+        return Rejection(project=self.project, file=self.file, backend=self.backend, reason=reason, detail=detail)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
     """A wheel, or a whole backend, that was not chosen, and the rule that it failed.
 
-    ``reason`` is a stable code: ``wheel-tags``, ``pip-too-old``, ``requires-python``, ``backend``, ``driver``,
-    ``accelerator``, ``gpu-architecture``, ``glibc``, ``yanked``, ``pre-release``, ``bad-metadata``, ``less-preferred``,
-    ``companion`` (the table of companions pairs it with another torch), ``unlisted`` (its page listed it once),
-    ``conflict``. ``file`` is None where a backend was passed over without reading its pages; ``backend`` None where
-    the wheel serves any.
+    ``file`` is None where a backend was passed over without reading its pages; ``backend`` None where the wheel serves
+    any.
     """
 
     project: NormalizedName
     file: IndexFile | None
     backend: Backend | None
-    reason: str
+    reason: Reason
     detail: str
 
 

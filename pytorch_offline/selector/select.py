@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import SpecifierSet
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.selector.explaining.explain import backend_rejection, losers
+from pytorch_offline.knowledge.family import TORCH
+from pytorch_offline.selector.explaining.losers import losers
 from pytorch_offline.selector.lost_wheels import name_backends
 from pytorch_offline.selector.model import Candidate, Choice, Offers, Selection, Source
 from pytorch_offline.selector.nothing_fits import NothingFitsError
@@ -15,7 +16,7 @@ from pytorch_offline.selector.resolving.provider import Need, Pin, SelectionProv
 from pytorch_offline.selector.resolving.search import Resolved, anchor_of, find_best
 from pytorch_offline.selector.rules.architectures import jetson_advice, unknown_devices
 from pytorch_offline.selector.rules.builds import BuildJudge
-from pytorch_offline.selector.rules.companions import TORCH, Bound, companion_warnings
+from pytorch_offline.selector.rules.companions import Bound, companion_warnings
 from pytorch_offline.selector.rules.drivers import CannotRun, Runs, driver_warnings, judge_backends, verdict_for_forced
 from pytorch_offline.selector.rules.hashes import check_hash_mode
 from pytorch_offline.selector.rules.pinned_backend import judge_pin
@@ -64,7 +65,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             facts=_grouped([verdict for verdict in verdicts if isinstance(verdict, CannotRun)]),
             hint=jetson_advice(target) or "update the driver, or force a build with --backend (cpu runs everywhere)",
             project=TORCH,
-            rejected=[backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)],
+            rejected=[verdict.rejection for verdict in verdicts if isinstance(verdict, CannotRun)],
         )
     builds = BuildJudge(target, offers, forced=request.backend is not None)
     try:
@@ -86,7 +87,7 @@ def select(request: Request, target: Target, offers: Offers, backends: Sequence[
             for choice in choices
             if (reason := builds.unserved(choice.candidate)) is not None
         ]
-    unfit = [backend_rejection(verdict) for verdict in verdicts if isinstance(verdict, CannotRun)]
+    unfit = [verdict.rejection for verdict in verdicts if isinstance(verdict, CannotRun)]
     built = {choice.candidate.backend for choice in choices} - {None}
     guessed = request.backend is None and target.accelerator is None and target.system != "Darwin"
     if guessed and CPU in built:

@@ -83,7 +83,7 @@ def _facts(target: Target) -> list[tuple[str, str]]:
     ]
     if target.libc:
         at_least = " or later" if "or a later one" in target.learnt_from.get("libc", "") else ""
-        lines.append(("C library", f"{target.libc.name} {'.'.join(map(str, target.libc.version))}{at_least}"))
+        lines.append(("C library", f"{target.libc}{at_least}"))
     if target.pip:
         lines.append(("pip", str(target.pip)))
     if target.accelerator:

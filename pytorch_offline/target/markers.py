@@ -1,4 +1,4 @@
-"""The marker environment of a described target: all eleven values, each from the target's own facts."""
+"""The marker environment of a described target: all eleven values, each from its own facts, and what they decide."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from packaging.requirements import Requirement
 
 
 def cpython_marker_values(full_version: str) -> dict[str, str]:
@@ -22,3 +24,8 @@ def cpython_marker_values(full_version: str) -> dict[str, str]:
 def marker_environment(full_version: str, platform_values: Mapping[str, str]) -> dict[str, str]:
     """Join what the interpreter and what the platform decide; sorted by name."""
     return dict(sorted({**cpython_marker_values(full_version), **platform_values}.items()))
+
+
+def applies(requirement: Requirement, environment: Mapping[str, str], extra: str = "") -> bool:
+    """Whether a requirement's marker holds; ``environment`` gives all eleven values, so that nothing is filled in."""
+    return requirement.marker is None or requirement.marker.evaluate({**environment, "extra": extra})

@@ -109,6 +109,9 @@ class Libc:
     name: str
     version: tuple[int, int]
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version[0]}.{self.version[1]}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from pytorch_offline.wheels.manylinux import promises_nothing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,8 +36,6 @@ _TORCH_LIBRARIES = re.compile(
     r"|torch\.libs/lib[^/]+\.so(?:\.[0-9.]+)?"
 )
 _LIBRARY = re.compile(r".+\.so(?:\.[0-9.]+)?")
-# manylinux1 promises glibc 2.5; no wheel of torch's family with that tag, and code in it, needs so little (measured).
-_PROMISES_NOTHING = re.compile(r"(?:linux|manylinux1)_.+")
 # A wheel with more libraries is judged by its largest ones: torchvision has 12, scipy 110.
 _MOST_LIBRARIES = 24
 
@@ -77,12 +77,12 @@ def is_worth_inspecting(name: WheelName) -> bool:
     """Whether reading a wheel tells something that its name does not: its GPUs if it is torch, else its glibc."""
     if name.project == "torch":
         return any("linux" in tag.platform or tag.platform.startswith("win") for tag in name.tags)
-    return all(_PROMISES_NOTHING.fullmatch(tag.platform) for tag in name.tags)
+    return all(promises_nothing(tag.platform) for tag in name.tags)
 
 
 def plan_inspection(name: WheelName, members: Sequence[Member]) -> InspectionPlan:
     """Say which members of a wheel to read for the facts that it holds."""
-    for_glibc = all(_PROMISES_NOTHING.fullmatch(tag.platform) for tag in name.tags)
+    for_glibc = all(promises_nothing(tag.platform) for tag in name.tags)
     if name.project != "torch":
         libraries = [member for member in members if _LIBRARY.fullmatch(member.name)]
         libraries.sort(key=lambda member: member.size, reverse=True)

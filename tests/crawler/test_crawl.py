@@ -9,7 +9,7 @@ from pytorch_offline.crawler import crawl as crawl_module
 from pytorch_offline.crawler.crawl import CrawlReport, crawl
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.crawler.upstream import recognise_upstream
+from pytorch_offline.crawler.recognition import recognise_upstream
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.wheels.backend import parse_backend
 from tests.crawler.site import Answer

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.crawler.hrefs import parse_base, resolve, without_credentials
+from pytorch_offline.addresses import without_credentials
+from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.errors import UsageError
 
 PAGE = "https://download.pytorch.org/whl/cu121/torch/"

@@ -6,7 +6,8 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.crawler.upstream import CHANNELS, Layout, Upstream, known_backends, recognise_upstream
+from pytorch_offline.crawler.recognition import recognise_upstream
+from pytorch_offline.crawler.upstream import CHANNELS, Layout, known_backends
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.knowledge.backends import backend_directories
 from pytorch_offline.wheels.backend import parse_backend
@@ -79,7 +80,6 @@ def test_one_backend_alone_is_a_plain_index(site: Site, reader: IndexReader) -> 
     site.files("/whl/cu121/torch/", ["/whl/cu121/torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl"])
     upstream = recognise_upstream(reader, site.base + "/cu121")
     assert upstream.layout is Layout.SIMPLE
-    assert upstream.directory_of("/whl/cu121/torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl") == "cu121"
 
 
 def test_a_mirror_without_cpu_builds_is_told_by_where_its_files_lie(site: Site, reader: IndexReader) -> None:
@@ -146,22 +146,6 @@ def test_an_address_must_be_one(reader: IndexReader, url: str) -> None:
     with pytest.raises(UsageError) as caught:
         recognise_upstream(reader, url)
     assert caught.value.code == "bad-url"
-
-
-@pytest.mark.parametrize(
-    ("path", "directory"),
-    [
-        ("/whl/cu121/torch-1.whl", "cu121"),
-        ("/whl/cu121_full/torch-1.whl", "cu121_full"),
-        ("/whl/cu128/vllm/vllm-1.whl", "cu128/vllm"),
-        ("/whl/torch-1.whl", ""),
-        ("/whl//torch-1.whl", ""),
-        ("/nvidia-cudnn-cu12/nvidia_cudnn_cu12-1.whl", ""),
-    ],
-)
-def test_the_directory_of_a_file(path: str, directory: str) -> None:
-    upstream = Upstream(root="https://download.pytorch.org/whl/", layout=Layout.BACKENDS, by_backend=True)
-    assert upstream.directory_of(path) == directory
 
 
 def test_the_table_of_backends() -> None:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.crawler.upstream import recognise_upstream
+from pytorch_offline.crawler.recognition import recognise_upstream
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.selector.indexes.offers import IndexOffers
 from pytorch_offline.selector.model import Request

@@ -14,7 +14,7 @@ from pytorch_offline.cli.main import main
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.crawl import crawl
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.crawler.upstream import recognise_upstream
+from pytorch_offline.crawler.recognition import recognise_upstream
 from pytorch_offline.mirror.layout import STATE_NAME
 from pytorch_offline.net import Http
 from pytorch_offline.simulator.server import Simulator

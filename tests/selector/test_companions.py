@@ -14,8 +14,7 @@ from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.companions import find_torch_need, read_torch_releases
-from pytorch_offline.selector.asking.direct_wheels import DirectWheel
-from pytorch_offline.selector.model import Request
+from pytorch_offline.selector.model import DirectWheel, Request
 from pytorch_offline.selector.select import select
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import is_backend, parse_backend

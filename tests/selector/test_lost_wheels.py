@@ -10,6 +10,7 @@ from packaging.version import Version
 from pytorch_offline.crawler.model import IndexFile, Link
 from pytorch_offline.selector.lost_wheels import describe_misfits, name_backends, name_many, name_versions
 from pytorch_offline.selector.model import Rejection
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.wheels.backend import parse_backend
 from pytorch_offline.wheels.filename import parse_wheel_name
 from tests.selector.machines import machine
@@ -22,7 +23,7 @@ def lost(tags: str) -> Rejection:
     name = parse_wheel_name(f"torch-2.4.0-{tags}.whl")
     link = Link(filename=name.filename, url=f"https://upstream.invalid/{name.filename}", path=f"/{name.filename}")
     file = IndexFile(name=name, link=link, page_url="https://upstream.invalid/")
-    return Rejection(project=name.project, file=file, backend=None, reason="wheel-tags", detail="")
+    return Rejection(project=name.project, file=file, backend=None, reason=Reason.WHEEL_TAGS, detail="")
 
 
 @pytest.mark.parametrize(

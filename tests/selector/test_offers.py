@@ -14,7 +14,8 @@ from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.net import Http
 from pytorch_offline.retries import RetryPolicy
-from pytorch_offline.selector.indexes.offers import IndexOffers, find_upstreams
+from pytorch_offline.selector.indexes.offers import IndexOffers
+from pytorch_offline.selector.indexes.upstreams import find_upstreams
 from pytorch_offline.selector.model import Source
 from pytorch_offline.simulator.faults import IgnoreRange, WrongBytes
 from pytorch_offline.simulator.server import Simulator

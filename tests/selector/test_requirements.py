@@ -11,7 +11,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.asking.requirements import parse_requirement
 
 if TYPE_CHECKING:
-    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
+    from pytorch_offline.selector.model import DirectWheel
 
 WHEEL = "torch-2.4.0%2Bcu121-cp310-cp310-linux_x86_64.whl"
 URL = f"https://download.pytorch.org/whl/cu121/{WHEEL}"

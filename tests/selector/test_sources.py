@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.reader import IndexReader
-from pytorch_offline.crawler.upstream import recognise_upstream
+from pytorch_offline.crawler.recognition import recognise_upstream
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.net import Http
 from pytorch_offline.selector.indexes.offers import IndexOffers

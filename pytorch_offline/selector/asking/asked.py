@@ -18,14 +18,15 @@ from pytorch_offline.selector.asking.index_options import IndexOptions, combine_
 from pytorch_offline.selector.asking.requirement_files import OptionLine, Place, RequirementLine, read_lines
 from pytorch_offline.selector.asking.requirements import Ask, parse_ask
 from pytorch_offline.selector.model import Request
+from pytorch_offline.target.markers import applies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
-    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
     from pytorch_offline.selector.asking.locks import LockInput
+    from pytorch_offline.selector.model import DirectWheel
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
@@ -68,7 +69,7 @@ class Asked:
             wheels = locked_wheels(self.lock, target)
             pins = tuple(Requirement(f"{wheel.name.project}=={wheel.name.version}") for wheel in wheels)
             return Request(requirements=pins, backend=backend, pre=True, no_deps=True, wheels=wheels)
-        asks = [ask for ask in self.asks if _applies(ask, target)]
+        asks = [ask for ask in self.asks if applies(ask.requirement, target.marker_environment)]
         hashes = _hashes(asks)
         said = self.options.require_hashes
         return Request(
@@ -82,11 +83,6 @@ class Asked:
             # One --hash turns pip's hash-checking mode on, also in a line that is for other machines.
             require_hashes=any(ask.hashed for ask in self.asks) if said is None else said,
         )
-
-
-def _applies(ask: Ask, target: Target) -> bool:
-    marker = ask.requirement.marker
-    return marker is None or marker.evaluate({**target.marker_environment, "extra": ""})
 
 
 def _hashes(asks: Iterable[Ask]) -> Mapping[NormalizedName, frozenset[str]]:

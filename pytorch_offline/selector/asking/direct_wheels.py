@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from pytorch_offline.addresses import redacted_text
 from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.errors import UsageError
+from pytorch_offline.selector.model import DirectWheel
 from pytorch_offline.wheels.filename import parse_wheel_name
-
-if TYPE_CHECKING:
-    from pytorch_offline.wheels.filename import WheelName
 
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz", ".tar.lzma")
 _VERSION_CONTROL = re.compile(r"(?:git|hg|svn|bzr)(?:\+|:)", re.IGNORECASE)
@@ -29,31 +25,6 @@ _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?\s*@")  # PEP 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # Where conda's build machines keep what they build: their addresses mean nothing elsewhere.
 _CONDA = re.compile(r"file:///(?:.*/)?(?:croot|feedstock_root|work|perseverance|tmp/build|opt/conda)\b")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectWheel:
-    """One exact wheel and where it is.
-
-    Args:
-        name: what the file name states.
-        url: the address as it goes on the wire, without fragment; it may hold a user and a password.
-        path: the address's path, decoded once.
-        sha256: the hash that the address, or a lock, says.
-        size: in bytes, as a lock says.
-        requires_python: as a lock says.
-        upload_time: ISO 8601, as a lock says.
-        where: the place that asks for it, for messages.
-    """
-
-    name: WheelName
-    url: str
-    path: str
-    where: str
-    sha256: str | None = None
-    size: int | None = None
-    requires_python: str | None = None
-    upload_time: str | None = None
 
 
 def is_address(text: str) -> bool:

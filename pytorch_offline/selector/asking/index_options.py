@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from pytorch_offline.addresses import redacted
-from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.addresses import redacted, without_credentials
 from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM
 from pytorch_offline.errors import UsageError
 from pytorch_offline.wheels.backend import Backend, is_backend, parse_backend

@@ -25,7 +25,8 @@ from packaging.pylock import (
 
 from pytorch_offline.addresses import redacted, redacted_text
 from pytorch_offline.errors import UnsatisfiableError, UsageError
-from pytorch_offline.selector.asking.direct_wheels import DirectWheel, parse_direct_wheel
+from pytorch_offline.selector.asking.direct_wheels import parse_direct_wheel
+from pytorch_offline.selector.model import DirectWheel
 
 if TYPE_CHECKING:
     from packaging.markers import Environment

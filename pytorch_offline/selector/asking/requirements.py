@@ -15,12 +15,13 @@ from packaging.utils import canonicalize_name
 
 from pytorch_offline.addresses import redacted_text
 from pytorch_offline.errors import UsageError
-from pytorch_offline.selector.asking.direct_wheels import DirectWheel, is_address, parse_direct_wheel
+from pytorch_offline.selector.asking.direct_wheels import is_address, parse_direct_wheel
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from pytorch_offline.selector.asking.requirement_files import RequirementLine
+    from pytorch_offline.selector.model import DirectWheel
 
 # What PyTorch is called elsewhere: by people, and by conda. On the default index these names are other people's.
 _OTHER_NAMES = {

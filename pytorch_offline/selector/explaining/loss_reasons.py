@@ -10,16 +10,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import Specifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
-from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
+from pytorch_offline.knowledge.family import TORCH, family_projects, projects_built_per_backend
 from pytorch_offline.selector.lost_wheels import name_backends
 from pytorch_offline.selector.model import Candidate, Offer, Rejection
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.builds import BuildJudge
+from pytorch_offline.selector.rules.candidates import NOT_ASKED_FOR, describe_yank
 from pytorch_offline.selector.rules.drivers import CannotRun, judge_backends, verdict_for_forced
+from pytorch_offline.target.markers import applies
+from pytorch_offline.wheels.versions import holds_pin, release_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
-_TORCH = NormalizedName("torch")
 # A try is a whole resolution; of a version's builds the first few tell enough.
 MOST_TRIES = 2
 # Wheels whose inside is looked at for an answer, at some megabytes each; of the others the tables tell.
@@ -37,12 +40,12 @@ MOST_READS = 2
 # Reasons that a resolution found in the wheel itself, or in what is known of it.
 _OF_THE_WHEEL = frozenset(
     {
-        "gpu-architecture",
-        "glibc",
-        "requires-python",
-        "bad-metadata",
-        "url-requirement",
-        "companion",
+        Reason.GPU_ARCHITECTURE,
+        Reason.GLIBC,
+        Reason.REQUIRES_PYTHON,
+        Reason.BAD_METADATA,
+        Reason.URL_REQUIREMENT,
+        Reason.COMPANION,
     }
 )
 
@@ -87,7 +90,7 @@ class LossReasons:
     def anchor(self) -> NormalizedName:
         """The project that is meant where none is named: torch, unless it cannot be part of the closure."""
         roots = [canonicalize_name(one.name) for one in self.request.requirements]
-        return roots[0] if self.request.no_deps and _TORCH not in roots and self.choices else _TORCH
+        return roots[0] if self.request.no_deps and TORCH not in roots and self.choices else TORCH
 
     def chosen_backends(self) -> list[Backend]:
         """The backend that was chosen, if any of the closure depends on one."""
@@ -138,14 +141,14 @@ class LossReasons:
         kind = chosen.backend.kind if chosen.backend is not None else None
         backends = [one for one in self.verdicts if kind is None or one.kind is kind]
         offer, _ = self.listed(chosen.project, backends)
-        release = chosen.version.__replace__(local=None)
+        release = release_of(chosen.version)
         rivals = [one for one in files_of(offer) if one != chosen and one.file is not None]
         meant = [one for one in rivals if one.file is not None and one.file.name.version >= release]
         bounds = self.bounding(chosen.project)
         rejected: list[Rejection] = []
         for one in meant:
             said = [
-                ("requirement", text)
+                (Reason.REQUIREMENT, text)
                 for specifier, text in bounds
                 if one.file is not None and not specifier.contains(one.file.name.version, prereleases=True)
             ]
@@ -159,7 +162,9 @@ class LossReasons:
 
         Those with the right tags alone, if there are any: the others fail two rules, and no driver would help.
         """
-        unfit = [one.backend for one in self.verdicts.values() if isinstance(one, CannotRun) and one.reason == "driver"]
+        unfit = [
+            one.backend for one in self.verdicts.values() if isinstance(one, CannotRun) and one.reason == Reason.DRIVER
+        ]
         if project not in projects_built_per_backend() or not unfit or self.request.backend is not None:
             return ()
         offer, _ = self.listed(project, unfit)
@@ -186,7 +191,7 @@ class LossReasons:
         found: dict[str, set[Backend]] = {}
         for root in self.request.requirements:
             project = canonicalize_name(root.name)
-            if project in projects_built_per_backend() and self._applies(root):
+            if project in projects_built_per_backend() and applies(root, self.target.marker_environment):
                 bounds = self.bounds_on(project)
                 offer, _ = self.listed(project, runs)
                 fitting = [one for one in offer.candidates if bounds.contains(one.version, prereleases=True)]
@@ -198,37 +203,37 @@ class LossReasons:
         built = {root: f"has fitting wheels for {name_backends(backends)}" for root, backends in found.items()}
         return built | {"together": "no backend has all of them"}
 
-    def reasons(self, candidate: Candidate) -> list[tuple[str, str]]:
+    def reasons(self, candidate: Candidate) -> list[tuple[Reason, str]]:
         """Name every rule that a wheel of the right tags fails, as reason and detail."""
         bounds = self.bounding(candidate.project)
         asked = [
-            ("requirement", said)
+            (Reason.REQUIREMENT, said)
             for specifier, said in bounds
             if not specifier.contains(candidate.version, prereleases=True)
         ]
         unfit = list(self._by_backend(candidate))
         found = [*unfit, *self._by_device(candidate, read=not unfit and not asked), *asked]
-        pinned = any(_is_pin(one) for specifier, _ in bounds for one in specifier)
+        pinned = any(holds_pin(specifier) for specifier, _ in bounds)
         yanked = candidate.file.link.yanked
         if yanked is not None and not pinned:
-            found.append(("yanked", f"yanked by its publisher: {yanked or 'no reason given'}"))
+            found.append((Reason.YANKED, describe_yank(yanked)))
         if candidate.version.is_prerelease and not self.request.admits_pre(candidate.project) and not pinned:
-            found.append(("pre-release", "a pre-release, which was not asked for (--pre)"))
+            found.append((Reason.PRE_RELEASE, NOT_ASKED_FOR))
         return found or self._by_preference(candidate)
 
-    def _by_backend(self, candidate: Candidate) -> Iterator[tuple[str, str]]:
+    def _by_backend(self, candidate: Candidate) -> Iterator[tuple[Reason, str]]:
         backend, forced = candidate.backend, self.request.backend
         if backend is None:
             return
         if forced is not None:
             if backend != forced:
-                yield "backend", f"--backend {forced} was asked for"
+                yield Reason.BACKEND, f"--backend {forced} was asked for"
             return
         verdict = self.verdicts.get(backend)
         if isinstance(verdict, CannotRun):
             yield verdict.reason, verdict.detail
 
-    def _by_device(self, candidate: Candidate, *, read: bool) -> Iterator[tuple[str, str]]:
+    def _by_device(self, candidate: Candidate, *, read: bool) -> Iterator[tuple[Reason, str]]:
         """Judge what is inside, and repeat what a resolution found out.
 
         A wheel is read only where nothing else speaks against it, and only the first few; else the tables tell.
@@ -242,25 +247,25 @@ class LossReasons:
         if known is not None:
             yield known.reason, known.detail
 
-    def _by_preference(self, candidate: Candidate) -> list[tuple[str, str]]:
+    def _by_preference(self, candidate: Candidate) -> list[tuple[Reason, str]]:
         choice = self.choices.get(candidate.project)
         if choice is None:
             return []
         chosen = choice.candidate
         if candidate.version.public != chosen.version.public:
             if candidate.version < chosen.version:
-                return [("older", f"{chosen.version} is newer, and fits as well")]
+                return [(Reason.OLDER, f"{chosen.version} is newer, and fits as well")]
             return []
         if candidate.backend != chosen.backend:
             lost = self._rejected.get(candidate.file.link.url)
             if lost is not None:
                 return [(lost.reason, lost.detail)]
             if candidate.project != self.anchor() and self.anchor() in self.choices:
-                return [("backend", f"{self.anchor()} is built for {chosen.backend} here, and the family agrees")]
+                return [(Reason.BACKEND, f"{self.anchor()} is built for {chosen.backend} here, and the family agrees")]
             return []
-        return [("less-preferred", f"{chosen.file.name.filename} is closer to the target's best tag")]
+        return [(Reason.LESS_PREFERRED, f"{chosen.file.name.filename} is closer to the target's best tag")]
 
-    def _by_trial(self, candidate: Candidate) -> tuple[str, str]:
+    def _by_trial(self, candidate: Candidate) -> tuple[Reason, str]:
         """Ask the selector for this very version and backend, and say what comes out."""
         exact = f"=={candidate.version}"
         project = candidate.project
@@ -276,14 +281,14 @@ class LossReasons:
             selection = self._attempt(request, self.target)
         except PytorchOfflineError as error:
             facts = "; ".join(f"{value}" for value in error.facts.values())
-            return "conflict", f"{error.message}: {facts}" if facts else error.message
+            return Reason.CONFLICT, f"{error.message}: {facts}" if facts else error.message
         found = {choice.candidate.project: choice.candidate for choice in selection.choices}
-        for other in (_TORCH, *found):
+        for other in (TORCH, *found):
             mine, theirs = self.choices.get(other), found.get(other)
             if mine is not None and theirs is not None and theirs.version.public != mine.candidate.version.public:
                 with_it = f"it would come with {other} {theirs.version}"
-                return "less-preferred", f"{with_it}, where {mine.candidate.version} was chosen"
-        return "less-preferred", "it would do as well; what was chosen is preferred by its backend"
+                return Reason.LESS_PREFERRED, f"{with_it}, where {mine.candidate.version} was chosen"
+        return Reason.LESS_PREFERRED, "it would do as well; what was chosen is preferred by its backend"
 
     def bounds_on(self, project: NormalizedName) -> SpecifierSet:
         """All bounds on a candidate's version together."""
@@ -296,8 +301,8 @@ class LossReasons:
         """All bounds on a project's version, each with who sets it."""
         own = [
             (one.specifier, f"{one} was asked for")
-            for one in (*self.request.requirements, *self.request.constraints)
-            if canonicalize_name(one.name) == project and one.specifier and self._applies(one)
+            for one in self.request.bounds
+            if canonicalize_name(one.name) == project and one.specifier and applies(one, self.target.marker_environment)
         ]
         choice = self.choices.get(project)
         theirs = [
@@ -306,10 +311,6 @@ class LossReasons:
             if parent is not None and parent in self.choices and (specifier := _specifier_of(text)) is not None
         ]
         return [*own, *theirs]
-
-    def _applies(self, requirement: Requirement) -> bool:
-        marker = requirement.marker
-        return marker is None or marker.evaluate({**self.target.marker_environment, "extra": ""})
 
 
 def _judged(target: Target, backends: Sequence[Backend]) -> tuple[BackendVerdict, ...]:
@@ -327,10 +328,6 @@ def _specifier_of(text: str) -> SpecifierSet | None:
         return Requirement(text.partition(" (")[0]).specifier
     except InvalidRequirement:
         return None
-
-
-def _is_pin(one: Specifier) -> bool:
-    return one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*"))
 
 
 def _pinned(requirement: Requirement, exact: str) -> Requirement:
@@ -362,7 +359,7 @@ def _newest_first(one: Candidate | Rejection) -> tuple[bool, Version]:
     return isinstance(one, Candidate), version
 
 
-def _joined(candidate: Candidate | Rejection, reasons: Sequence[tuple[str, str]]) -> Rejection:
+def _joined(candidate: Candidate | Rejection, reasons: Sequence[tuple[Reason, str]]) -> Rejection:
     """Make one rejection of every rule that a wheel fails; the first is its reason."""
     details = "; ".join(dict.fromkeys(detail for _, detail in reasons))
     return Rejection(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.selector.explaining.proposals import Kind, Proposal, proposals, spoken, wider_proposals
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 
@@ -32,7 +33,6 @@ _NEARER = {
     Kind.NEWER: {Kind.BUILD},
     Kind.WITHOUT: {Kind.NAME, Kind.BUILD, Kind.REQUIREMENT, Kind.OLDER, Kind.NEWER},
 }
-_TORCH = NormalizedName("torch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Change:
         """The wheel that tells most: torch's, else that of the project which was lacking, else the first root's."""
         chosen = {choice.candidate.project: choice.candidate for choice in self.selection.choices}
         roots = [canonicalize_name(one.name) for one in self.proposal.request.requirements]
-        wanted = [name for name in (self.project, _TORCH, *roots) if name is not None]
+        wanted = [name for name in (self.project, TORCH, *roots) if name is not None]
         return next((chosen[name] for name in wanted if name in chosen), next(iter(chosen.values())))
 
     @property
@@ -78,7 +78,7 @@ class Change:
                 return f"{proposal.change}: {result}"
 
     def _with_torch(self) -> str:
-        torch = next((one.candidate for one in self.selection.choices if one.candidate.project == _TORCH), None)
+        torch = next((one.candidate for one in self.selection.choices if one.candidate.project == TORCH), None)
         return "" if torch is None or torch.project == self.result.project else f" with {_named(torch)}"
 
     def _about(self) -> list[str]:
@@ -88,7 +88,7 @@ class Change:
     def document(self) -> dict[str, Any]:
         """Make the change's part of the ``--json`` document."""
         result, selection = self.result, self.selection
-        torch = next((one.candidate for one in selection.choices if one.candidate.project == _TORCH), None)
+        torch = next((one.candidate for one in selection.choices if one.candidate.project == TORCH), None)
         return {
             "kind": self.proposal.kind.name.lower(),
             "change": self.sentence,

@@ -22,10 +22,13 @@ from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.knowledge.glibc import read_distributions
 from pytorch_offline.knowledge.gpu_driver import driver_branches
 from pytorch_offline.selector.nothing_fits import NothingFitsError
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.backend import CPU
+from pytorch_offline.wheels.manylinux import promised_glibc
 from pytorch_offline.wheels.pip_tags import taken_since
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,9 +81,6 @@ class Proposal:
 # Python 3.6 is the oldest that a target can have; the newest that any recorded wheel names is 3.15.
 _PYTHON_MINORS = range(6, 16)
 _INTERPRETER = re.compile(r"cp3([0-9]+)")
-_MANYLINUX = re.compile(r"manylinux_2_([0-9]+)_")
-# What the older names stand for (PEP 600).
-_OLD_MANYLINUX = {"manylinux1_": 5, "manylinux2010_": 12, "manylinux2014_": 17}
 # Of the C libraries in use (knowledge/glibc.csv), those that distributions of the last ten years have.
 _GLIBC_MINORS = (17, 26, 28, 31, 34, 35, 39, 41)
 # The glibc of the oldest distributions that are still kept up (RHEL 8, Debian 10); older ones are not recommended.
@@ -184,7 +184,7 @@ def _withheld(request: Request, target: Target, rejected: Sequence[Rejection]) -
         pre = replace(request, pre=True)
         yield Proposal(kind=Kind.PRE, change="pre-releases admitted", request=pre, target=target, flags=("--pre",))
     for rejection in rejected:
-        if rejection.reason == "yanked" and rejection.file is not None:
+        if rejection.reason == Reason.YANKED and rejection.file is not None:
             version = rejection.file.name.version.public
             pinned = _with_bounds(request, rejection.project, f"=={version}")
             change = f"{rejection.project} {version}, though {rejection.detail.partition(';')[0]}"
@@ -237,7 +237,7 @@ def _other_versions(
     if not named:
         return
     # A version's builds differ in nothing that a requirement without a local label names.
-    releases = {version.__replace__(local=None) for version in fitting}
+    releases = {release_of(version) for version in fitting}
     finals = {version for version in releases if not version.is_prerelease} or releases
     for kind, version, beyond in (
         (Kind.OLDER, max((one for one in finals if one < named[0]), default=None), f"<{named[0].public}"),
@@ -269,7 +269,7 @@ def _without_label(requirement: Requirement) -> Requirement:
 
 def _read(version: str) -> Version | None:
     try:
-        return Version(version.removesuffix(".*")).__replace__(local=None)
+        return release_of(Version(version.removesuffix(".*")))
     except InvalidVersion:  # the arbitrary text of `===`
         return None
 
@@ -307,7 +307,7 @@ def _of_the_target(target: Target, rejected: Sequence[Rejection]) -> Iterator[_M
 
 def _other_pips(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Move]:
     own = frozenset(target.tags)
-    tags = {tag for one in rejected if one.reason == "pip-too-old" for tag in _tags(one) if tag in own}
+    tags = {tag for one in rejected if one.reason == Reason.PIP_TOO_OLD for tag in _tags(one) if tag in own}
     for pip in sorted({since for tag in tags if (since := taken_since(tag)) is not None}):
         yield _Move(Kind.PIP, f"pip {pip} or later on the target", replace(target, pip=pip))
 
@@ -373,7 +373,7 @@ def _other_pythons(target: Target, rejected: Sequence[Rejection]) -> Iterator[_M
         for tag in _tags(one)
         if (match := _INTERPRETER.fullmatch(tag.interpreter)) and tag.platform in platforms
     }
-    by_page = any(one.reason == "requires-python" for one in rejected)
+    by_page = any(one.reason == Reason.REQUIRES_PYTHON for one in rejected)
     own = target.python_full_version.minor
     offered = [minor for minor in _PYTHON_MINORS if minor != own and (by_page or minor in built)]
     for minor in sorted(offered, key=lambda one: (abs(one - own), -one)):
@@ -388,12 +388,12 @@ def _newer_glibcs(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Mo
     # Who leaves musl takes an image of today.
     own = target.libc.version[1] if target.libc.name == "glibc" else _OLDEST_KEPT - 1
     minors = {
-        minor
+        least[1]
         for one in rejected
         for tag in _tags(one)
-        if tag.platform.endswith(f"_{target.machine}") and (minor := _least_glibc(tag)) is not None
+        if tag.platform.endswith(f"_{target.machine}") and (least := promised_glibc(tag.platform)) is not None
     }
-    if any(one.reason == "glibc" for one in rejected):
+    if any(one.reason == Reason.GLIBC for one in rejected):
         minors |= set(_GLIBC_MINORS)
     for minor in sorted(minor for minor in minors if minor > own):
         changed = _built(target, TargetFlags(glibc=f"2.{minor}"))
@@ -402,12 +402,6 @@ def _newer_glibcs(target: Target, rejected: Sequence[Rejection]) -> Iterator[_Mo
             instead = "" if target.libc.name == "glibc" else f" instead of {target.libc.name}"
             change = f"glibc 2.{minor} or later{instead}{f' ({images})' if images else ''}"
             yield _Move(Kind.GLIBC, change, changed, ("--glibc", f"2.{minor}"))
-
-
-def _least_glibc(tag: Tag) -> int | None:
-    if (match := _MANYLINUX.match(tag.platform)) is not None:
-        return int(match[1])
-    return next((minor for prefix, minor in _OLD_MANYLINUX.items() if tag.platform.startswith(prefix)), None)
 
 
 def _distributions(minor: int) -> str:

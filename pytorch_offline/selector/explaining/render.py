@@ -6,12 +6,14 @@ from textwrap import fill
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pytorch_offline.crawler.hrefs import without_credentials
+from pytorch_offline.addresses import without_credentials
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.selector.explaining.why import documents_of, losses_of
 from pytorch_offline.selector.lost_wheels import describe_misfits, is_for_platform, name_backends, name_versions
 from pytorch_offline.selector.nothing_fits import NothingFitsError
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.architectures import describe_served
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,19 +84,19 @@ def reasons_for_torch(selection: Selection, torch: Choice) -> tuple[str, ...]:
 
 def _newer_that_lost(selection: Selection, torch: Choice) -> list[str]:
     """Name the backends and the newer releases that lost, each with its rule; those of other accelerators aside."""
-    own = torch.candidate.version.__replace__(local=None)
+    own = release_of(torch.candidate.version)
     ours = [one for one in selection.rejected if one.project == "torch"]
     found: list[str] = []
     by_detail: dict[str, list[Backend]] = {}
     for one in ours:
         forced = one.backend == torch.candidate.backend
-        if one.file is None and one.backend is not None and one.reason == "driver" and not forced:
+        if one.file is None and one.backend is not None and one.reason == Reason.DRIVER and not forced:
             by_detail.setdefault(one.detail.removeprefix(f"{one.backend} "), []).append(one.backend)
     if by_detail:
         detail, backends = list(by_detail.items())[-1]  # the highest backends come first: what is missed is least here
         more = [backend for group in list(by_detail.values())[:-1] for backend in group]
         found.append(f"lost: {name_backends(backends)}: {detail}{f' (so for {name_backends(more)})' if more else ''}")
-    newer = [one for one in ours if one.file is not None and one.file.name.version.__replace__(local=None) > own]
+    newer = [one for one in ours if one.file is not None and release_of(one.file.name.version) > own]
     losses = losses_of(newer, selection.target)
     if losses:
         first = losses[0]
@@ -169,7 +171,7 @@ def render_why(why: Why) -> str:
 
 def _built_for(loss: Loss) -> str:
     """Name the backends, but of a version that was not asked for: it lost whatever it was built for."""
-    return f" for {name_backends(loss.backends)}" if loss.backends and loss.reason != "requirement" else ""
+    return f" for {name_backends(loss.backends)}" if loss.backends and loss.reason != Reason.REQUIREMENT else ""
 
 
 def _required(step: Step) -> str:
@@ -190,14 +192,14 @@ def _sentences(answer: WhyNot) -> list[str]:
         return [answer.answer]
     lines = [f"{answer.answer}:"]
     groups: dict[tuple[str, str], list[Rejection]] = {}
-    for one in sorted(answer.rejected, key=lambda one: one.reason == "accelerator"):
-        if one.reason != "wheel-tags":
+    for one in sorted(answer.rejected, key=lambda one: one.reason == Reason.ACCELERATOR):
+        if one.reason != Reason.WHEEL_TAGS:
             groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
     for (reason, detail), group in list(groups.items())[:MOST_SHOWN]:
         lines.append(f"{_subject(group)}: {detail}  [{reason}]")
     if (more := len(groups) - MOST_SHOWN) > 0:
         lines.append(f"and {more} other reasons (--json has them all)")
-    misfits = [one for one in answer.rejected if one.reason == "wheel-tags" and one.file is not None]
+    misfits = [one for one in answer.rejected if one.reason == Reason.WHEEL_TAGS and one.file is not None]
     for group in _by_platform(misfits, answer.target):
         names = [one.file.name.filename for one in group if one.file is not None]
         subject = names[0] if len(names) == 1 else f"{len(names)} wheels"
@@ -303,10 +305,10 @@ def _decisive_first(
     for one in lost_by_backend:
         if one.backend is not None and not any(name.endswith(f" fail {one.reason}") for name in found):
             # What a wheel has differs from wheel to wheel; that it lacks what this machine needs is told once.
-            rule = "" if one.reason in {"gpu-architecture", "glibc"} else one.detail.removeprefix(f"{one.backend} ")
+            rule = "" if one.reason in {Reason.GPU_ARCHITECTURE, Reason.GLIBC} else one.detail.removeprefix(f"{one.backend} ")
             groups.setdefault((one.reason, rule), []).append(one)
     for (reason, rule), group in groups.items():
-        place = unused if reason == "accelerator" else found
+        place = unused if reason is Reason.ACCELERATOR else found
         backends = name_backends(one.backend for one in group if one.backend is not None)
         place[backends] = f"has wheels of it that fit, but {rule or group[0].detail}"
     if {one.backend for one in rejected if one.reason == "backend"} <= {one.backend for one in lost_by_backend}:
@@ -314,7 +316,7 @@ def _decisive_first(
     beyond = [one for one in lost_by_backend if one.backend is None]
     if beyond and target is not None:
         count = 0 if tags is None else int(tags.partition(" ")[0])
-        own = [one for one in rejected if one.reason == "wheel-tags"] if count else []
+        own = [one for one in rejected if one.reason is Reason.WHEEL_TAGS] if count else []
         more = f"{len(beyond)} of them need a newer driver too" if count else "and need a newer driver"
         found[f"{count + len(beyond)} fail wheel-tags"] = f"{describe_misfits([*own, *beyond], target)}; {more}"
     elif tags is not None:

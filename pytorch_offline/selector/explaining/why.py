@@ -9,6 +9,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.lost_wheels import describe_misfits, is_for_platform
+from pytorch_offline.selector.reasons import Reason
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +37,7 @@ class Loss:
 
     versions: tuple[Version, ...]
     backends: tuple[Backend, ...]
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -70,8 +72,8 @@ def explain_choice(selection: Selection, text: str, reasons: LossReasons) -> Why
         )
     chosen = choice.candidate
     lost = reasons.rivals(choice)
-    newer = [one for one in lost if one.file is not None and _release(one) > chosen.version.__replace__(local=None)]
-    others = [one for one in lost if one.file is not None and _release(one) == chosen.version.__replace__(local=None)]
+    newer = [one for one in lost if one.file is not None and _release(one) > release_of(chosen.version)]
+    others = [one for one in lost if one.file is not None and _release(one) == release_of(chosen.version)]
     return Why(
         choice=choice,
         chains=tuple(_chains(selection, project)),
@@ -82,7 +84,7 @@ def explain_choice(selection: Selection, text: str, reasons: LossReasons) -> Why
 
 def _release(rejection: Rejection) -> Version:
     assert rejection.file is not None  # noqa: S101  (asked of wheels alone)
-    return rejection.file.name.version.__replace__(local=None)
+    return release_of(rejection.file.name.version)
 
 
 def losses_of(rejected: Iterable[Rejection], target: Target) -> tuple[Loss, ...]:
@@ -90,17 +92,17 @@ def losses_of(rejected: Iterable[Rejection], target: Target) -> tuple[Loss, ...]
     of_version: dict[Version, list[Rejection]] = {}
     for one in rejected:
         of_version.setdefault(_release(one), []).append(one)
-    groups: dict[tuple[str, str], list[Rejection]] = {}
+    groups: dict[tuple[Reason, str], list[Rejection]] = {}
     misfits: dict[bool, list[Rejection]] = {}
     for files in of_version.values():
-        fitting = [one for one in files if one.reason != "wheel-tags"]
+        fitting = [one for one in files if one.reason != Reason.WHEEL_TAGS]
         for one in fitting:
             groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
         if not fitting:
             here = any(is_for_platform(tag, target) for one in files if one.file for tag in one.file.name.tags)
             misfits.setdefault(here, []).extend(files)
     for found in misfits.values():
-        groups["wheel-tags", describe_misfits(found, target)] = found
+        groups[Reason.WHEEL_TAGS, describe_misfits(found, target)] = found
     losses = [
         Loss(
             versions=tuple(sorted({_release(one) for one in found}, reverse=True)),

@@ -17,10 +17,12 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.explaining.loss_reasons import LossReasons, files_of
 from pytorch_offline.selector.lost_wheels import name_backends, name_versions
 from pytorch_offline.selector.model import Candidate, Offer, Rejection
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.candidates import preference
 from pytorch_offline.selector.rules.drivers import CannotRun
 from pytorch_offline.wheels.backend import Backend, is_backend, parse_backend
 from pytorch_offline.wheels.filename import parse_wheel_name
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,7 +144,7 @@ class WhyNots:
         forced = self._reasons.request.backend
         if forced is not None and forced != backend:
             detail = f"--backend {forced} was asked for"
-            return self._one(question, project, backend, "backend", detail)
+            return self._one(question, project, backend, Reason.BACKEND, detail)
         if verdict is None:
             known = name_backends(self._reasons.verdicts)
             return self._said(
@@ -170,7 +172,9 @@ class WhyNots:
             return self._said(question, f"{backend} was not chosen", self._reasons.rows(inside))
         return self._said(question, f"{backend} was not chosen, though {verdict.detail}", self._reasons.rows([newest]))
 
-    def _one(self, question: Question, project: NormalizedName, backend: Backend, reason: str, detail: str) -> WhyNot:
+    def _one(
+        self, question: Question, project: NormalizedName, backend: Backend, reason: Reason, detail: str
+    ) -> WhyNot:
         rejection = Rejection(project=project, file=None, backend=backend, reason=reason, detail=detail)
         return self._said(
             question,
@@ -252,7 +256,7 @@ class WhyNots:
                 labels = sorted(one.local for one in same if one.local is not None)
                 there = f"for {', '.join(labels)}" if labels else "without a local label"
                 return f"no index lists {project} {version}; {version.public} is there {there}"
-        releases = sorted({one.version.__replace__(local=None) for one in found})
+        releases = sorted({release_of(one.version) for one in found})
         below = [one for one in releases if one < version][-1:]
         above = [one for one in releases if one > version][:1]
         near = " and ".join(str(one) for one in (*below, *above))
@@ -287,7 +291,7 @@ class WhyNots:
         detail = "; ".join(dict.fromkeys(conditional)) or "nothing in the closure requires it"
         if self._reasons.request.no_deps:
             detail = "--no-deps leaves out what is required"
-        rejection = Rejection(project=project, file=None, backend=None, reason="not-required", detail=detail)
+        rejection = Rejection(project=project, file=None, backend=None, reason=Reason.NOT_REQUIRED, detail=detail)
         return self._said(
             question,
             f"{project} is not in the closure: {detail}",

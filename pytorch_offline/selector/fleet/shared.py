@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import NormalizedName, canonicalize_name
 
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.selector.explaining.render import render_size
-from pytorch_offline.selector.model import Rejection
+from pytorch_offline.selector.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from pytorch_offline.selector.model import Selection
 
-TORCH = NormalizedName("torch")
 # How many targets a sentence names.
 NAMED_TARGETS = 5
 
@@ -123,15 +123,7 @@ def _told(own: Selection, got: Selection, all_shared: Sequence[Selection]) -> Se
         detail = f"{version} serves {_named(alike)} alike (--common)"
         after = choice.why.partition("; ")[2]
         choices.append(replace(choice, why=f"{detail}, instead of {previous.candidate.version}; {after}".rstrip("; ")))
-        passed_over.append(
-            Rejection(
-                project=project,
-                file=previous.candidate.file,
-                backend=previous.candidate.backend,
-                reason="common",
-                detail=detail,
-            )
-        )
+        passed_over.append(previous.candidate.rejected(Reason.COMMON, detail))
     chosen = {choice.candidate.file.link.url for choice in choices}
     kept = [one for one in own.rejected if one.file is None or one.file.link.url not in chosen]
     return replace(got, choices=tuple(choices), rejected=(*passed_over, *kept))

@@ -20,11 +20,14 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.selector.fleet.shared import tell_sharing
 from pytorch_offline.selector.rules.architectures import evidence_by_table, is_in_question, unserved_device
 from pytorch_offline.selector.rules.candidates import admitted
 from pytorch_offline.selector.rules.drivers import Runs, judge_backends
 from pytorch_offline.selector.rules.tag_fit import Fit, TagFit
+from pytorch_offline.target.markers import applies
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from pytorch_offline.wheels.backend import Backend
 
 _T = TypeVar("_T")
-TORCH = NormalizedName("torch")
 # A step must save this part of all bytes: nobody gives up a release for less than a hundredth.
 WORTHWHILE = 0.01
 # How many builds are tried for one set of targets: the table of kernels is asked before, so few fail.
@@ -86,13 +88,11 @@ def runnable_builds(request: Request, target: Target, offers: Offers, backends: 
     else:
         runs = [verdict.backend for verdict in judge_backends(target, backends) if isinstance(verdict, Runs)]
     specifier = SpecifierSet()
-    for one in (*request.requirements, *request.constraints):
-        if canonicalize_name(one.name) == TORCH and (
-            one.marker is None or one.marker.evaluate({**target.marker_environment, "extra": ""})
-        ):
+    for one in request.bounds:
+        if canonicalize_name(one.name) == TORCH and applies(one, target.marker_environment):
             specifier &= one.specifier
     builds = set()
-    for candidate in admitted(offers.offer(TORCH, tuple(runs)).candidates, specifier, pre=request.pre):
+    for candidate in admitted(offers.offer(TORCH, tuple(runs)).candidates, specifier, pre=request.admits_pre(TORCH)):
         backend = candidate.backend
         if backend not in runs or backend is None:
             continue
@@ -100,7 +100,7 @@ def runnable_builds(request: Request, target: Target, offers: Offers, backends: 
             evidence = evidence_by_table(candidate.file.name, backend)
             if evidence is not None and unserved_device(evidence, backend, target) is not None:
                 continue
-        builds.add(Build(candidate.version.__replace__(local=None), backend))
+        builds.add(Build(release_of(candidate.version), backend))
     return frozenset(builds)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from pytorch_offline.crawler.reader import IndexReader
-    from pytorch_offline.selector.asking.direct_wheels import DirectWheel
+    from pytorch_offline.selector.model import DirectWheel
 
 # What an index says of a wheel that it does not list; the wheel may be there all the same.
 _NOT_LISTED = frozenset({"not-an-index-page", "not-in-catalogue", "unexpected-status", "page-refused"})

@@ -3,10 +3,6 @@
 Which index serves which project (DESIGN section 5): torch's own family comes from the backends' pages of the upstream
 and from nowhere else; every other project from the default index, and from upstream's copies where the default index
 has nothing that fits.
-
-One exception, which PyTorch's own instructions make: on macOS, and on Windows without a GPU, they install from the
-default index, which carries the same builds there. So when the upstream does not answer at all, the family of such a
-target may come from the default index, and the user is told.
 """
 
 from __future__ import annotations
@@ -19,9 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import parse_sdist_filename
 
-from pytorch_offline.addresses import redacted
-from pytorch_offline.crawler.upstream import recognise_upstream
-from pytorch_offline.errors import PytorchOfflineError, UpstreamError
+from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.indexes.inspection import Inspector
 from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
@@ -30,7 +24,6 @@ from pytorch_offline.selector.rules.candidates import admitted, judge_file, pref
 from pytorch_offline.selector.rules.hashes import expecting, hash_objection
 from pytorch_offline.selector.rules.tag_fit import TagFit
 from pytorch_offline.selector.rules.unlisted import unlisted_rejections
-from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
@@ -55,8 +48,6 @@ if TYPE_CHECKING:
 PARALLEL_PAGES = 6
 # METADATA read at once: each takes one to three small requests, whose latency is all they cost. uv has 50 under way.
 PARALLEL_METADATA = 16
-# The errors that mean "nobody answered", as opposed to "the answer was no".
-_NO_ANSWER = frozenset({"unreachable", "tls-error"})
 
 
 class IndexOffers:
@@ -266,49 +257,3 @@ def _source_of(project: NormalizedName, link: RejectedLink) -> Version | None:
     except ValueError:  # InvalidSdistFilename, InvalidVersion; or no address
         return None
     return version if name == project else None
-
-
-def find_upstreams(
-    urls: Sequence[str], target: Target, *, reader: IndexReader, channel: str, default_index: str | None
-) -> tuple[tuple[Upstream, ...], tuple[str, ...]]:
-    """Recognise the upstreams that answer; say in warnings which did not.
-
-    Raises:
-        UpstreamError: none answered, and the default index may not stand in for this target.
-    """
-    found: list[Upstream] = []
-    warnings: list[str] = []
-    failure: UpstreamError | None = None
-    for url in urls:
-        try:
-            found.append(recognise_upstream(reader, url, channel))
-        except UpstreamError as error:
-            if reader.offline and error.code == "no-index-here":
-                raise UpstreamError(
-                    "not-in-catalogue",
-                    f"nothing of {redacted(url)} is in the catalogue, and nothing is asked of the network",
-                    hint="run the same command once without --offline, or `pytorch-offline crawl`",
-                ) from error
-            if error.code not in _NO_ANSWER:
-                raise
-            failure = failure or error
-            warnings.append(f"upstream {redacted(url)} did not answer: {error.message}")
-    if found or failure is None:
-        return tuple(found), tuple(warnings)
-    if default_index is None or channel != "stable" or not default_index_carries_family(target):
-        raise failure
-    warnings.append(
-        f"torch's family is taken from the default index, as PyTorch's own instructions do for {target.system}"
-    )
-    return (), tuple(warnings)
-
-
-def default_index_carries_family(target: Target) -> bool:
-    """Whether the default index has the same torch builds as upstream for this target.
-
-    https://pytorch.org/get-started/locally/ gives a plain ``pip3 install`` for macOS, and for Windows without CUDA.
-    """
-    kind = AcceleratorKind.NONE if target.accelerator is None else target.accelerator.kind
-    if target.system == "Darwin":
-        return True
-    return target.system == "Windows" and target.machine == "AMD64" and kind is AcceleratorKind.NONE

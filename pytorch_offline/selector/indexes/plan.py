@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted
-from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM, Layout, Upstream
+from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.asking.index_options import TorchIndex
-from pytorch_offline.selector.indexes.offers import find_upstreams
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytorch_offline.crawler.reader import IndexReader
     from pytorch_offline.selector.asking.index_options import IndexOptions
-    from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.backend import Backend
 
 
@@ -149,33 +146,3 @@ def _check_contradictions(options: IndexOptions, named: NamedIndexes) -> None:
             f"--default-index {redacted(url)!r} is not an http, https or file address",
             hint="a directory is written file:///path/to/it",
         )
-
-
-def find_planned_upstreams(
-    plan: IndexPlan, target: Target, *, reader: IndexReader, default_index: str | None
-) -> tuple[tuple[Upstream, ...], tuple[str, ...]]:
-    """Recognise the upstreams of a plan that answer; say in warnings which did not.
-
-    A backend's own directory needs no recognising: its project pages are where pip would look for them.
-
-    Raises:
-        UpstreamError: as ``find_upstreams``.
-    """
-    found: list[Upstream] = []
-    warnings: list[str] = []
-    to_recognise: dict[str, list[str]] = {}
-    for one in plan.upstreams:
-        if one.backend is None or one.flat:
-            to_recognise.setdefault(one.channel, []).append(one.root)
-        else:
-            root = f"{one.root.rstrip('/')}/{CHANNELS[one.channel]}"
-            found.append(
-                Upstream(
-                    root=root, layout=Layout.BACKENDS, channel=one.channel, by_backend=True, backends=(one.backend,)
-                )
-            )
-    for channel, roots in to_recognise.items():
-        upstreams, said = find_upstreams(roots, target, reader=reader, channel=channel, default_index=default_index)
-        found += upstreams
-        warnings += said
-    return tuple(found), tuple(warnings)

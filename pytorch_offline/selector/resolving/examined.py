@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.selector.resolving.conflict import Asked
 from pytorch_offline.selector.resolving.provider import SameWheel, Wanted, project_of
-from pytorch_offline.selector.rules.companions import TORCH, Bound
+from pytorch_offline.selector.rules.companions import Bound
 from pytorch_offline.selector.rules.nightly import SameDay
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from packaging.utils import NormalizedName, canonicalize_name
 from resolvelib import AbstractProvider
 
 from pytorch_offline.errors import IntegrityError
-from pytorch_offline.knowledge.family import family_projects
+from pytorch_offline.knowledge.family import TORCH, family_projects
 from pytorch_offline.selector.model import Candidate, Offers, Rejection, Request
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.resolving.deciding_order import DecidingOrder
 from pytorch_offline.selector.resolving.ranked import RankedCandidates
 from pytorch_offline.selector.rules.companions import (
     MEETING,
-    TORCH,
     Agreement,
     Bound,
     Present,
@@ -33,6 +33,7 @@ from pytorch_offline.selector.rules.companions import (
     exact_pin,
     implied_bound,
 )
+from pytorch_offline.target.markers import applies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -297,7 +298,7 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         for variable in ("platform_release", "platform_version"):
             if variable in text and not self._target.marker_environment[variable]:
                 self.warnings[f"'{requirement}' depends on {variable}, which is not known of the target"] = None
-        return requirement.marker.evaluate({**self._target.marker_environment, "extra": extra})
+        return applies(requirement, self._target.marker_environment, extra)
 
     def candidates(self, project: NormalizedName) -> list[Candidate]:
         """All candidates of a project that were built for this backend, or for any."""
@@ -345,37 +346,35 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         try:
             metadata = self._offers.metadata(candidate)
         except IntegrityError as error:
-            self._reject(candidate, "bad-metadata", error.message)
+            self._reject(candidate, Reason.BAD_METADATA, error.message)
             return False
         python = self._target.python_full_version
         if metadata.requires_python is not None and not metadata.requires_python.contains(python, prereleases=True):
             detail = f"needs Python {metadata.requires_python}; the target has {python}"
-            self._reject(candidate, "requires-python", detail)
+            self._reject(candidate, Reason.REQUIRES_PYTHON, detail)
             return False
         if self._request.no_deps:
             return True
         if not metadata.complete:
             # pip and uv pass such a wheel over as well: what it requires is not known.
-            self._reject(candidate, "bad-metadata", "; ".join(metadata.problems))
+            self._reject(candidate, Reason.BAD_METADATA, "; ".join(metadata.problems))
             return False
         for one in metadata.requires_dist:
             if one.url is not None and any(self.applies(one, extra) for extra in ("", *extras)):
                 # What an index serves must not lead to an address elsewhere; uv refuses it, pip for its own index too.
-                self._reject(candidate, "url-requirement", f"requires {one}, an address instead of a version")
+                self._reject(candidate, Reason.URL_REQUIREMENT, f"requires {one}, an address instead of a version")
                 return False
         return True
 
-    def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
-        self.rejected[candidate.file.link.url] = Rejection(
-            project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
-        )
+    def _reject(self, candidate: Candidate, reason: Reason, detail: str) -> None:
+        self.rejected[candidate.file.link.url] = candidate.rejected(reason, detail)
 
     def _meeting(self, candidate: Candidate, required: Sequence[Requirement]) -> list[Need]:
         """Send torch, and those that belong to one torch by the table, to where they must agree (``companions``)."""
         if candidate.project == TORCH:
             return [Present(candidate)]
         bound = implied_bound(candidate, required)
-        named = [one for one in (*self._request.requirements, *self._request.constraints) if self.applies(one)]
+        named = [one for one in self._request.bounds if self.applies(one)]
         given = {wheel.name.project for wheel in self._request.wheels}  # asked for by address: as exact as can be
         both = all(project in given or exact_pin(named, project) for project in (TORCH, candidate.project))
         return [] if bound is None or both else [bound]

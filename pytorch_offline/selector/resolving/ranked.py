@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from pytorch_offline.selector.rules.candidates import admitted, preference
+from pytorch_offline.wheels.versions import is_pin, release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,15 +43,15 @@ class RankedCandidates:
         A pin admits no other public version than its own (PEP 440); whether a pre-release is admitted depends only on
         what the whole specifier matches.
         """
-        pin = next((one for one in specifier if one.operator == "==" and not one.version.endswith(".*")), None)
+        pin = next((one for one in specifier if one.operator == "==" and is_pin(one)), None)
         if pin is None:
             return self._ranked
         if self._by_release is None:
             self._by_release = {}
             for candidate in self._ranked:
-                self._by_release.setdefault(candidate.version.__replace__(local=None), []).append(candidate)
+                self._by_release.setdefault(release_of(candidate.version), []).append(candidate)
         return self._by_release.get(_public(pin.version), [])
 
 
 def _public(text: str) -> Version:
-    return Version(text).__replace__(local=None)
+    return release_of(Version(text))

@@ -17,15 +17,15 @@ from packaging.version import Version
 from resolvelib import ResolutionImpossible, ResolutionTooDeep
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.explaining.explain import explain_impossible
+from pytorch_offline.knowledge.family import TORCH, family_projects
 from pytorch_offline.selector.model import Candidate, Offers
 from pytorch_offline.selector.resolving.closure import Closure, resolve
 from pytorch_offline.selector.resolving.conflict import conflict_chain
 from pytorch_offline.selector.resolving.examined import ExaminedWheels
+from pytorch_offline.selector.resolving.impossible import explain_impossible
 from pytorch_offline.selector.resolving.provider import Need, Pin, SelectionProvider, Wanted
 from pytorch_offline.selector.rules.candidates import admitted, preference
-from pytorch_offline.selector.rules.companions import TORCH
+from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +142,7 @@ def _contender(provider: SelectionProvider, verdict: Runs, request: Request) -> 
     """Collect the anchor's wheels for a backend that the user's own bounds admit."""
     anchor = anchor_of(request)
     specifier = SpecifierSet()
-    for one in (*request.requirements, *request.constraints):
+    for one in request.bounds:
         if canonicalize_name(one.name) == anchor and provider.applies(one):
             specifier &= one.specifier
     wheels = admitted(provider.candidates(anchor), specifier, pre=request.admits_pre(anchor))
@@ -172,4 +172,4 @@ def _resolve(contender: _Contender, request: Request) -> Resolved:
 
 
 def _merit(release: Version, verdict: Runs) -> Merit:
-    return release.__replace__(local=None), verdict.native, verdict.backend.order
+    return release_of(release), verdict.native, verdict.backend.order

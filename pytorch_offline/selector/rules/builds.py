@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytorch_offline.selector.model import EvidenceSource, KernelEvidence, Rejection
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules import architectures, glibc_fit
 
 if TYPE_CHECKING:
@@ -101,11 +102,11 @@ class BuildJudge:
 
     def _kernels(self, candidate: Candidate) -> Rejection | None:
         reason = self.unserved(candidate)
-        return None if reason is None else _rejection(candidate, "gpu-architecture", reason)
+        return None if reason is None else candidate.rejected(Reason.GPU_ARCHITECTURE, reason)
 
     def _refused(self, candidate: Candidate, backend: Backend, evidence: KernelEvidence | None) -> Rejection | None:
         reason = None if evidence is None else architectures.unserved_device(evidence, backend, self._target)
-        return None if reason is None else _rejection(candidate, "gpu-architecture", reason)
+        return None if reason is None else candidate.rejected(Reason.GPU_ARCHITECTURE, reason)
 
     def _learn(self, candidate: Candidate, backend: Backend) -> KernelEvidence | None:
         name = candidate.file.name
@@ -131,7 +132,7 @@ class BuildJudge:
         if libc is None or not self._glibc_in_question(candidate):
             return None
         reason = glibc_fit.lacking_glibc(libc, *self._glibc_need(candidate))
-        return None if reason is None else _rejection(candidate, "glibc", reason)
+        return None if reason is None else candidate.rejected(Reason.GLIBC, reason)
 
     def _glibc_in_question(self, candidate: Candidate) -> bool:
         return glibc_fit.is_in_question(candidate.file.name, self._target.libc)
@@ -162,9 +163,3 @@ class BuildJudge:
         if url not in self._inspections:
             self._inspections[url] = self._offers.inspect(candidate)
         return self._inspections[url]
-
-
-def _rejection(candidate: Candidate, reason: str, detail: str) -> Rejection:
-    return Rejection(
-        project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
-    )

@@ -10,9 +10,11 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pytorch_offline.knowledge.family import projects_built_per_backend
 from pytorch_offline.knowledge.torch_builds import find_default_backend
 from pytorch_offline.selector.model import Candidate, Rejection, Source
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.tag_fit import Misfit
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
+from pytorch_offline.wheels.versions import holds_pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pytorch_offline.selector.rules.tag_fit import TagFit
     from pytorch_offline.target.model import Target
     from pytorch_offline.wheels.filename import WheelName
+
+NOT_ASKED_FOR = "a pre-release, which was not asked for (--pre)"
 
 
 def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu: bool = False) -> Backend | None:
@@ -73,9 +77,9 @@ def judge_file(
         return _rejection(file, fit.reason, fit.detail)
     if link.requires_python and not _admits_python(link.requires_python, target.python_full_version):
         detail = f"needs Python {link.requires_python}; the target has {target.python_full_version}"
-        return _rejection(file, "requires-python", detail)
+        return _rejection(file, Reason.REQUIRES_PYTHON, detail)
     if objection is not None:
-        return _rejection(file, "hash", objection)
+        return _rejection(file, Reason.HASH, objection)
     for_cpu = target.accelerator is None or target.accelerator.kind is AcceleratorKind.NONE
     backend = backend_of(name, link.path, indexed_by_backend=indexed_by_backend, for_cpu=for_cpu)
     return Candidate(file=file, source=source, backend=backend, rank=fit.rank)
@@ -90,8 +94,13 @@ def _admits_python(requires_python: str, python: Version) -> bool:
         return True
 
 
-def _rejection(file: IndexFile, reason: str, detail: str) -> Rejection:
+def _rejection(file: IndexFile, reason: Reason, detail: str) -> Rejection:
     return Rejection(project=file.name.project, file=file, backend=None, reason=reason, detail=detail)
+
+
+def describe_yank(reason: str) -> str:
+    """Say that a wheel was yanked, with its publisher's reason, which may be empty."""
+    return f"yanked by its publisher: {reason or 'no reason given'}"
 
 
 def preference(candidate: Candidate) -> tuple[object, ...]:
@@ -111,9 +120,6 @@ def preference(candidate: Candidate) -> tuple[object, ...]:
 def admitted(candidates: Iterable[Candidate], specifier: SpecifierSet, *, pre: bool) -> list[Candidate]:
     """Filter by version, pre-release and yank (PEP 440; PEP 592: a yanked file only serves an exact pin)."""
     found = list(specifier.filter(candidates, prereleases=True if pre else None, key=lambda one: one.version))
-    pinned = any(
-        one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier
-    )
-    if pinned and all(candidate.file.link.yanked is not None for candidate in found):
+    if holds_pin(specifier) and all(candidate.file.link.yanked is not None for candidate in found):
         return found
     return [candidate for candidate in found if candidate.file.link.yanked is None]

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.knowledge.companions import companion_projects, find_torch_need
-from pytorch_offline.knowledge.family import projects_built_per_backend
+from pytorch_offline.knowledge.family import TORCH, projects_built_per_backend
 from pytorch_offline.selector.rules.nightly import SameDay, day_of
+from pytorch_offline.wheels.versions import holds_pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pytorch_offline.knowledge.companions import TorchNeed
     from pytorch_offline.selector.model import Candidate, Request
 
-TORCH = NormalizedName("torch")
 # The projects that install the module ``triton``.
 TRITONS = frozenset(
     map(
@@ -109,16 +109,15 @@ def implied_bound(candidate: Candidate, requires: Iterable[Requirement]) -> Boun
 
 def named_torch(request: Request) -> list[Requirement]:
     """List what a user says of torch, root or constraint."""
-    return [one for one in (*request.requirements, *request.constraints) if canonicalize_name(one.name) == TORCH]
+    return [one for one in request.bounds if canonicalize_name(one.name) == TORCH]
 
 
 def exact_pin(requirements: Iterable[Requirement], project: NormalizedName) -> bool:
     """Whether a user named one exact version of a project (``==`` without a wildcard, or ``===``)."""
     return any(
-        one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*"))
+        holds_pin(requirement.specifier)
         for requirement in requirements
         if canonicalize_name(requirement.name) == project
-        for one in requirement.specifier
     )
 
 

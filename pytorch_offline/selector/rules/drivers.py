@@ -21,7 +21,10 @@ from pytorch_offline.knowledge.cuda_driver import (
     driver_branch,
     read_cuda_driver_table,
 )
+from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.knowledge.gpu_driver import driver_branches
+from pytorch_offline.selector.model import Rejection
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.forward_compat import judge_user_mode
 from pytorch_offline.target.model import Accelerator, AcceleratorKind
 from pytorch_offline.wheels.backend import Backend, BackendKind
@@ -46,11 +49,16 @@ class Runs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CannotRun:
-    """The target cannot run this backend. ``reason`` is ``driver``, ``accelerator`` or ``gpu-architecture``."""
+    """The target cannot run this backend, by its accelerator, its driver or its device."""
 
     backend: Backend
-    reason: str
+    reason: Reason
     detail: str
+
+    @property
+    def rejection(self) -> Rejection:
+        """The rejection of all of torch's builds for it, whose pages need not be read for that."""
+        return Rejection(project=TORCH, file=None, backend=self.backend, reason=self.reason, detail=self.detail)
 
 
 BackendVerdict = Runs | CannotRun
@@ -99,10 +107,10 @@ def _judge(backend: Backend, kind: AcceleratorKind, accelerator: Accelerator | N
     if backend.kind is not _KIND_SERVED_BY[kind]:
         if backend.kind is BackendKind.CPU:
             detail = "cpu would leave the target's GPU unused; --backend cpu chooses it all the same"
-            return CannotRun(backend=backend, reason="accelerator", detail=detail)
+            return CannotRun(backend=backend, reason=Reason.ACCELERATOR, detail=detail)
         owner = "no GPU that is known" if accelerator is None else _OWNED[kind]
         detail = f"{backend} is for {_MADE_FOR[backend.kind]}; the target has {owner}"
-        return CannotRun(backend=backend, reason="accelerator", detail=detail)
+        return CannotRun(backend=backend, reason=Reason.ACCELERATOR, detail=detail)
     if backend.kind is BackendKind.CPU:
         detail = "macOS builds lie among those for the CPU" if system == "Darwin" else "cpu builds run everywhere"
         return Runs(backend=backend, native=True, detail=detail)
@@ -116,7 +124,7 @@ def _judge_for_jetson(backend: Backend, accelerator: Accelerator) -> BackendVerd
     if backend.kind is not BackendKind.CUDA:
         return _judge(backend, accelerator.kind, accelerator, "Linux")
     detail = f"{backend} is built for servers; the GPU of a Jetson before L4T R38 runs no code but its own"
-    return CannotRun(backend=backend, reason="gpu-architecture", detail=detail)
+    return CannotRun(backend=backend, reason=Reason.GPU_ARCHITECTURE, detail=detail)
 
 
 def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, system: str) -> BackendVerdict:
@@ -126,7 +134,9 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
     has = f"driver {accelerator.driver_text}" if driver is not None else f"user-mode CUDA {counts}"
     raised = f" ({user_mode.raised})" if user_mode.raised else ""
     if (unknown := _needs_newer_branch(accelerator)) is not None:
-        return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {unknown}; the target has {has}")
+        return CannotRun(
+            backend=backend, reason=Reason.DRIVER, detail=f"{backend} needs {unknown}; the target has {has}"
+        )
     if counts is not None and counts >= cuda:
         return Runs(backend=backend, native=True, detail=f"user-mode CUDA {counts} covers {backend}{raised}")
     own = table.toolkit.get(cuda)
@@ -135,7 +145,9 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
     lacks = f"{has} ({user_mode.briefly})" if user_mode.refused else has
     if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY:
         needs = f"driver {_spelt(own)} or later" if own is not None else "a driver that the table does not know"
-        return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")
+        return CannotRun(
+            backend=backend, reason=Reason.DRIVER, detail=f"{backend} needs {needs}; the target has {lacks}"
+        )
     floor = table.minor_compatibility.get(cuda.major)
     caveat = f"; code compiled at run time, PTX, needs driver {_spelt(own)}" if own is not None else ""
     if counts is not None and counts.major >= cuda.major:
@@ -145,7 +157,7 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
         detail = f"{has} runs {backend} by minor-version compatibility (floor {_spelt(floor)}){caveat}"
         return Runs(backend=backend, native=False, detail=detail)
     needs = f"driver {_spelt(floor)} or later" if floor is not None else "a driver that the table does not know"
-    return CannotRun(backend=backend, reason="driver", detail=f"{backend} needs {needs}; the target has {lacks}")
+    return CannotRun(backend=backend, reason=Reason.DRIVER, detail=f"{backend} needs {needs}; the target has {lacks}")
 
 
 def _needs_newer_branch(accelerator: Accelerator) -> str | None:
@@ -197,4 +209,4 @@ def verdict_for_forced(target: Target, backend: Backend) -> BackendVerdict:
     try:
         return judge_backends(target, [backend])[0]
     except UsageError as error:
-        return CannotRun(backend=backend, reason="driver", detail=error.message)
+        return CannotRun(backend=backend, reason=Reason.DRIVER, detail=error.message)

@@ -7,11 +7,11 @@ promises glibc 2.5 and is not true: they were built on CentOS 7 and AlmaLinux 8 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.knowledge.glibc_need import find_glibc_need
+from pytorch_offline.wheels.manylinux import promises_nothing
 
 if TYPE_CHECKING:
     from pytorch_offline.selector.model import Candidate
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from pytorch_offline.wheels.filename import WheelName
 
 GlibcVersion = tuple[int, int]
-_WEAK = re.compile(r"(?:linux|manylinux1)_.+")
 # No file with such a tag was built on anything newer than AlmaLinux 8; from there on nothing needs to be measured.
 NEWEST_NEED: GlibcVersion = (2, 28)
 
 
 def is_weakly_labelled(name: WheelName) -> bool:
     """Whether a wheel of torch's family is for Linux, and no tag of it says truly which glibc it needs."""
-    return name.project in family_projects() and all(_WEAK.fullmatch(tag.platform) for tag in name.tags)
+    return name.project in family_projects() and all(promises_nothing(tag.platform) for tag in name.tags)
 
 
 def is_in_question(name: WheelName, libc: Libc | None) -> bool:
@@ -44,9 +43,8 @@ def need_by_table(candidate: Candidate) -> tuple[GlibcVersion | None, str]:
 
 def lacking_glibc(libc: Libc, need: GlibcVersion | None, how: str) -> str | None:
     """Say why the C library does not do for a weakly labelled wheel; None if it does, or if the need is not known."""
-    has = f"{libc.name} {libc.version[0]}.{libc.version[1]}"
     if libc.name != "glibc":
-        return f"it is linked with glibc, whatever its tag says; the target has {has}"
+        return f"it is linked with glibc, whatever its tag says; the target has {libc}"
     if need is None or libc.version >= need:
         return None
-    return f"needs glibc {need[0]}.{need[1]} ({how}), whatever its tag says; the target has {has}"
+    return f"needs glibc {need[0]}.{need[1]} ({how}), whatever its tag says; the target has {libc}"

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UnsatisfiableError
+from pytorch_offline.wheels.versions import holds_pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from packaging.requirements import Requirement
-    from packaging.specifiers import SpecifierSet
     from packaging.utils import NormalizedName
 
     from pytorch_offline.crawler.model import IndexFile
@@ -53,7 +52,7 @@ def check_hash_mode(request: Request, choices: Iterable[Choice]) -> None:
     if not request.require_hashes:
         return
     pinned = {wheel.name.project for wheel in request.wheels}
-    pinned |= {canonicalize_name(one.name) for one in _bounds(request) if _is_pin(one.specifier)}
+    pinned |= {canonicalize_name(one.name) for one in request.bounds if holds_pin(one.specifier)}
     hashed: set[NormalizedName] = {project for project, allowed in request.hashes.items() if allowed}
     hashed |= {wheel.name.project for wheel in request.wheels if wheel.sha256 is not None}
     facts = {}
@@ -72,11 +71,3 @@ def check_hash_mode(request: Request, choices: Iterable[Choice]) -> None:
             facts=facts,
             hint="add the lines, or take the hashes out; `select -o LOCK.txt` writes a complete list",
         )
-
-
-def _bounds(request: Request) -> Iterable[Requirement]:
-    return (*request.requirements, *request.constraints)
-
-
-def _is_pin(specifier: SpecifierSet) -> bool:
-    return any(one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier)

@@ -8,12 +8,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pytorch_offline.errors import UnsatisfiableError
-from pytorch_offline.knowledge.family import projects_built_per_backend
-from pytorch_offline.selector.explaining.explain import backend_rejection
+from pytorch_offline.knowledge.family import TORCH, projects_built_per_backend
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.rules.candidates import backend_of
-from pytorch_offline.selector.rules.companions import TORCH
 from pytorch_offline.selector.rules.drivers import CannotRun, Runs, verdict_for_forced
+from pytorch_offline.target.markers import applies
 from pytorch_offline.target.model import AcceleratorKind
 from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
 
@@ -33,8 +32,8 @@ def pinned_backend(request: Request, target: Target) -> tuple[Backend, str] | No
         UnsatisfiableError: ``conflict`` if pins ask for different backends, whose builds do not go together.
     """
     found: dict[Backend, str] = {}
-    for one in (*request.requirements, *request.constraints):
-        if one.marker is None or one.marker.evaluate({**target.marker_environment, "extra": ""}):
+    for one in request.bounds:
+        if applies(one, target.marker_environment):
             backend = _of_version(one)
             if backend is not None:
                 found.setdefault(backend, str(one))
@@ -101,5 +100,5 @@ def _refused(pin: str, verdict: CannotRun, target: Target) -> UnsatisfiableError
         facts={str(verdict.backend): verdict.detail.removeprefix(f"{verdict.backend} ")},
         hint=f"leave the label out, or force it with --backend {verdict.backend}",
         project=TORCH,
-        rejected=[backend_rejection(verdict)],
+        rejected=[verdict.rejection],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.wheels.pip_tags import tags_taken_by, taken_since
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """The set does not fit: ``wheel-tags`` or ``pip-too-old``, and why in words."""
+    """The set does not fit, by its tags or by what the pip knows of them, and why in words."""
 
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -57,15 +58,15 @@ class TagFit:
         pips = [since for tag in tags & self._own if (since := taken_since(tag)) is not None]
         if pips:
             detail = f"pip {target.pip} on the target does not take its tags, pip {min(pips)} does"
-            return Misfit("pip-too-old", detail)
+            return Misfit(Reason.PIP_TOO_OLD, detail)
         offered = sorted(map(str, tags))
         shown = offered[0] if len(offered) == 1 else f"{offered[0]} (and {len(offered) - 1} more)"
         if not any(tag.platform in self._platforms for tag in tags):
-            libc = "" if target.libc is None else f" with {target.libc.name} {'.'.join(map(str, target.libc.version))}"
+            libc = "" if target.libc is None else f" with {target.libc}"
             detail = f"{shown} is for another platform than {target.system} {target.machine}{libc}"
         elif not any((tag.interpreter, tag.abi) in self._interpreters for tag in tags):
             version = target.marker_environment["python_version"]
             detail = f"{shown} is for another interpreter than {target.tags[0].interpreter} ({version})"
         else:
             detail = f"{shown} combines interpreter and platform in a way that the target does not take"
-        return Misfit("wheel-tags", detail)
+        return Misfit(Reason.WHEEL_TAGS, detail)

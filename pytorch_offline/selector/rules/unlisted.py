@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytorch_offline.crawler.model import IndexFile
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.model import Candidate, Rejection, Source
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.candidates import judge_file
 from pytorch_offline.wheels.filename import parse_wheel_name
 
@@ -53,7 +54,9 @@ def unlisted_rejections(
         verdict = judge_file(file, target, tags, source=Source.UPSTREAM, indexed_by_backend=indexed_by_backend)
         if isinstance(verdict, Candidate):
             rejections.append(
-                Rejection(project=project, file=file, backend=verdict.backend, reason="unlisted", detail=_detail(said))
+                Rejection(
+                    project=project, file=file, backend=verdict.backend, reason=Reason.UNLISTED, detail=_detail(said)
+                )
             )
     return rejections
 

@@ -1,4 +1,4 @@
-"""Say in words and values why something was not chosen, and why nothing could be."""
+"""Say in one sentence, with its facts, why nothing could be chosen, and what there is nearest to it."""
 
 from __future__ import annotations
 
@@ -12,104 +12,29 @@ from packaging.version import Version
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
 from pytorch_offline.selector.lost_wheels import describe_misfits, name_backends
-from pytorch_offline.selector.model import Candidate, Choice, Rejection
+from pytorch_offline.selector.model import Candidate, Rejection
 from pytorch_offline.selector.nothing_fits import NothingFitsError
+from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.resolving.provider import Wanted, WithExtras, identifier_of
 from pytorch_offline.selector.rules.architectures import jetson_advice
-from pytorch_offline.selector.rules.candidates import admitted, preference
-from pytorch_offline.selector.rules.companions import TABLE_HINT, Bound, named_torch, why_not_together
+from pytorch_offline.selector.rules.candidates import NOT_ASKED_FOR, admitted, describe_yank
+from pytorch_offline.selector.rules.companions import TABLE_HINT, Bound, named_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from packaging.requirements import Requirement
     from resolvelib.resolvers import RequirementInformation
 
     from pytorch_offline.selector.model import Offers, Request
     from pytorch_offline.selector.resolving.conflict import Step
     from pytorch_offline.selector.resolving.provider import Need, Pin
-    from pytorch_offline.selector.rules.drivers import CannotRun, Runs
+    from pytorch_offline.selector.rules.drivers import Runs
     from pytorch_offline.target.model import Target
 
 # How many of the versions that exist an error names.
 NAMED_VERSIONS = 6
-TAGS = "wheel-tags"
-NOT_ASKED_FOR = "a pre-release, which was not asked for (--pre)"
-
-
-def backend_rejection(verdict: CannotRun) -> Rejection:
-    """Turn a backend that the target cannot run into a rejection of torch's builds for it."""
-    torch = NormalizedName("torch")
-    return Rejection(project=torch, file=None, backend=verdict.backend, reason=verdict.reason, detail=verdict.detail)
-
-
-def losers(
-    choices: Sequence[Choice],
-    verdict: Runs,
-    runs: Sequence[Runs],
-    *,
-    offers: Offers,
-    passed_over: Mapping[str, Rejection],
-    anchor: NormalizedName,
-) -> list[Rejection]:
-    """Say of every wheel that the requirements admit, and that is not older than the chosen one, why it lost.
-
-    Builds for other backends are told of the project that decides between them, whose pages were all read.
-    """
-    rejected: list[Rejection] = []
-    together = [(one.candidate, one.metadata.requires_dist) for one in choices if one.metadata is not None]
-    for choice in choices:
-        chosen = choice.candidate
-        others = runs if chosen.project == anchor else [verdict]
-        offer = offers.offer(chosen.project, tuple(other.backend for other in others))
-        rejected += [
-            passed_over.get(candidate.file.link.url)
-            or _not_together(candidate, together)
-            or _lost(candidate, chosen, verdict, runs)
-            for candidate in offer.candidates
-            if candidate != chosen and _is_rival(candidate.version, choice)
-        ]
-        rejected += [
-            rejection
-            for rejection in offer.rejected
-            if rejection.file is not None and _is_rival(rejection.file.name.version, choice)
-        ]
-    return rejected
-
-
-def _not_together(candidate: Candidate, chosen: Iterable[tuple[Candidate, Sequence[Requirement]]]) -> Rejection | None:
-    against = why_not_together(candidate, chosen)
-    return None if against is None else _rejection(candidate, "companion", against)
-
-
-def _is_rival(version: Version, choice: Choice) -> bool:
-    release = choice.candidate.version.__replace__(local=None)
-    return version >= release and choice.specifier.contains(version, prereleases=True)
-
-
-def _lost(candidate: Candidate, chosen: Candidate, verdict: Runs, runs: Sequence[Runs]) -> Rejection:
-    yanked = candidate.file.link.yanked
-    if yanked is not None:
-        reason, detail = "yanked", _yanked(yanked)
-    elif candidate.version.is_prerelease and not chosen.version.is_prerelease:
-        reason, detail = "pre-release", NOT_ASKED_FOR
-    elif candidate.backend is not None and candidate.backend != verdict.backend:
-        reason = "backend"
-        other = next((one for one in runs if one.backend == candidate.backend), None)
-        if other is None:
-            detail = f"the target is served by {verdict.backend}"
-        elif candidate.version.public != chosen.version.public:
-            detail = f"no closure with it was found for {candidate.backend}"
-        elif verdict.native and not other.native:
-            detail = f"{verdict.detail} natively; {other.detail}"
-        else:
-            detail = f"{verdict.backend} is preferred: {verdict.detail}"
-    elif preference(candidate) < preference(chosen):
-        detail = f"{chosen.file.name.filename} is preferred: newer, or closer to the target's best tag"
-        reason = "less-preferred"
-    else:
-        reason, detail = "conflict", "does not fit together with the other requirements of the closure"
-    return _rejection(candidate, reason, detail)
+# What is told last: other Pythons, and before them other backends, say the least of what stands in the way.
+_LATE = {Reason.BACKEND: 1, Reason.WHEEL_TAGS: 2}
 
 
 def explain_impossible(
@@ -148,7 +73,7 @@ def explain_impossible(
         for candidate in offer.candidates:
             if candidate.backend is not None and candidate.backend not in backends:
                 detail = f"built for {candidate.backend}"
-                lost.append(_rejection(candidate, "backend", detail))
+                lost.append(candidate.rejected(Reason.BACKEND, detail))
         gone = {one.file.link.url for one in lost if one.file is not None}
         usable = [one for one in offer.candidates if one.file.link.url not in gone]
         pre = request.admits_pre(project)
@@ -174,22 +99,12 @@ def explain_impossible(
     )
 
 
-def _rejection(candidate: Candidate, reason: str, detail: str) -> Rejection:
-    return Rejection(
-        project=candidate.project, file=candidate.file, backend=candidate.backend, reason=reason, detail=detail
-    )
-
-
 def _withheld(candidate: Candidate) -> Rejection:
     """Say why a wheel that fits the target and the bounds is not admitted all the same (``candidates.admitted``)."""
     yanked = candidate.file.link.yanked
     if yanked is not None:
-        return _rejection(candidate, "yanked", f"{_yanked(yanked)}; only an exact pin (==) admits it")
-    return _rejection(candidate, "pre-release", NOT_ASKED_FOR)
-
-
-def _yanked(reason: str) -> str:
-    return f"yanked by its publisher: {reason or 'no reason given'}"
+        return candidate.rejected(Reason.YANKED, f"{describe_yank(yanked)}; only an exact pin (==) admits it")
+    return candidate.rejected(Reason.PRE_RELEASE, NOT_ASKED_FOR)
 
 
 def _spoken(one: RequirementInformation[Need, Pin]) -> str:
@@ -217,13 +132,13 @@ def _no_wheel(
     counts = Counter(rejection.reason for rejection in inside)
     facts: dict[str, object] = {"asked": asked}
     # A build that has a wheel for this target too is not told by its wheels for other Pythons; those come last.
-    past = {one.file.name.version for one in inside if one.file is not None and one.reason != TAGS}
-    for reason, _ in sorted(counts.most_common(), key=lambda counted: (counted[0] == TAGS, counted[0] == "backend")):
+    past = {one.file.name.version for one in inside if one.file is not None and one.reason is not Reason.WHEEL_TAGS}
+    for reason, _ in sorted(counts.most_common(), key=lambda counted: _LATE.get(counted[0], 0)):
         lost = [one for one in inside if one.reason == reason]
-        if reason == TAGS:
+        if reason is Reason.WHEEL_TAGS:
             lost = [one for one in lost if one.file is not None and one.file.name.version not in past]
         if lost:
-            told = describe_misfits(lost, target) if reason == TAGS else _sampled(lost)
+            told = describe_misfits(lost, target) if reason is Reason.WHEEL_TAGS else _sampled(lost)
             facts[f"{len(lost)} fail {reason}"] = told
     offered = {version for version, _ in files.values()} | {candidate.version for candidate in candidates}
     unbuilt = sorted(set(sources) - offered, reverse=True)
@@ -252,23 +167,23 @@ def _hint(
     project: NormalizedName,
     target: Target,
     finals: Sequence[Version],
-    counts: Counter[str],
+    counts: Counter[Reason],
     rejected: Sequence[Rejection],
 ) -> str:
     """Say what to do, by the rule that most stands in the way."""
     if finals:
         return f"versions of {project} with a wheel for this target: {_listed(finals)}"
-    if counts["pip-too-old"]:
+    if counts[Reason.PIP_TOO_OLD]:
         return f"bring a newer pip to the target, or give --python-version to choose without regard to pip {target.pip}"
     if project in projects_built_per_backend() and (advice := jetson_advice(target)) is not None:
         return advice
-    if counts["gpu-architecture"]:
+    if counts[Reason.GPU_ARCHITECTURE]:
         return f"no build of {project} that the driver admits has code for every GPU of this target"
-    if target.libc is not None and target.libc.name == "musl" and counts["glibc"]:
+    if target.libc is not None and target.libc.name == "musl" and counts[Reason.GLIBC]:
         return f"{project} is built for glibc alone: take an image of Debian, Ubuntu or Rocky Linux instead of this one"
-    if counts["backend"]:
+    if counts[Reason.BACKEND]:
         return f"the wheels of {project} that fit this target are for another backend; name it with --backend"
-    if any(one.reason in {TAGS, "requires-python"} for one in rejected):
+    if any(one.reason in {Reason.WHEEL_TAGS, Reason.REQUIRES_PYTHON} for one in rejected):
         return f"no version of {project} has a wheel for this very target; try another Python, platform or backend"
     return f"build a wheel of {project} yourself, and serve it from an index of your own"
 
