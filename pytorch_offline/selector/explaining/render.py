@@ -191,7 +191,7 @@ def _sentences(answer: WhyNot) -> list[str]:
     if not answer.rejected or (len(answer.rejected) == 1 and answer.answer.endswith(answer.rejected[0].detail)):
         return [answer.answer]
     lines = [f"{answer.answer}:"]
-    groups: dict[tuple[str, str], list[Rejection]] = {}
+    groups: dict[tuple[Reason, str], list[Rejection]] = {}
     for one in sorted(answer.rejected, key=lambda one: one.reason == Reason.ACCELERATOR):
         if one.reason != Reason.WHEEL_TAGS:
             groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
@@ -301,17 +301,21 @@ def _decisive_first(
     tags = next((name for name in facts if name.endswith(" fail wheel-tags")), None)
     found = {name: fact for name, fact in facts.items() if name != tags}
     unused: dict[str, object] = {}
-    groups: dict[tuple[str, str], list[Rejection]] = {}
+    groups: dict[tuple[Reason, str], list[Rejection]] = {}
     for one in lost_by_backend:
         if one.backend is not None and not any(name.endswith(f" fail {one.reason}") for name in found):
             # What a wheel has differs from wheel to wheel; that it lacks what this machine needs is told once.
-            rule = "" if one.reason in {Reason.GPU_ARCHITECTURE, Reason.GLIBC} else one.detail.removeprefix(f"{one.backend} ")
+            rule = (
+                ""
+                if one.reason in {Reason.GPU_ARCHITECTURE, Reason.GLIBC}
+                else one.detail.removeprefix(f"{one.backend} ")
+            )
             groups.setdefault((one.reason, rule), []).append(one)
     for (reason, rule), group in groups.items():
         place = unused if reason is Reason.ACCELERATOR else found
         backends = name_backends(one.backend for one in group if one.backend is not None)
         place[backends] = f"has wheels of it that fit, but {rule or group[0].detail}"
-    if {one.backend for one in rejected if one.reason == "backend"} <= {one.backend for one in lost_by_backend}:
+    if {one.backend for one in rejected if one.reason is Reason.BACKEND} <= {one.backend for one in lost_by_backend}:
         found = {name: fact for name, fact in found.items() if not name.endswith(" fail backend")}
     beyond = [one for one in lost_by_backend if one.backend is None]
     if beyond and target is not None:
