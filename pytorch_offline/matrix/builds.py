@@ -16,7 +16,7 @@ from pytorch_offline.knowledge.backends import backend_directories
 from pytorch_offline.knowledge.torch_builds import read_releases
 from pytorch_offline.matrix.pythons import pythons_of
 from pytorch_offline.selector.rules.candidates import backend_of
-from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
+from pytorch_offline.wheels.backend import Backend, is_backend, parse_backend
 from pytorch_offline.wheels.filename import WheelName, parse_wheel_name
 from pytorch_offline.wheels.versions import release_of
 
@@ -149,7 +149,7 @@ def builds_of(sayings: Iterable[Observation], wanted: Wanted) -> tuple[Build, ..
         directory = path.rpartition("/")[0]
         if special & set(path.split("/")) or (name.version.is_devrelease and wanted.channel == "stable"):
             continue
-        backend = _backend(name, path, indexed_by_backend=_root(path) is not None or f"{directory}/" in roots)
+        backend = backend_of(name, path, indexed_by_backend=_root(path) is not None or f"{directory}/" in roots)
         for platform in platforms_of(name):
             gathered[release_of(name.version), backend, platform].append((name, saying))
     builds = [_build(*key, wheels, wanted) for key, wheels in gathered.items()]
@@ -238,18 +238,6 @@ def _root(path: str) -> str | None:
         if is_backend(segments[position]):
             return "/".join([*segments[:position], ""])
     return None
-
-
-def _backend(name: WheelName, path: str, *, indexed_by_backend: bool) -> Backend | None:
-    """Say what a wheel was built for; a label says more than the directory.
-
-    Upstream's ``cu111`` also holds ``torch-1.10.2+cpu`` and that release's macOS wheels.
-    """
-    if (label := name.version.local) is not None and is_backend(label):
-        return parse_backend(label)
-    found = backend_of(name, path, indexed_by_backend=indexed_by_backend)
-    is_mac = all(tag.platform.startswith("macosx") for tag in name.tags)
-    return CPU if found is not None and is_mac else found
 
 
 def _build(

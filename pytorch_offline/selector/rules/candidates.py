@@ -6,20 +6,19 @@ import functools
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
 
 from pytorch_offline.knowledge.family import projects_built_per_backend
-from pytorch_offline.knowledge.torch_builds import find_default_backend
+from pytorch_offline.knowledge.torch_builds import default_backends, find_default_backend
 from pytorch_offline.selector.model import Candidate, Rejection, Source
 from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.tag_fit import Misfit
 from pytorch_offline.target.model import AcceleratorKind
-from pytorch_offline.wheels.backend import CPU, Backend, is_backend, parse_backend
+from pytorch_offline.wheels.backend import CPU, Backend, BackendKind, is_backend, parse_backend
 from pytorch_offline.wheels.versions import holds_pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from packaging.version import Version
 
     from pytorch_offline.crawler.model import IndexFile
     from pytorch_offline.selector.rules.tag_fit import TagFit
@@ -32,28 +31,71 @@ NOT_ASKED_FOR = "a pre-release, which was not asked for (--pre)"
 def backend_of(name: WheelName, path: str, *, indexed_by_backend: bool, for_cpu: bool = False) -> Backend | None:
     """Say which backend a wheel was built for, None if it serves any.
 
-    The directory decides, since up to torch 1.8 the default CUDA wheel had no local version and only its directory
-    says which CUDA it is; then the local version. What is left has neither: on an index with a directory per backend
-    that is a CPU build at root level (macOS, aarch64 up to 2.5); on a plain index torch for Linux is the release's
-    default CUDA build (research/upstream-index.md, section 4), which runs on the CPU too: ``for_cpu`` says that this is
-    all that the target can do. For aarch64 it is a CPU build up to 2.10 (measured).
+    The local version decides, where it names a backend: ``cu111/`` once held ``torch-1.10.2+cpu``, byte for byte that
+    of ``cpu/``. Then the directory, since up to torch 1.8 the default CUDA wheel had no local version and only its
+    directory says which CUDA it is. What is left has neither: on an index with a directory per backend that is a CPU
+    build at root level (macOS, aarch64 up to 2.5); on a plain index torch for Linux is the release's default CUDA build
+    (research/upstream-index.md, section 4), which runs on the CPU too: ``for_cpu`` says that this is all that the
+    target can do. For aarch64 it is a CPU build up to 2.10 (measured).
     """
     if name.project not in projects_built_per_backend() or all(tag.platform == "any" for tag in name.tags):
         return None
-    for segment in reversed(path.split("/")[:-1]):
-        if is_backend(segment):
-            return parse_backend(segment)
-    label = name.version.local
-    if label is not None:
-        for text in (label, label.split(".")[0]):
-            if is_backend(text):
-                return parse_backend(text)
+    directory = next((parse_backend(one) for one in reversed(path.split("/")[:-1]) if is_backend(one)), None)
+    labelled = _of_label(name.version.local)
+    if directory is not None:
+        if labelled is not None:
+            return directory if _is_same_toolkit(labelled, directory) else labelled
+        return _unlabelled_in(directory, name)
+    if labelled is not None:
+        return labelled
     if name.project != "torch":
         return None
     if indexed_by_backend or not any("linux" in tag.platform for tag in name.tags):
         return CPU
     default = find_default_backend(name.version, [tag.platform for tag in name.tags])
     return None if default is None or for_cpu else parse_backend(default)
+
+
+def _of_label(label: str | None) -> Backend | None:
+    for text in () if label is None else (label, label.split(".")[0]):
+        if is_backend(text):
+            return parse_backend(text)
+    return None
+
+
+def _is_same_toolkit(labelled: Backend, directory: Backend) -> bool:
+    """Whether a label only says more, or less, than its directory: ``+rocm7.0.51831`` lies in ``rocm7.0``."""
+    if labelled.kind is not directory.kind or labelled.version is None or directory.version is None:
+        return labelled == directory
+    known = min(len(labelled.version.release), len(directory.version.release))
+    return labelled.version.release[:known] == directory.version.release[:known]
+
+
+# From this release on every build but the default one has its backend in its local version; and the first one that
+# upstream built with CUDA for aarch64 (both from the recorded rows of every directory).
+_FIRST_LABELLED = Version("1.2.0")
+_FIRST_CUDA_FOR_AARCH64 = Version("2.4.0")
+
+
+def _unlabelled_in(directory: Backend, name: WheelName) -> Backend:
+    """Say what a wheel without a local version in a backend's directory is: that backend's, or one gone astray.
+
+    In 2022 ``cu111/`` held the files that the default index has of torch 1.10.2: macOS, aarch64 and Windows for the
+    CPU, and Linux with that release's default CUDA, 10.2. The rule of a plain index tells them.
+    """
+    if directory.kind is not BackendKind.CUDA:
+        return directory
+    platforms = [tag.platform for tag in name.tags]
+    if all(platform.startswith("macosx") for platform in platforms):
+        return CPU
+    if name.project != "torch":
+        return directory
+    if all(platform.endswith("_aarch64") for platform in platforms):
+        return CPU if name.version < _FIRST_CUDA_FOR_AARCH64 else directory
+    default = None if name.version < _FIRST_LABELLED else default_backends().get(name.version.public)
+    if default is None or parse_backend(default) == directory:
+        return directory
+    return parse_backend(default) if any("linux" in platform for platform in platforms) else CPU
 
 
 def judge_file(
