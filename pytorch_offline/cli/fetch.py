@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 
 import click
 
+from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.progress import shown_progress
-from pytorch_offline.cli.selection import Choosing, choosing_options, chosen, document
+from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.metadata_check import check_metadata

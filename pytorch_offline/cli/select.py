@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytorch_offline.cli.selection import Choosing, Questions, choosing_options, chosen, document
+from pytorch_offline.cli.choosing import Choosing, choosing_options
+from pytorch_offline.cli.selection import Questions, chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.explaining.render import document_of_why, document_of_why_not, render_why, render_why_not

@@ -114,12 +114,6 @@ def find_kernels(version: Version, platform: str, backend: str) -> Kernels | Non
     return None
 
 
-def find_cubins(version: Version, platform: str, backend: str) -> frozenset[ComputeCapability] | None:
-    """Say for which compute capabilities a torch build has native code by the table; see ``find_kernels``."""
-    row = find_kernels(version, platform, backend)
-    return None if row is None else row.cubins
-
-
 @cache
 def in_toolkit_table(device: ComputeCapability) -> bool:
     """Whether the table of toolkits knows any code that runs on a device; of a chip that is newer it knows none."""

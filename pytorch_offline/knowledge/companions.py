@@ -40,13 +40,12 @@ class TorchNeed:
 class TorchRelease:
     """A torch release with its companions, spelt as the table does: ``0.15.2``, or ``any >=0.8`` for torchdata.
 
-    ``triton`` is what torch for Linux requires of it (``3.5.0``, ``~=3.8.0``), ``triton_marker`` where, in words.
+    ``triton`` is what torch for Linux requires of it (``3.5.0``, ``~=3.8.0``).
     """
 
     torch: Version
     companions: Mapping[NormalizedName, str]
     triton: str
-    triton_marker: str
     certainty: str
     note: str
     source: str
@@ -60,7 +59,6 @@ def read_torch_releases() -> tuple[TorchRelease, ...]:
             torch=Version(row["torch"]),
             companions={NormalizedName(name): row[name] for name in COMPANIONS if row[name]},
             triton=row["triton_linux"],
-            triton_marker=row["triton_marker"],
             certainty=row["certainty"],
             note=row["note"],
             source=row["source"],

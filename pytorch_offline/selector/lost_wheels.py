@@ -40,6 +40,12 @@ def name_many(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= NAMED else f"{names[0]} to {names[-1]} ({len(names)})"
 
 
+def name_first(names: Sequence[str], most: int, rest: str = "more") -> str:
+    """Name the first things, and count the others: ``a, b and 3 more``."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} {rest}" if left > 0 else "")
+
+
 def describe_misfits(rejections: Iterable[Rejection], target: Target) -> str:
     """Say for which machines wheels were built that do not fit the target by their tags.
 

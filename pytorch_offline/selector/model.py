@@ -147,6 +147,11 @@ class Rejection:
     reason: Reason
     detail: str
 
+    @property
+    def rule(self) -> str:
+        """The detail without the backend that it begins with: what loses by one rule has this in common."""
+        return self.detail.removeprefix(f"{self.backend} ")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:

@@ -120,7 +120,7 @@ def _grouped(verdicts: Sequence[CannotRun]) -> dict[str, object]:
     """Say each reason once, for all backends that fail by it."""
     backends: dict[str, list[Backend]] = {}
     for verdict in verdicts:
-        backends.setdefault(verdict.detail.removeprefix(f"{verdict.backend} "), []).append(verdict.backend)
+        backends.setdefault(verdict.rejection.rule, []).append(verdict.backend)
     return {name_backends(found): detail for detail, found in backends.items()}
 
 

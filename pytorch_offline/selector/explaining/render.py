@@ -91,7 +91,7 @@ def _newer_that_lost(selection: Selection, torch: Choice) -> list[str]:
     for one in ours:
         forced = one.backend == torch.candidate.backend
         if one.file is None and one.backend is not None and one.reason == Reason.DRIVER and not forced:
-            by_detail.setdefault(one.detail.removeprefix(f"{one.backend} "), []).append(one.backend)
+            by_detail.setdefault(one.rule, []).append(one.backend)
     if by_detail:
         detail, backends = list(by_detail.items())[-1]  # the highest backends come first: what is missed is least here
         more = [backend for group in list(by_detail.values())[:-1] for backend in group]
@@ -194,7 +194,7 @@ def _sentences(answer: WhyNot) -> list[str]:
     groups: dict[tuple[Reason, str], list[Rejection]] = {}
     for one in sorted(answer.rejected, key=lambda one: one.reason == Reason.ACCELERATOR):
         if one.reason != Reason.WHEEL_TAGS:
-            groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
+            groups.setdefault((one.reason, one.rule), []).append(one)
     for (reason, detail), group in list(groups.items())[:MOST_SHOWN]:
         lines.append(f"{_subject(group)}: {detail}  [{reason}]")
     if (more := len(groups) - MOST_SHOWN) > 0:
@@ -305,11 +305,7 @@ def _decisive_first(
     for one in lost_by_backend:
         if one.backend is not None and not any(name.endswith(f" fail {one.reason}") for name in found):
             # What a wheel has differs from wheel to wheel; that it lacks what this machine needs is told once.
-            rule = (
-                ""
-                if one.reason in {Reason.GPU_ARCHITECTURE, Reason.GLIBC}
-                else one.detail.removeprefix(f"{one.backend} ")
-            )
+            rule = "" if one.reason in {Reason.GPU_ARCHITECTURE, Reason.GLIBC} else one.rule
             groups.setdefault((one.reason, rule), []).append(one)
     for (reason, rule), group in groups.items():
         place = unused if reason is Reason.ACCELERATOR else found

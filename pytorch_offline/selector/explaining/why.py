@@ -97,7 +97,7 @@ def losses_of(rejected: Iterable[Rejection], target: Target) -> tuple[Loss, ...]
     for files in of_version.values():
         fitting = [one for one in files if one.reason != Reason.WHEEL_TAGS]
         for one in fitting:
-            groups.setdefault((one.reason, one.detail.removeprefix(f"{one.backend} ")), []).append(one)
+            groups.setdefault((one.reason, one.rule), []).append(one)
         if not fitting:
             here = any(is_for_platform(tag, target) for one in files if one.file for tag in one.file.name.tags)
             misfits.setdefault(here, []).extend(files)

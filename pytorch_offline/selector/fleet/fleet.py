@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UsageError
 from pytorch_offline.selector.explaining.render import WIDTH, render_size, render_tree
+from pytorch_offline.selector.lost_wheels import name_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,11 +135,10 @@ def _torch_of(selection: Selection) -> str:
 
 def _group_lines(group: Group, counted: Tally) -> Iterator[str]:
     who = "all" if len(group.targets) == len(counted.each) else ", ".join(group.targets)
-    more = len(group.wheels) - NAMED_WHEELS
-    named = ", ".join(f"{wheel.project} {wheel.version}" for wheel in group.wheels[:NAMED_WHEELS])
+    named = name_first([f"{wheel.project} {wheel.version}" for wheel in group.wheels], NAMED_WHEELS)
     size = render_size(group.size or None)
     count = f"{len(group.wheels)} wheel{'s' if len(group.wheels) > 1 else ''}"
-    text = f"shared by {who}: {count}, {size}: {named}" + (f" and {more} more" if more > 0 else "")
+    text = f"shared by {who}: {count}, {size}: {named}"
     yield fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 

@@ -9,6 +9,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.selector.explaining.render import render_size
+from pytorch_offline.selector.lost_wheels import name_first
 from pytorch_offline.selector.reasons import Reason
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _told(own: Selection, got: Selection, all_shared: Sequence[Selection]) -> Se
             choices.append(choice)
             continue
         alike = [one.target.name for one in all_shared if _versions(one).get(project) == version]
-        detail = f"{version} serves {_named(alike)} alike (--common)"
+        detail = f"{version} serves {name_first(alike, NAMED_TARGETS)} alike (--common)"
         after = choice.why.partition("; ")[2]
         choices.append(replace(choice, why=f"{detail}, instead of {previous.candidate.version}; {after}".rstrip("; ")))
         passed_over.append(previous.candidate.rejected(Reason.COMMON, detail))
@@ -147,13 +148,7 @@ def _spoken(given_up: Sequence[GivenUp]) -> Iterator[str]:
     for one in given_up:
         targets.setdefault(f"{one.project} {one.version} instead of {one.instead_of}", []).append(one.target)
     for what, names in targets.items():
-        yield f"{what} on {_named(names)}"
-
-
-def _named(targets: Sequence[str]) -> str:
-    """List the first targets, and count the others."""
-    more = len(targets) - NAMED_TARGETS
-    return ", ".join(targets[:NAMED_TARGETS]) + (f" and {more} more" if more > 0 else "")
+        yield f"{what} on {name_first(names, NAMED_TARGETS)}"
 
 
 def _torches(selections: Sequence[Selection]) -> list[str]:

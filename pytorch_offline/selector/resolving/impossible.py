@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
-from pytorch_offline.selector.lost_wheels import describe_misfits, name_backends
+from pytorch_offline.selector.lost_wheels import describe_misfits, name_backends, name_first
 from pytorch_offline.selector.model import Candidate, Rejection
 from pytorch_offline.selector.nothing_fits import NothingFitsError
 from pytorch_offline.selector.reasons import Reason
@@ -191,8 +191,7 @@ def _hint(
 def _listed(versions: Sequence[Version]) -> str:
     """List the first versions without their local labels, and count the others."""
     names = list(dict.fromkeys(version.public for version in versions))
-    more = f" and {len(names) - NAMED_VERSIONS} older" if len(names) > NAMED_VERSIONS else ""
-    return ", ".join(names[:NAMED_VERSIONS]) + more
+    return name_first(names, NAMED_VERSIONS, "older")
 
 
 def _sampled(lost: Sequence[Rejection]) -> str:

@@ -97,7 +97,7 @@ def _refused(pin: str, verdict: CannotRun, target: Target) -> UnsatisfiableError
     return NothingFitsError(
         "no-backend",
         f"{pin} asks for a build for {verdict.backend}, which target {target.name} cannot run",
-        facts={str(verdict.backend): verdict.detail.removeprefix(f"{verdict.backend} ")},
+        facts={str(verdict.backend): verdict.rejection.rule},
         hint=f"leave the label out, or force it with --backend {verdict.backend}",
         project=TORCH,
         rejected=[verdict.rejection],
