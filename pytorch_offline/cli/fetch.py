@@ -12,6 +12,7 @@ from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.places import places_of
@@ -40,6 +41,7 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
     Interrupted at any point, the same command continues where it stopped. What the mirror already holds is not
     downloaded again. The locks are written to MIRROR/locks.
     """
+    now = partial(datetime.now, UTC)
     with chosen(session, choosing) as choice:
         selections = choice.selections
         mirror = Mirror(session.mirror)
@@ -51,7 +53,8 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
                     choice.http,
                     jobs=jobs,
                     progress=progress,
-                    now=partial(datetime.now, UTC),
+                    now=now,
+                    log=DriftLog(choice.catalogue, now=now),
                 )
             check_metadata(
                 selections,

@@ -25,6 +25,7 @@ COMMANDS = {
     "crawl": "Read upstream's index pages into the catalogue.",
     "demo": "Go the whole way on this machine, against a small upstream on loopback.",
     "detect": "Describe a machine as a target.",
+    "drift": "Show what upstream replaced or removed.",
     "fetch": "Select, download, verify and publish into the mirror.",
     "install": "Install from a mirror with no network, and prove it.",
     "matrix": "Show which builds there are, for which machine.",

@@ -34,6 +34,16 @@ def parse_as_of(text: str) -> datetime:
     return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
 
 
+def parse_since(text: str) -> datetime:
+    """Read a day, which means its beginning in UTC, or a moment as ``parse_as_of`` does.
+
+    Raises:
+        UsageError: ``bad-date``.
+    """
+    moment = parse_as_of(text)
+    return datetime.combine(moment.date(), time(), UTC) if _DAY.fullmatch(text.strip()) else moment
+
+
 def spell_moment(moment: datetime) -> str:
     """Write a moment as the catalogue does: ``2026-03-11T23:59:59Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

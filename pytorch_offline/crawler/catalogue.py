@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pytorch_offline.addresses import without_credentials
 from pytorch_offline.crawler.database import check_place, open_database, translated
-from pytorch_offline.crawler.model import HashChange, Link, Observation, Page, PageChange, PageKind, RejectedLink
+from pytorch_offline.crawler.model import (
+    HashChange,
+    Link,
+    Observation,
+    Page,
+    PageChange,
+    PageKind,
+    Receipt,
+    RejectedLink,
+)
 from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 
 if TYPE_CHECKING:
@@ -224,7 +233,57 @@ class Catalogue:
         )
         return tuple(_observation(row) for row in rows)
 
+    def unsteady(self) -> tuple[Observation, ...]:
+        """Give the history of every file that was rehashed, was fetched, or is on no page of a host any more."""
+        rows = self._rows(
+            "SELECT * FROM saying WHERE path IN (SELECT path FROM saying"
+            " GROUP BY path, substr(page_url, 1, instr(substr(page_url, 9), '/') + 8)"
+            " HAVING count(DISTINCT sha256) > 1 OR sum(ended IS NULL) = 0"
+            " UNION SELECT path FROM received) ORDER BY path, first_seen, id",
+            (),
+        )
+        return tuple(_observation(row) for row in rows)
+
+    def receipts(self, path: str | None = None) -> tuple[Receipt, ...]:
+        """Give what hosts gave for a file, or for every file, oldest first."""
+        rows = self._rows(
+            "SELECT path, url, sha256, size, etag, last_modified, first_seen, last_seen FROM received"
+            " WHERE ? IS NULL OR path = ? ORDER BY path, first_seen, url",
+            (path, path),
+        )
+        return tuple(
+            Receipt(
+                path=row[0],
+                url=row[1],
+                sha256=row[2],
+                size=row[3],
+                etag=row[4] or None,
+                last_modified=row[5] or None,
+                first_seen=row[6],
+                last_seen=row[7],
+            )
+            for row in rows
+        )
+
     # What is written.
+
+    def store_receipt(self, receipt: Receipt) -> None:
+        """Write down what a host gave for a file; the same again only moves the day on which it was last seen."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path, url, sha256, etag) DO UPDATE"
+                " SET last_seen = max(last_seen, excluded.last_seen), last_modified = excluded.last_modified",
+                (
+                    receipt.path,
+                    without_credentials(receipt.url),
+                    receipt.sha256,
+                    receipt.size,
+                    _text(receipt.etag or ""),
+                    _text(receipt.last_modified or ""),
+                    receipt.first_seen,
+                    receipt.last_seen,
+                ),
+            )
 
     def store_page(self, url: str, page: Page, fetched: Fetched, *, now: datetime) -> PageChange:
         """Write down a page that was read, in one transaction, and say how it differs from before."""

@@ -91,7 +91,20 @@ CREATE TABLE wheel_size (
     size INTEGER NOT NULL           -- in bytes, as the server says; pages that state it keep it in observation
 ) STRICT, WITHOUT ROWID;
 """
-_STEPS = (_SCHEMA_1, _SCHEMA_2)
+_SCHEMA_3 = """
+CREATE TABLE received (
+    path TEXT NOT NULL,             -- as in observation
+    url TEXT NOT NULL,              -- where the bytes came from, without credentials
+    sha256 TEXT NOT NULL,           -- of all bytes, as computed
+    size INTEGER NOT NULL,
+    etag TEXT NOT NULL,             -- as the host said it; empty if it said none
+    last_modified TEXT NOT NULL,    -- likewise
+    first_seen TEXT NOT NULL,
+    last_seen TEXT NOT NULL,
+    PRIMARY KEY (path, url, sha256, etag)
+) STRICT, WITHOUT ROWID;
+"""
+_STEPS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
 SCHEMA_VERSION = len(_STEPS)
 
 

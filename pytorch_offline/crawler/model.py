@@ -142,6 +142,31 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a host gave for a file, whole: the bytes' hash and length, and what it said of them.
+
+    Args:
+        path: the file's key, as in ``Link``.
+        url: where the bytes came from.
+        sha256: of all bytes, as computed.
+        size: in bytes.
+        first_seen: ISO 8601 in UTC, when the host first gave this.
+        last_seen: when it last did.
+        etag: as the host said it; None if it said none.
+        last_modified: likewise.
+    """
+
+    path: str
+    url: str
+    sha256: str
+    size: int
+    first_seen: str
+    last_seen: str
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageUpdate:
     """What came of bringing a page up to date in the catalogue; ``kind`` is None when it is absent."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -21,9 +22,10 @@ from pytorch_offline.mirror.transfer import PATIENCE
 from pytorch_offline.mirror.workers import Stop, for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from pytorch_offline.crawler.drift_log import DriftLog
     from pytorch_offline.mirror.model import MirrorFile, WantedFile
     from pytorch_offline.mirror.store import Mirror
     from pytorch_offline.net import Http
@@ -53,6 +55,7 @@ def fetch_files(
     retry: RetryPolicy = PATIENCE,
     interval: Interval | None = None,
     free: Callable[[Path], int] = free_bytes,
+    log: DriftLog | None = None,
 ) -> FetchReport:
     """Bring files into a mirror and publish its pages; what is there already is not asked for.
 
@@ -69,6 +72,7 @@ def fetch_files(
         retry: how many tries in a row may bring nothing, and the waits between them.
         interval: how much of a file a kill may cost.
         free: how many bytes a directory's disk has free.
+        log: told what hosts gave, and asked what is known of a file whose bytes are wrong.
 
     Raises:
         UpstreamError: as ``Download.run``, or ``disk-full`` before anything was downloaded.
@@ -78,7 +82,14 @@ def fetch_files(
     teller = progress or Silent()
     with mirror.lock(waiting=teller.say), disk_errors(mirror.root):
         fetch = _Fetch(
-            mirror, http, progress=teller, now=now, retry=retry, interval=interval, room=Room(mirror.root, free=free)
+            mirror,
+            http,
+            progress=teller,
+            now=now,
+            retry=retry,
+            interval=interval,
+            room=Room(mirror.root, free=free),
+            log=log,
         )
         fetch.take_stock(wanted)
         if fetch.missing:
@@ -110,6 +121,7 @@ class _Fetch:
         retry: RetryPolicy,
         interval: Interval | None,
         room: Room,
+        log: DriftLog | None,
     ) -> None:
         self.missing: dict[PurePosixPath, WantedFile] = {}
         self.already: list[MirrorFile] = []
@@ -123,6 +135,7 @@ class _Fetch:
         self._retry = retry
         self._interval = interval
         self._room = room
+        self._log = log
         self._stop = Stop()
         self._lock = threading.Lock()
         self._lengths: dict[PurePosixPath, int] = {}
@@ -142,6 +155,9 @@ class _Fetch:
                 else:
                     self.missing[file.path] = file
             except IntegrityError as error:
+                if error.code == "path-conflict" and file.urls and "held sha256" in error.facts:
+                    resting = str(error.facts["held sha256"])
+                    self._explain(file.urls[0], error, published=file.sha256, other=resting, called="held")
                 self.failures.append((file.path, error))
 
     def bring(self, jobs: int) -> None:
@@ -203,7 +219,7 @@ class _Fetch:
                     http=self._http,
                     room=self._room,
                     stop=self._stop,
-                    set_aside=lambda error: self._mirror.set_aside(place, error, now=self._now),
+                    set_aside=lambda error: self._set_aside(file, place, error),
                     now=self._now,
                     progress=self._progress,
                     retry=self._retry,
@@ -213,6 +229,7 @@ class _Fetch:
                 finally:
                     with self._lock:
                         self.bytes_downloaded += download.bytes_received
+            self._note(came.url, came.sha256, came.size, came.seen)
             try:
                 return self._mirror.admit(
                     path, file, size=came.size, sha256=came.sha256, origin_url=came.url, now=self._now
@@ -222,6 +239,31 @@ class _Fetch:
                     path.with_name(path.name + SIDECAR_SUFFIX).unlink(missing_ok=True)
         finally:
             self._progress.end(str(file.path))
+
+    def _set_aside(self, file: WantedFile, place: PurePosixPath, error: IntegrityError) -> None:
+        """Keep wrong bytes apart, with what is known of them and of the right ones; and note that they came."""
+        facts = {name: str(value) for name, value in error.facts.items()}
+        url, received = facts["url"], facts["actual"]
+        self._explain(url, error, published=file.sha256, other=received, called="received")
+        self._note(url, received, int(facts["size"]), facts)
+        self._mirror.set_aside(place, error, now=self._now)
+
+    def _explain(self, url: str, error: IntegrityError, *, published: str | None, other: str, called: str) -> None:
+        """Add to an error what the log knows of both hashes; a log that cannot be read adds nothing."""
+        if self._log is not None:
+            with suppress(PytorchOfflineError):
+                error.facts.update(self._log.facts(url, published=published, other=other, called=called))
+
+    def _note(self, url: str, sha256: str, size: int, seen: Mapping[str, str]) -> None:
+        """Note what a host gave; a log that cannot be written must not cost the file."""
+        if self._log is None:
+            return
+        try:
+            self._log.note(
+                url, sha256=sha256, size=size, etag=seen.get("etag"), last_modified=seen.get("last-modified")
+            )
+        except PytorchOfflineError as error:
+            self._progress.say(f"what {redacted(url)} gave was not noted: {error.message}")
 
     def _part_of(self, file: WantedFile) -> Path:
         key = file.sha256 or hashlib.sha256(str(file.path).encode()).hexdigest()

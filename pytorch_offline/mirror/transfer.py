@@ -110,11 +110,12 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    """The bytes in hand are the file. ``url`` is the address that gave (the last of) them."""
+    """The bytes in hand are the file. ``url`` is the address that gave (the last of) them, ``seen`` what it said."""
 
     url: str
     sha256: str
     size: int
+    seen: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +269,7 @@ class Transfer:
     def hashed(self, digest: str) -> Transfer:
         """Compare the sha256 (lower-case hex) of all bytes in hand with the published one."""
         if self.sha256 is None or digest == self.sha256:
-            return replace(self, step=Complete(url=self.urls[0], sha256=digest, size=self.position))
+            return replace(self, step=Complete(url=self.urls[0], sha256=digest, size=self.position, seen=self.seen))
         if self.joined and not self.restarted:
             # The bytes of some earlier version, or of another host, may be among them: once more, from one answer.
             return _asking(replace(_emptied(self), restarted=True))

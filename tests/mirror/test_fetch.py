@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytorch_offline.crawler.catalogue import Catalogue, Fetched
+from pytorch_offline.crawler.drift_log import DriftLog
+from pytorch_offline.crawler.model import Link, Page, PageKind
 from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.model import HashOrigin
@@ -196,6 +201,82 @@ def test_of_several_failures_the_worst_is_raised_and_all_are_told(server: Loopba
     told = caught.value.facts["failed files"]
     assert isinstance(told, list)
     assert [line.partition(":")[0] for line in told] == sorted(str(wheel.path) for wheel in ALL)
+
+
+def remembered(server: Loopback, catalogue: Catalogue, *days: tuple[str, datetime]) -> DriftLog:
+    """Let a page of torch publish one hash after another."""
+    page = server.url("/whl/cpu/torch/")
+    for sha256, day in days:
+        path = f"/{TORCH.path}"
+        link = Link(filename=TORCH.path.name, path=path, url=server.url(path), sha256=sha256)
+        fetched = Fetched(final_url=page, body_sha256="0" * 64, parser=1)
+        catalogue.store_page(page, Page(kind=PageKind.FILES, links=(link,)), fetched, now=day)
+    return DriftLog(catalogue, now=now)
+
+
+def test_wrong_bytes_are_told_with_both_hashes_sources_and_days(
+    server: Loopback, http: Http, mirror: Mirror, tmp_path: Path
+) -> None:
+    old = sized_wheel(str(TORCH.path), 300_000, seed=9)
+    server.put(f"/{TORCH.path}", old.body)
+    with Catalogue.open(tmp_path / "catalogue.sqlite") as catalogue:
+        april, may = datetime(2025, 4, 23, tzinfo=UTC), datetime(2025, 5, 14, tzinfo=UTC)
+        log = remembered(server, catalogue, (old.sha256, april), (TORCH.sha256, may))
+        with pytest.raises(IntegrityError) as caught:
+            fetch_files(mirror, wanted(server, TORCH, size=None), http, now=now, retry=QUICK, log=log)
+        facts = caught.value.facts
+        page = server.url("/whl/cpu/torch/")
+        assert caught.value.code == "hash-mismatch"
+        assert (facts["published"], facts["actual"]) == (TORCH.sha256, old.sha256)
+        assert facts["published by"] == f"{page} published from 2025-05-14 to 2025-05-14"
+        assert facts["received bytes are"] == f"what {page} published from 2025-04-23 to 2025-04-23"
+        assert facts["url"] == server.url(f"/{TORCH.path}")
+        assert facts["found at"] == "2026-08-22T12:00:00Z"
+        assert len(facts["uploaded again"]) == 2  # type: ignore[arg-type]
+        (reason,) = mirror.rejected.glob("*.json")
+        assert json.loads(reason.read_text())["facts"]["uploaded again"] == facts["uploaded again"]
+        (receipt,) = catalogue.receipts(f"/{TORCH.path}")
+        assert (receipt.sha256, receipt.size) == (old.sha256, len(old.body))
+
+
+def test_what_came_is_noted_with_its_etag(server: Loopback, http: Http, mirror: Mirror, tmp_path: Path) -> None:
+    with Catalogue.open(tmp_path / "catalogue.sqlite") as catalogue:
+        fetch_files(mirror, wanted(server, *ALL), http, now=now, log=DriftLog(catalogue, now=now))
+        noted = {receipt.path: receipt for receipt in catalogue.receipts()}
+    assert noted.keys() == {f"/{wheel.path}" for wheel in ALL}
+    for wheel in ALL:
+        receipt = noted[f"/{wheel.path}"]
+        assert (receipt.sha256, receipt.size) == (wheel.sha256, len(wheel.body))
+        assert receipt.etag == server.files[f"/{wheel.path}"].etag
+        assert receipt.first_seen == receipt.last_seen == "2026-08-22T12:00:00Z"
+
+
+def test_a_log_that_cannot_be_written_costs_no_file(
+    server: Loopback, http: Http, mirror: Mirror, tmp_path: Path
+) -> None:
+    (tmp_path / "catalogue.sqlite").write_bytes(b"no database" * 100)
+    recorder = Recorder()
+    log = DriftLog(Catalogue(tmp_path / "catalogue.sqlite"), now=now)
+    assert len(fetch_files(mirror, wanted(server, TORCH), http, now=now, progress=recorder, log=log).downloaded) == 1
+    assert any("was not noted" in line for line in recorder.said)
+
+
+def test_a_name_with_other_bytes_than_before_says_when_upstream_changed_them(
+    server: Loopback, http: Http, mirror: Mirror, tmp_path: Path
+) -> None:
+    fetch_files(mirror, wanted(server, TORCH), http, now=now)
+    fresh = sized_wheel(str(TORCH.path), 300_000, seed=9)
+    server.put(f"/{TORCH.path}", fresh.body)
+    with Catalogue.open(tmp_path / "catalogue.sqlite") as catalogue:
+        april, may = datetime(2025, 4, 23, tzinfo=UTC), datetime(2025, 5, 14, tzinfo=UTC)
+        log = remembered(server, catalogue, (TORCH.sha256, april), (fresh.sha256, may))
+        with pytest.raises(IntegrityError) as caught:
+            fetch_files(mirror, wanted(server, fresh), http, now=now, log=log)
+    assert caught.value.code == "path-conflict"
+    assert caught.value.facts["held bytes are"] == (
+        f"what {server.url('/whl/cpu/torch/')} published from 2025-04-23 to 2025-04-23"
+    )
+    assert (mirror.root / TORCH.path).read_bytes() == TORCH.body
 
 
 def test_a_wheel_that_the_gate_refuses_is_no_endless_loop(server: Loopback, http: Http, mirror: Mirror) -> None:

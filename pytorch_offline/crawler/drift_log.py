@@ -1,0 +1,57 @@
+"""The drift log: what hosts gave, noted in the catalogue beside what pages published."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from pytorch_offline.addresses import without_credentials
+from pytorch_offline.crawler.as_of import spell_moment
+from pytorch_offline.crawler.drift import facts_of_mismatch
+from pytorch_offline.crawler.model import Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from pytorch_offline.crawler.catalogue import Catalogue
+
+
+class DriftLog:
+    """Where whoever fetches notes what hosts gave, and asks what is known of a file whose bytes are wrong."""
+
+    def __init__(self, catalogue: Catalogue, *, now: Callable[[], datetime]) -> None:
+        self._catalogue = catalogue
+        self._now = now
+
+    def note(self, url: str, *, sha256: str, size: int, etag: str | None, last_modified: str | None) -> None:
+        """Note what a host gave for a file, right or wrong."""
+        moment = spell_moment(self._now().astimezone(UTC))
+        self._catalogue.store_receipt(
+            Receipt(
+                path=_path(url),
+                url=without_credentials(url),
+                sha256=sha256,
+                size=size,
+                etag=etag,
+                last_modified=last_modified,
+                first_seen=moment,
+                last_seen=moment,
+            )
+        )
+
+    def facts(self, url: str, *, published: str | None, other: str, called: str) -> dict[str, object]:
+        """Say what is known of two hashes of the file at an address, as ``facts_of_mismatch``."""
+        path = _path(url)
+        return facts_of_mismatch(
+            published=published,
+            other=other,
+            called=called,
+            sayings=self._catalogue.history(path),
+            receipts=self._catalogue.receipts(path),
+        )
+
+
+def _path(url: str) -> str:
+    return unquote(urlsplit(url).path)
