@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     prepare_streams()
     end_in_order()
     # What a run reads it keeps, so looking for garbage after every 700 new objects finds none, and takes a tenth of it.
-    gc.set_threshold(50_000)
+    gc.set_threshold(500_000)
     arguments = sys.argv[1:] if argv is None else list(argv)
     code = 0
     try:

@@ -9,7 +9,6 @@ overrides variables, and those override the file.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,10 @@ def read_settings() -> dict[str, Any]:
     """
     path, named = settings_path()
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        import tomllib  # noqa: PLC0415  (most people have no such file)
+
+        return tomllib.loads(text)
     except FileNotFoundError:
         if named:
             raise _bad(path, "does not exist") from None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from importlib import resources
+from pathlib import Path
 
 
 def read_table(name: str) -> list[dict[str, str]]:
     """Read ``knowledge/<name>.csv`` as one dict per row; empty cells are empty strings."""
-    text = (resources.files(__package__) / f"{name}.csv").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))

@@ -20,9 +20,6 @@ from pytorch_offline.errors import UnsatisfiableError
 from pytorch_offline.knowledge.family import TORCH, family_projects
 from pytorch_offline.selector.model import Candidate, Offers
 from pytorch_offline.selector.resolving.closure import Closure, resolve
-from pytorch_offline.selector.resolving.conflict import conflict_chain
-from pytorch_offline.selector.resolving.examined import ExaminedWheels
-from pytorch_offline.selector.resolving.impossible import explain_impossible
 from pytorch_offline.selector.resolving.provider import Need, Pin, SelectionProvider, Wanted
 from pytorch_offline.selector.rules.candidates import admitted, preference
 from pytorch_offline.wheels.versions import release_of
@@ -132,6 +129,11 @@ def find_best(
         return best, passed_over
     assert failure is not None  # noqa: S101  (there was at least one attempt)
     assert failed is not None  # noqa: S101
+    # Only a failure is explained.
+    from pytorch_offline.selector.resolving.conflict import conflict_chain  # noqa: PLC0415
+    from pytorch_offline.selector.resolving.examined import ExaminedWheels  # noqa: PLC0415
+    from pytorch_offline.selector.resolving.impossible import explain_impossible  # noqa: PLC0415
+
     chain = conflict_chain(ExaminedWheels(failed.provider, request))
     raise explain_impossible(
         failure.causes, request, target, offers=offers, runs=runs, passed_over=passed_over, chain=chain
