@@ -1,6 +1,6 @@
 """The rules by which a wheel, or a whole backend, is not chosen: stable codes that scripts may rely on.
 
-docs/codes.md tells users the same list.
+docs/codes.md tells users the same list (a test compares them).
 """
 
 from __future__ import annotations
