@@ -111,3 +111,28 @@ def test_sizes_and_lists_are_asked_for_once(upstream: Simulator, run: Callable[[
     upstream.requests.clear()
     run(arguments(upstream, "A100"))
     assert ranged(upstream) == 0
+
+
+@pytest.mark.parametrize(("glibc", "version"), [("2.31", "2.98.0+cpu"), ("2.30", "2.11.0+cpu"), ("2.28", "2.11.0+cpu")])
+def test_a_build_that_no_table_knows_is_measured_for_newer_systems_too(
+    upstream: Simulator, spec: Spec, run: Callable[[list[str]], Any], glibc: str, version: str
+) -> None:
+    spec.add_wheel("cpu", "torch-2.98.0+cpu-cp310-cp310-linux_x86_64.whl", requires=(), glibc=(2, 31))
+    target = ["--python-version", "3.10", "--platform", "linux_x86_64", "--glibc", glibc, "--accelerator", "none"]
+    document = run(["select", "torch", *target, "--upstream", upstream.url, "--no-default-index"])
+    assert [file["version"] for file in document["files"]] == [version]
+
+
+def test_a_wheel_read_for_its_kernels_tells_its_glibc_as_well(
+    upstream: Simulator, spec: Spec, run: Callable[[list[str]], Any]
+) -> None:
+    tail = "cp310-cp310-linux_x86_64.whl"
+    spec.add_wheel("cu124", f"torch-2.6.0+cu124-{tail}", requires=(), glibc=(2, 34))
+    spec.add_wheel("cu124", f"torch-2.5.1+cu124-{tail}", requires=(), glibc=(2, 17))
+    target = ["--python-version", "3.10", "--platform", "linux_x86_64", "--glibc", "2.31", "--driver", "550.54.14"]
+    arguments = ["select", "torch<2.7", *target, "--gpu", "A100", "--upstream", upstream.url, "--no-default-index"]
+    document = run(arguments)
+    assert [file["version"] for file in document["files"]] == ["2.5.1+cu124"]
+    (lost,) = [one for one in document["rejected"] if one["filename"] == f"torch-2.6.0+cu124-{tail}"]
+    assert lost["reason"] == "glibc"
+    assert "2.34" in lost["detail"]

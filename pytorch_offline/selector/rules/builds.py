@@ -47,7 +47,11 @@ class BuildJudge:
         """Say why a candidate cannot run, None if it can; the wheel may be read for it."""
         url = candidate.file.link.url
         if url not in self._judged:
-            self._judged[url] = self._glibc(candidate) or (None if self._forced else self._kernels(candidate))
+            self._judged[url] = (
+                self._glibc(candidate)
+                or (None if self._forced else self._kernels(candidate))
+                or self._unheard_of_need(candidate)
+            )
         return self._judged[url]
 
     def judge_by_table(self, candidate: Candidate) -> Rejection | None:
@@ -132,6 +136,20 @@ class BuildJudge:
         if libc is None or not self._glibc_in_question(candidate):
             return None
         reason = glibc_fit.lacking_glibc(libc, *self._glibc_need(candidate))
+        return None if reason is None else candidate.rejected(Reason.GLIBC, reason)
+
+    def _unheard_of_need(self, candidate: Candidate) -> Rejection | None:
+        """Refuse a weakly labelled wheel that itself asks for more than any known build, on a target that is newer.
+
+        Its need is looked at where the wheel was read for its kernels anyway, or where no table knows such a build.
+        """
+        libc, name = self._target.libc, candidate.file.name
+        if libc is None or self._glibc_in_question(candidate) or not glibc_fit.is_weakly_labelled(name):
+            return None
+        read_already = candidate.file.link.url in self._inspections
+        if not read_already and glibc_fit.need_by_table(candidate)[0] is not None:
+            return None
+        reason = glibc_fit.lacking_glibc(libc, self._inspect(candidate).glibc, "measured in the wheel")
         return None if reason is None else candidate.rejected(Reason.GLIBC, reason)
 
     def _glibc_in_question(self, candidate: Candidate) -> bool:
