@@ -17,7 +17,7 @@ from pytorch_offline import __version__
 from pytorch_offline.cli.session import AS_JSON, DEFAULT_MIRROR, VERBOSE, Session, render_json
 from pytorch_offline.cli.settings import PREFIX, add_variables, defaults_of, read_settings
 from pytorch_offline.cli.signals import end_in_order
-from pytorch_offline.cli.streams import abandon_stdout, prepare_streams
+from pytorch_offline.cli.streams import abandon_stdout, prepare_streams, shown
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 
 # Each command's module is imported only when it is asked for: `--help` and shell completion stay quick.
@@ -212,6 +212,7 @@ def report(
 
 def _say(text: str, *, width: int) -> None:
     """Say a sentence on stderr: set as a paragraph on a terminal, on one line for whoever searches it."""
+    text = shown(text)
     if width > 0:
         indent = " " * (len(text) - len(text.lstrip()) + 4)
         text = fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 from tqdm import tqdm
 
+from pytorch_offline.cli.streams import shown
 from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.selector.explaining.render import render_size
 
@@ -41,7 +42,7 @@ def shown_progress(session: Session, *, doing: str = "fetching", done: str = "fe
         finally:
             bars.close()
     else:
-        lines = Lines(lambda text: click.echo(text, err=True), doing=doing, done=done)
+        lines = Lines(lambda text: click.echo(shown(text), err=True), doing=doing, done=done)
         yield lines
         lines.close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.errors import UpstreamError, UsageError
+from pytorch_offline.net import MAX_SMALL_BODY
 
 
 def read_location(location: str) -> bytes:
@@ -19,11 +20,18 @@ def read_location(location: str) -> bytes:
     """
     if not location.lower().startswith(("http:", "https:", "file:")):
         try:
-            return Path(location).read_bytes()
-        except OSError as error:
+            with Path(location).open("rb") as file:
+                body = file.read(MAX_SMALL_BODY + 1)
+        except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+            reason = error.strerror if isinstance(error, OSError) else error
             raise UsageError(
-                "bad-requirements-file", f"requirements file {location} cannot be read: {error.strerror}"
+                "bad-requirements-file", f"requirements file {location} cannot be read: {reason}"
             ) from error
+        if len(body) > MAX_SMALL_BODY:
+            raise UsageError(
+                "bad-requirements-file", f"requirements file {location} has more than {MAX_SMALL_BODY} bytes"
+            )
+        return body
     with configured_http() as http:
         response = http.get(location)
     if response.status != HTTPStatus.OK:

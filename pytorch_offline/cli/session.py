@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytorch_offline.cli.streams import shows_all
+from pytorch_offline.cli.streams import shown, shown_json, shows_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,16 +39,16 @@ class Session:
         if self.as_json:
             click.echo(render_json(document))
         elif text:
-            click.echo(text)
+            click.echo(shown(text))
 
     def message(self, text: str, *, verbosity: int = 0) -> None:
         """Say something on stderr, unless the user asked for less than ``verbosity``."""
         if self.verbosity >= verbosity:
-            click.echo(text, err=True)
+            click.echo(shown(text), err=True)
 
     def warn(self, text: str) -> None:
         """Warn on stderr, even with ``-q``."""
-        click.echo(f"warning: {text}", err=True)
+        click.echo(shown(f"warning: {text}"), err=True)
 
     @property
     def show_bars(self) -> bool:
@@ -58,7 +58,7 @@ class Session:
 
 def render_json(document: Mapping[str, Any]) -> str:
     """Make the one JSON document of standard output, in ASCII where it takes nothing else."""
-    return json.dumps(document, indent=2, ensure_ascii=not shows_all(), default=str)
+    return shown_json(json.dumps(document, indent=2, ensure_ascii=not shows_all(), default=str))
 
 
 def _note(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:

@@ -138,6 +138,7 @@ class _Plan:
 
     def _find_links(self, value: str, line: OptionLine, exists: Callable[[Path], bool]) -> None:
         if re.match(r"https?:|file:", value, re.IGNORECASE):
+            _check_address(value, "--find-links", line.place)
             flat = _flat_torch_index(value, line.place)
             if flat is not None:
                 self.found = replace(self.found, torch_indexes=(*self.found.torch_indexes, flat))
@@ -236,10 +237,18 @@ def moved(url: str, upstream: str) -> str:
 def _address(value: str, option: str, place: Place) -> str:
     """Check an index's address; pip takes the path of a directory as well."""
     if re.match(r"https?:|file:", value, re.IGNORECASE):
+        _check_address(value, option, place)
         return value
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value):
         raise _refused(place, f"{option} {redacted(value)}", "an index has an http, https or file address")
     return Path(value).absolute().as_uri()
+
+
+def _check_address(value: str, option: str, place: Place) -> None:
+    try:
+        _ = urlsplit(value).port  # reading it checks it
+    except ValueError as error:
+        raise UsageError("bad-url", f"{place}: {option} {redacted(value)!r} is no address: {error}") from error
 
 
 def _refused(place: Place, option: str, hint: str) -> UsageError:

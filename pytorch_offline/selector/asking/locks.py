@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pytorch_offline.target.model import Target
 
+_LARGEST_SIZE = 2**48
 _ADDRESS = re.compile(r"(https?|file):", re.IGNORECASE)
 
 
@@ -64,7 +65,8 @@ def parse_lock(body: bytes, location: str, extras: frozenset[str] = frozenset())
     """
     try:
         lock = Pylock.from_dict(tomllib.loads(body.decode("utf-8-sig")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, PylockValidationError) as error:
+    # A number of thousands of digits is a ValueError, as are the wrong encoding and what is no TOML.
+    except (ValueError, RecursionError, PylockValidationError) as error:
         raise UsageError("bad-lock", f"{redacted(location)} is no lock that PEP 751 admits: {error}") from error
     unknown = extras - set(lock.extras or ())
     if unknown:
@@ -85,6 +87,8 @@ def locked_wheels(source: LockInput, target: Target) -> tuple[DirectWheel, ...]:
     environment = cast("Environment", dict(target.marker_environment))
     try:
         chosen = list(source.lock.select(environment=environment, tags=target.tags, extras=source.extras))
+    except (ValueError, RecursionError) as error:  # of a specifier or a marker that was never looked at so far
+        raise UsageError("bad-lock", f"{where} cannot be read: {error}") from error
     except PylockSelectError as error:
         raise UnsatisfiableError(
             "lock-does-not-fit",
@@ -112,6 +116,10 @@ def _direct(
         )
     if "sha256" not in item.hashes:
         raise UsageError("bad-hash", f"{where}: only sha256 is compared here, and the lock has none for the wheel")
+    if re.fullmatch(r"[0-9a-fA-F]{64}", item.hashes["sha256"]) is None:
+        raise UsageError("bad-hash", f"{where}: the wheel's sha256 does not have 64 hex digits")
+    if item.size is not None and not 0 <= item.size <= _LARGEST_SIZE:
+        raise UsageError("bad-lock", f"{where}: no wheel has the size that is stated")
     wheel = parse_direct_wheel(_address(source.location, item.path, item.url, where), where)
     if package.version is not None and wheel.name.version != package.version:
         raise UsageError("bad-lock", f"{where}: {wheel.name.filename} is not of version {package.version}")

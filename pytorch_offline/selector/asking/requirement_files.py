@@ -12,7 +12,9 @@ import codecs
 import os
 import re
 import shlex
+from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # A comment starts at `#` at the line's start or after white space.
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _ADDRESS = re.compile(r"(https?|file):", re.IGNORECASE)
 # Longer marks before those that begin like them.
@@ -34,6 +36,11 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+# Three thousand hashes. What reads options (shlex) takes a minute for a word of a megabyte.
+_LONGEST_LINE = 256 * 1024
+# Deep and wide enough for every real tree of files; three files of a few lines could ask for a billion others.
+_DEEPEST = 32
+_MOST_FILES = 1000
 _DECLARED_ENCODING = re.compile(rb"coding[:=]\s*([-\w.]+)")
 
 _SHORT = {
@@ -125,7 +132,14 @@ def read_lines(
     Raises:
         UsageError: ``bad-requirements-file``, ``unsupported-option``, ``unset-variable``; all name the line.
     """
-    yield from _read_lines(location, (), read=read, environment=environment, constraint=constraint)
+    files = count(1)
+
+    def counted(inner: str) -> bytes:
+        if next(files) > _MOST_FILES:
+            raise UsageError("bad-requirements-file", f"{redacted(location)} includes more than {_MOST_FILES} files")
+        return read(inner)
+
+    yield from _read_lines(location, (), read=counted, environment=environment, constraint=constraint)
 
 
 def _read_lines(
@@ -140,6 +154,8 @@ def _read_lines(
     shown = redacted(location)
     if key in including:
         raise UsageError("bad-requirements-file", f"{shown} includes itself, by {redacted(including[-1])}")
+    if len(including) > _DEEPEST:
+        raise UsageError("bad-requirements-file", f"{shown} is included by more than {_DEEPEST} files in a row")
     text = decode(read(location), shown)
     for number, line in logical_lines(text):
         place = Place(location=shown, line=number)
@@ -230,12 +246,21 @@ def _uncommented(first: int, pieces: Iterable[str]) -> Iterator[tuple[int, str]]
 
 def _expanded(line: str, environment: Mapping[str, str], place: Place) -> str:
     """Put in the values of ``${NAME}``; pip leaves one that is not set as it stands, which no address survives."""
-    for name in _VARIABLE.findall(line):
-        value = environment.get(name)
-        if not value:
+    names = Counter(_VARIABLE.findall(line))
+    for name in names:
+        if not environment.get(name):
             raise UsageError("unset-variable", f"{place}: the environment variable {name} is not set")
-        line = line.replace(f"${{{name}}}", value)
-    return line
+    _check_length(len(line) + sum(len(environment[name]) * times for name, times in names.items()), place)
+    return _VARIABLE.sub(lambda match: environment[match[1]], line)
+
+
+def _check_length(length: int, place: Place) -> None:
+    if length > _LONGEST_LINE:
+        raise UsageError(
+            "bad-requirements-file",
+            f"{place}: the line goes on for {length} characters",
+            hint=f"no line of a requirements file needs more than {_LONGEST_LINE}",
+        )
 
 
 def _parsed(line: str, place: Place) -> tuple[str, list[tuple[str, str | None]]]:

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from pytorch_offline.addresses import redacted_text
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.asking.direct_wheels import is_address, parse_direct_wheel
+from pytorch_offline.wheels.metadata import MAX_LINE
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
@@ -69,6 +70,12 @@ def parse_ask(line: RequirementLine) -> Ask:
             sha256, which alone is compared here; ``bad-constraint`` for one with extras.
     """
     where = str(line.place)
+    if len(line.text) > MAX_LINE:
+        raise UsageError(
+            "bad-requirement",
+            f"{where}: {redacted_text(line.text)[:40]!r} … goes on for {len(line.text)} characters",
+            hint=f"nothing that is asked for needs more than {MAX_LINE}",
+        )
     requirement, wheel = parse_requirement(line.text, where)
     sha256s = frozenset(text.removeprefix("sha256:") for text in line.hashes if text.startswith("sha256:"))
     if line.hashes and not sha256s:
@@ -101,7 +108,7 @@ def parse_requirement(text: str, where: str) -> tuple[Requirement, DirectWheel |
         return _parse_address(text, where)
     try:
         requirement = Requirement(text.rstrip().removesuffix(";"))  # pip takes an empty marker
-    except InvalidRequirement as error:
+    except (InvalidRequirement, RecursionError) as error:  # a marker may nest without end
         _check_name(text, where)  # conda's way to name a version (=) is no reason to keep what is wrong beside it
         detail = str(error).splitlines()[0]
         raise UsageError(
@@ -143,7 +150,7 @@ def _parse_address(text: str, where: str) -> tuple[Requirement, DirectWheel]:
         marker = Marker(condition) if mark and condition.strip() else None
         wheel = parse_direct_wheel(address, where)
         return _pinned(wheel, extras, marker), wheel
-    except (InvalidMarker, InvalidRequirement) as error:
+    except (InvalidMarker, InvalidRequirement, RecursionError) as error:
         raise UsageError("bad-requirement", f"{where}: {redacted_text(text)!r} is not a requirement") from error
 
 

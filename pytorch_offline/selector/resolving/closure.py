@@ -32,20 +32,29 @@ class Closure:
     information: Mapping[str, Sequence[RequirementInformation[Need, Pin]]]
 
 
-def resolve(provider: SelectionProvider, roots: Sequence[Need], *, max_rounds: int) -> Closure:
+class Rounds:
+    """How many rounds of searching are left; several searches may share them."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+def resolve(provider: SelectionProvider, roots: Sequence[Need], *, rounds: Rounds) -> Closure:
     """Find a closure.
 
     Raises:
         ResolutionImpossible: there is none.
-        ResolutionTooDeep: there was none in so many rounds.
+        ResolutionTooDeep: there was none in the rounds that were left.
     """
     while True:  # a project comes forward once at most, so this ends
         reporter = ConflictReporter(provider.order, lambda pin: project_of(provider.identify(pin)))
         resolution: Resolution[Need, Pin, str] = Resolution(provider, reporter)
         try:
-            decided = resolution.resolve(roots, max_rounds=max_rounds).mapping
+            decided = resolution.resolve(roots, max_rounds=rounds.left).mapping
         except TurnedAroundError:
             continue
+        finally:
+            rounds.left = max(1, rounds.left - reporter.rounds)  # resolvelib takes none for as many as it likes
         return _walk(provider, roots, decided)
 
 

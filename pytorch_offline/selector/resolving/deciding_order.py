@@ -68,6 +68,11 @@ class ConflictReporter(BaseReporter[Any, Any, str]):
     def __init__(self, order: DecidingOrder, project_of: Callable[[Any], NormalizedName]) -> None:
         self._order = order
         self._project_of = project_of
+        self.rounds = 0
+
+    def starting_round(self, index: int) -> None:
+        """Count a round."""
+        self.rounds = index + 1
 
     def rejecting_candidate(self, criterion: Any, candidate: Any) -> None:  # noqa: ANN401  (resolvelib's own types)
         """Take note of a conflict.
