@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
+from pytorch_offline.addresses import redacted_text
 from pytorch_offline.errors import UsageError
 from pytorch_offline.wheels.filename import MAX_NAME_LENGTH
 
@@ -72,10 +73,14 @@ def parse_base(url: str) -> Base:
         UsageError: ``bad-url`` if it is not an absolute http, https or file address.
     """
     match = _AUTHORITY.match(url)
+    try:
+        _ = urlsplit(url).port  # reading it checks it
+    except ValueError:
+        match = None
     if match is None:
         raise UsageError(
             "bad-url",
-            f"{url!r} is not an absolute http, https or file address",
+            f"{redacted_text(url)!r} is not an absolute http, https or file address",
             hint="a directory is written file:///path/to/it",
         )
     directory = match["path"].rpartition("/")[0] + "/"

@@ -123,3 +123,19 @@ def test_any_text_is_resolved_or_refused(href: str) -> None:
 def test_credentials_are_taken_out() -> None:
     assert without_credentials("https://me:secret@host:8443/simple/") == "https://host:8443/simple/"
     assert without_credentials("https://host/a@b/") == "https://host/a@b/"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://user:geheim@host/whl",
+        "//user:geheim@host/whl",
+        "http://user:geheim@[::1/whl",
+        "http://user:geheim@h:port/",
+    ],
+)
+def test_what_is_no_address_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_base(url)
+    assert caught.value.code == "bad-url"
+    assert "geheim" not in caught.value.message
