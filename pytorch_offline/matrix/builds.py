@@ -195,10 +195,11 @@ def insist_on_builds(builds: Sequence[object], wanted: Wanted, *, anything_known
     if builds:
         return
     if not anything_known:
+        channel = "" if wanted.channel == "stable" else f" --channel {wanted.channel}"
         raise UsageError(
             "nothing-catalogued",
             f"no page that was read lists {wanted.project}",
-            hint=f"run `pytorch-offline crawl --project {wanted.project}` while there is a network",
+            hint=f"run `pytorch-offline crawl --project {wanted.project}{channel}` while there is a network",
         )
     asked = {
         "versions": str(wanted.specifier),

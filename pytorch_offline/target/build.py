@@ -199,8 +199,8 @@ def _interpreter(
         raise UsageError("bad-flag", f"Python and platform of {base.name} cannot be overridden: it is {name}")
     version_text = flags.python_version or (distribution.python if distribution and base is None else None)
     if version_text is not None:
-        version, full = _parse_python(version_text)
         by = "--python-version" if flags.python_version else f"--preset {flags.preset}"
+        version, full = _parse_python(version_text, by)
         learnt["marker_environment.python_full_version"] = f"{by} {version_text}" + (
             "" if full == version_text else f", taken as {full}"
         )
@@ -227,18 +227,25 @@ def _interpreter(
     return tags, markers, tags[0].abi
 
 
-def _parse_python(text: str) -> tuple[tuple[int, int], str]:
+def _too_old(python: str, by: str) -> UsageError:
+    of_preset = by.startswith("--preset")
+    said = f"{by} has Python {python}, which" if of_preset else f"Python {python}"
+    hint = "name the Python that torch will run on, e.g. --python-version 3.8" if of_preset else None
+    return UsageError("bad-flag", f"{said} is too old: the oldest that is supported is 3.6", hint=hint)
+
+
+def _parse_python(text: str, by: str) -> tuple[tuple[int, int], str]:
     match = _PYTHON.fullmatch(text.strip())
     if match is None:
         digits = re.fullmatch(r"(?:cp|py|python)?[ -]?3\.?([0-9]{1,2})t?", text.strip().lower())
         old = re.fullmatch(r"2(?:\.[0-9]+)*", text.strip())
         hint = f"e.g. --python-version 3.{digits[1] if digits else 10}, or in full, as 3.10.12"
         if old:
-            raise UsageError("bad-flag", f"Python {text.strip()} is too old: the oldest that is supported is 3.6")
+            raise _too_old(text.strip(), by)
         raise UsageError("bad-flag", f"{text!r} is no Python version", hint=hint)
     version = (3, int(match[1]))
     if version < _OLDEST_PYTHON:
-        raise UsageError("bad-flag", f"Python {text} is too old: the oldest that is supported is 3.6")
+        raise _too_old(text, by)
     return version, text.strip() if match[2] else f"{text.strip()}.0"
 
 

@@ -226,6 +226,12 @@ def test_the_tree_says_what_newer_ones_lost_by(index: MemoryIndex) -> None:
 def test_roots_that_no_backend_has_together(index: MemoryIndex) -> None:
     target = machine(accelerator=nvidia("550.54.14"))
     asked = asker(index, request("torch==2.7.0", "torchvision==0.19.0"), target, BACKENDS, None)
+    one_sided = UnsatisfiableError("conflict", "…", facts={"1": "you asked for torchvision==0.19.0"})
+    assert list(explained(one_sided, (), apart=asked.apart()).facts) == [
+        "torch==2.7.0",
+        "torchvision==0.19.0",
+        "together",
+    ]
     assert asked.apart() == {
         "torch==2.7.0": "has fitting wheels for cu126",
         "torchvision==0.19.0": "has fitting wheels for cu118",
@@ -248,3 +254,17 @@ def test_there_is_an_answer_for_every_wheel(index: MemoryIndex) -> None:
             assert rejection.file == file
             assert rejection.reason
             assert rejection.detail
+
+
+def test_a_trial_tells_what_stands_in_the_way_and_not_that_it_was_one(index: MemoryIndex) -> None:
+    index.add("plugin-1.0-py3-none-any.whl", ["torch"], default_index=True)
+    index.add("plugin-2.0-py3-none-any.whl", ["torch==2.6.0"], default_index=True)
+    said = why(index, chosen(index, request("torch==2.4.0", "plugin")), "plugin", BACKENDS)
+    assert "newer, lost: 2.0: you asked for torch==2.4.0; plugin 2.0 requires torch==2.6.0" in said, said
+
+
+def test_a_hint_can_be_copied(index: MemoryIndex) -> None:
+    selection = chosen(index, request("torch==2.4.0"))
+    with pytest.raises(UsageError) as caught:
+        explain_choice(selection, "torch 2.9", questions(index, selection))
+    assert caught.value.hint == "--why-not 'torch 2.9' says why"

@@ -280,8 +280,13 @@ class LossReasons:
         try:
             selection = self._attempt(request, self.target)
         except PytorchOfflineError as error:
-            facts = "; ".join(f"{value}" for value in error.facts.values())
-            return Reason.CONFLICT, f"{error.message}: {facts}" if facts else error.message
+            by_this_trial = {f"you asked for {pin}", f"you asked for {project}{exact}"}
+            told = [f"{fact}" for name, fact in error.facts.items() if name != "newest offered"]
+            facts = "; ".join(one for one in told if one not in by_this_trial)
+            if error.code == "conflict" and facts:
+                return Reason.CONFLICT, facts
+            message = error.message if candidate.backend is None else f"for {candidate.backend}, {error.message}"
+            return Reason.CONFLICT, f"{message}: {facts}" if facts else message
         found = {choice.candidate.project: choice.candidate for choice in selection.choices}
         for other in (TORCH, *found):
             mine, theirs = self.choices.get(other), found.get(other)

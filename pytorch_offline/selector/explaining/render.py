@@ -265,7 +265,9 @@ def explained(
     ``lost_by_backend`` are wheels that would fit but for their backend, which an error's own search never looks at;
     ``unlisted`` says that the version that was asked for does not exist, ``apart`` that no backend has all roots.
     """
-    facts = {**error.facts, **apart}
+    # One requirement alone is no contradiction; which backends have which root is.
+    alone = bool(apart) and len([name for name in error.facts if name.isdecimal()]) == 1
+    facts = {**{name: fact for name, fact in error.facts.items() if not (alone and name.isdecimal())}, **apart}
     if unlisted is not None:
         facts.pop("newest offered", None)
         facts["listed"] = unlisted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def explain_choice(selection: Selection, text: str, reasons: LossReasons) -> Why
         raise UsageError(
             "not-in-closure",
             f"{text} is not in the closure for target {selection.target.name}",
-            hint=f"--why-not {text} says why",
+            hint=f"--why-not {shlex.quote(text)} says why",
         )
     chosen = choice.candidate
     lost = reasons.rivals(choice)

@@ -62,7 +62,9 @@ def explain_impossible(
                 f"no page of {name_backends(backends)} lists {project} ({asked})"
                 if project in family_projects()
                 else f"no index has a project called {project} ({asked})",
-                hint="check the spelling; projects outside torch's family are looked for in the default index",
+                hint=f"`pytorch-offline crawl --project {project}` and `matrix {project}` show where it is listed"
+                if project in family_projects()
+                else "check the spelling; projects outside torch's family are looked for in the default index",
                 project=project,
             )
         bounds = [need.requirement, *(one for one in request.constraints if canonicalize_name(one.name) == project)]
