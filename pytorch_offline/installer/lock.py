@@ -6,25 +6,23 @@ directory (https://packaging.python.org/specifications/pylock-toml/).
 
 from __future__ import annotations
 
-import posixpath
 import re
 import tomllib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from packaging.pylock import Package, Pylock, PylockUnsupportedVersionError, PylockValidationError
 
 from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.mirror.layout import LOCKS, place_of_locked
 from pytorch_offline.wheels.backend import Backend, is_backend, parse_backend
 from pytorch_offline.wheels.filename import WheelName, parse_wheel_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
     from packaging.utils import NormalizedName
 
-LOCKS = "locks"
 _FILE_NAME = re.compile(r"pylock\.(?P<target>[^.].*)\.toml")
 
 
@@ -86,7 +84,7 @@ def _locked_wheel(package: Package, target: str) -> LockedWheel:
     if not package.wheels or len(package.wheels) != 1 or not package.wheels[0].path:
         raise _bad_lock(target, f"{package.name} does not have exactly one wheel with a path")
     (wheel,) = package.wheels
-    path = PurePosixPath(posixpath.normpath(posixpath.join(LOCKS, wheel.path or "")))
+    path = place_of_locked(wheel.path or "")
     if path.is_absolute() or ".." in path.parts:
         raise _bad_lock(target, f"the path of {package.name} leaves the mirror: {wheel.path}")
     sha256 = wheel.hashes.get("sha256", "")

@@ -12,6 +12,7 @@ file of the channel (upstream-index.md, section 2). Ours does the same.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
 
 ROOT = PurePosixPath("whl")
+LOCKS = PurePosixPath("locks")
 HTML_NAME = "index.html"
 JSON_NAME = "index.v1+json"
 METADATA_SUFFIX = ".metadata"
@@ -50,6 +52,11 @@ PAGE_NAMES = frozenset({HTML_NAME, JSON_NAME, *FLAT_NAMES.values()})
 # The directories that upstream's generator has ever filled: a backend, or a special build of one, such as
 # cpu-cxx11-abi, cu121_full and cu117_pypi_cudnn.
 _VARIANT = re.compile(r"(?:cpu|xpu|cu[0-9]{2,3}|rocm[0-9]+(?:\.[0-9]+){1,2})(?:[-_][0-9a-z][0-9a-z_-]*)?")
+
+
+def place_of_locked(path: str) -> PurePosixPath:
+    """Resolve a path as a lock writes it, relative to ``locks/``; one that begins with ``..`` leaves the mirror."""
+    return PurePosixPath(posixpath.normpath(LOCKS / path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

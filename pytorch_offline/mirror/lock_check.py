@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import tomllib
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 
 from pytorch_offline.errors import UsageError
+from pytorch_offline.mirror.layout import place_of_locked
 from pytorch_offline.target.codec import parse_target
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import PurePosixPath
 
     from pytorch_offline.mirror.model import MirrorFile
 
-LOCKS = PurePosixPath("locks")
 _LINE = re.compile(r"(?P<project>\S+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})")
 
 
@@ -46,7 +45,7 @@ def _in_pylock(text: str, held: Mapping[PurePosixPath, MirrorFile]) -> Iterator[
         for wheel in package.wheels or ():
             if wheel.path is None:
                 continue  # only addresses: not of this mirror
-            path = PurePosixPath(posixpath.normpath(LOCKS / wheel.path))
+            path = place_of_locked(wheel.path)
             file = held.get(path)
             if file is None:
                 yield f"it names {path}, which the manifest does not list"

@@ -33,7 +33,7 @@ from pytorch_offline.mirror.admission import check_bytes, check_demanded, check_
 from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
 from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
-from pytorch_offline.mirror.layout import STATE_NAME, sidecar_of
+from pytorch_offline.mirror.layout import LOCKS, STATE_NAME, sidecar_of
 from pytorch_offline.mirror.ledger import LOG_NAME, MANIFEST_NAME, Ledger
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
@@ -254,7 +254,7 @@ class Mirror:
                 raise UsageError("bad-lock-name", f"{name!r} cannot be the name of a lock file")
         with self.lock(), disk_errors(self.root):
             for name, body in locks.items():
-                self._write(self.root / "locks" / name, body)
+                self._write(self.root / LOCKS / name, body)
 
     def publish(self) -> int:
         """Bring the index pages and the manifest up to the files that the mirror holds.

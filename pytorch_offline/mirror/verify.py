@@ -22,8 +22,8 @@ from pytorch_offline.mirror.admission import check_wheel
 from pytorch_offline.mirror.disk import disk_errors
 from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files
 from pytorch_offline.mirror.hashing import read_sha256
-from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT, files_in_order, sidecar_of
-from pytorch_offline.mirror.lock_check import LOCKS, lock_problem
+from pytorch_offline.mirror.layout import LOCKS, PAGE_NAMES, ROOT, files_in_order, sidecar_of
+from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent

@@ -1,4 +1,4 @@
-"""What the indexes offer for a project, for one target: the selector's one window on the network.
+"""What the indexes offer for a project, for one target: the port ``Offers`` over the pages.
 
 Which index serves which project (DESIGN section 5): torch's own family comes from the backends' pages of the upstream
 and from nowhere else; every other project from the default index, and from upstream's copies where the default index
