@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pytorch_offline import __version__
 from pytorch_offline.addresses import joined, redacted, sendable_url
 from pytorch_offline.errors import UpstreamError
-from pytorch_offline.retries import Failure, RetryPolicy, reason_of, seconds_until
+from pytorch_offline.retries import Failure, RetryPolicy, innermost, reason_of, seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -84,7 +84,8 @@ class Stream:
         A piece is never held back until it is full: what came before a break or a stall is not lost with it.
 
         Raises:
-            UpstreamError: ``transfer-broken`` if the body ends early, stalls, or is empty where it must not be.
+            UpstreamError: ``transfer-broken`` if the body ends early or is empty where it must not be; ``stalled`` if
+                no byte comes for as long as ``Timeouts.read``.
         """
         from urllib3.exceptions import HTTPError  # noqa: PLC0415  (imported with the connections, not before)
 
@@ -94,8 +95,9 @@ class Stream:
                 received += len(chunk)
                 yield chunk
         except (OSError, HTTPError) as error:
+            stalled = isinstance(innermost(error), TimeoutError)
             raise UpstreamError(
-                "transfer-broken",
+                "stalled" if stalled else "transfer-broken",
                 f"the transfer of {redacted(self.url)} broke off: {reason_of(error)}",
                 facts={"url": redacted(self.url), "received": received, "expected": self.length},
             ) from error
@@ -213,8 +215,8 @@ class Http:
         Any final status under 500 is returned but 429; the fragment of the URL is not sent.
 
         Raises:
-            UpstreamError: ``unreachable``, ``server-error`` (429 and 5xx), ``transfer-broken`` (cut, stalled, or empty
-                with status 200), ``too-large``, ``bad-url``, ``bad-redirect``, ``tls-error``.
+            UpstreamError: ``unreachable``, ``server-error`` (429 and 5xx), ``transfer-broken`` (cut, or empty with
+                status 200), ``stalled``, ``too-large``, ``bad-url``, ``bad-redirect``, ``tls-error``.
         """
         waited = 0.0
         failures = 0

@@ -49,7 +49,7 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
             with shown_progress(session) as progress:
                 report = fetch_files(
                     mirror,
-                    wanted_files(selections),
+                    wanted_files(selections, choice.upstreams),
                     choice.http,
                     jobs=jobs,
                     progress=progress,

@@ -74,6 +74,7 @@ class Chosen:
     sizes: KnownSizes
     http: Http
     catalogue: Catalogue
+    upstreams: tuple[str, ...]  # where the pages of the indexes of torch's family begin
 
 
 @contextmanager
@@ -153,6 +154,7 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
             sizes=sizes,
             http=http,
             catalogue=catalogue,
+            upstreams=plan.upstream_addresses,
         )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC
 from itertools import chain
 from typing import TYPE_CHECKING, assert_never
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.progress import Silent
 from pytorch_offline.mirror.transfer import (
     PATIENCE,
+    STALLED,
     WHEEL_MAGIC,
     Complete,
     Failed,
@@ -27,7 +31,7 @@ from pytorch_offline.mirror.workers import Stopped
 from pytorch_offline.retries import seconds_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from pytorch_offline.errors import IntegrityError, PytorchOfflineError
@@ -40,6 +44,18 @@ if TYPE_CHECKING:
     from pytorch_offline.retries import RetryPolicy
 
 _WITH_BODY = frozenset({200, 206})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """The least that counts as giving: ``size`` bytes within ``seconds``; a body that comes slower is broken off.
+
+    1 KiB/s over half a minute is where curl's users commonly put --speed-limit. At that rate a wheel of 200 MB would
+    take two days; and what trickles to hold a client up never trips a timeout that every byte winds up again.
+    """
+
+    size: int = 30 * 1024
+    seconds: float = 30.0
 
 
 class Download:
@@ -56,6 +72,8 @@ class Download:
         progress: told how far it is.
         retry: patience; see ``transfer.PATIENCE``.
         chance: random numbers in [0, 1), so that many clients do not return together.
+        floor: what is too slow.
+        clock: seconds that only go forward.
     """
 
     def __init__(
@@ -71,6 +89,8 @@ class Download:
         progress: Progress | None = None,
         retry: RetryPolicy = PATIENCE,
         chance: Callable[[], float] = random.random,
+        floor: Floor | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bytes_received = 0
         self._wanted = wanted
@@ -83,6 +103,8 @@ class Download:
         self._progress = progress or Silent()
         self._retry = retry
         self._chance = chance
+        self._floor = floor or Floor()
+        self._clock = clock
 
     def run(self) -> Complete:
         """Bring the file.
@@ -91,9 +113,9 @@ class Download:
             What came; the bytes are those of ``part``, and the published ones if a hash was published.
 
         Raises:
-            UpstreamError: ``unreachable``, ``transfer-broken``, ``server-error``, ``file-absent``,
-                ``not-a-wheel-body``, ``encoded-body``, ``unexpected-status``, ``bad-range``, ``too-large``,
-                ``disk-full``.
+            UpstreamError: ``unreachable``, ``transfer-broken``, ``stalled``, ``server-error``, ``file-absent``,
+                ``not-a-wheel-body``, ``encoded-body``, ``unexpected-status``, ``bad-range``, ``hosts-differ``,
+                ``too-large``, ``disk-full``.
             IntegrityError: ``hash-mismatch``, ``size-mismatch``.
             Stopped: when told to.
             OSError: the disk failed.
@@ -137,7 +159,7 @@ class Download:
                 transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=first))
                 if isinstance(transfer.step, Receive):
                     self._prepare(transfer, transfer.step)
-                    for piece in chain((first,), pieces):
+                    for piece in self._fast_enough(chain((first,), pieces), step.url):
                         transfer = transfer.received(piece)
                         if not isinstance(transfer.step, Receive):
                             break
@@ -155,6 +177,21 @@ class Download:
             raise
         self._save(transfer)
         return transfer
+
+    def _fast_enough(self, pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
+        """Pass pieces on; break off where what comes falls under the floor."""
+        since, came = self._clock(), 0
+        for piece in pieces:
+            yield piece
+            came += len(piece)
+            if came >= self._floor.size:
+                since, came = self._clock(), 0
+            elif self._clock() - since >= self._floor.seconds:
+                raise UpstreamError(
+                    STALLED,
+                    f"{redacted(url)} gave {came} bytes in {self._floor.seconds:g} seconds",
+                    facts={"url": redacted(url)},
+                )
 
     def _tell(self, before: PytorchOfflineError | None, transfer: Transfer) -> None:
         """Say what went wrong, unless that is told anyway because it was the end."""

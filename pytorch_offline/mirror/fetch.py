@@ -14,7 +14,7 @@ from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.disk import disk_errors
-from pytorch_offline.mirror.download import Download
+from pytorch_offline.mirror.download import Download, Floor
 from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
 from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.room import Room, free_bytes
@@ -54,6 +54,7 @@ def fetch_files(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     retry: RetryPolicy = PATIENCE,
     interval: Interval | None = None,
+    floor: Floor | None = None,
     free: Callable[[Path], int] = free_bytes,
     log: DriftLog | None = None,
 ) -> FetchReport:
@@ -71,6 +72,7 @@ def fetch_files(
         now: the time, in UTC.
         retry: how many tries in a row may bring nothing, and the waits between them.
         interval: how much of a file a kill may cost.
+        floor: what is too slow a server.
         free: how many bytes a directory's disk has free.
         log: told what hosts gave, and asked what is known of a file whose bytes are wrong.
 
@@ -88,6 +90,7 @@ def fetch_files(
             now=now,
             retry=retry,
             interval=interval,
+            floor=floor,
             room=Room(mirror.root, free=free),
             log=log,
         )
@@ -120,6 +123,7 @@ class _Fetch:
         now: Callable[[], datetime],
         retry: RetryPolicy,
         interval: Interval | None,
+        floor: Floor | None,
         room: Room,
         log: DriftLog | None,
     ) -> None:
@@ -134,6 +138,7 @@ class _Fetch:
         self._now = now
         self._retry = retry
         self._interval = interval
+        self._floor = floor
         self._room = room
         self._log = log
         self._stop = Stop()
@@ -179,17 +184,16 @@ class _Fetch:
 
     def _ask_length(self, file: WantedFile) -> None:
         """Learn how long a file is that the index says no size of; who cannot be asked says it with the file."""
-        try:
-            with (
-                self._http.stream(file.urls[0], headers={"Range": "bytes=0-0"}) as stream,
-                self._stop.reaching(stream),
-            ):
-                length = complete_length(stream.status, stream.headers)
-        except UpstreamError:
-            return
-        if length is not None:
-            with self._lock:
-                self._lengths[file.path] = length
+        for url in file.urls:
+            try:
+                with self._http.stream(url, headers={"Range": "bytes=0-0"}) as stream, self._stop.reaching(stream):
+                    length = complete_length(stream.status, stream.headers)
+            except UpstreamError:
+                continue
+            if length is not None:
+                with self._lock:
+                    self._lengths[file.path] = length
+                return
 
     def _bring_group(self, files: list[WantedFile]) -> None:
         for number, file in enumerate(files):
@@ -223,6 +227,7 @@ class _Fetch:
                     now=self._now,
                     progress=self._progress,
                     retry=self._retry,
+                    floor=self._floor,
                 )
                 try:
                     came = download.run()

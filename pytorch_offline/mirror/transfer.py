@@ -56,6 +56,8 @@ _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPSt
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 # Asking again does not mend these.
 _LASTING = frozenset({"bad-url", "tls-error", "bad-redirect"})
+# A host that was alive and fell silent, or nearly so, is in trouble whatever it gave before: another one is asked.
+STALLED = "stalled"
 # A Last-Modified date is a strong validator only if the file could not have changed again within the same second
 # (RFC 9110, section 8.8.2.2; the minute is that of RFC 7232, which allows for clocks that differ).
 _DATE_MARGIN = timedelta(minutes=1)
@@ -192,6 +194,7 @@ class Transfer:
             return transfer
         held = replace(
             transfer,
+            urls=_as_begun(wanted, partial),
             position=partial.completed,
             furthest=partial.completed,
             length=wanted.size if wanted.size is not None else partial.length,
@@ -225,9 +228,10 @@ class Transfer:
         if status in _ABSENT:
             message = f"{redacted(url)} is not there: the server answers {status}"
             return _drop(self, UpstreamError("file-absent", message, facts=_facts(self, status=status)))
-        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.position > 0:
+        ranged = isinstance(self.step, Send) and "Range" in self.step.headers
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and ranged:
             return _beyond_the_end(self, head)
-        if status == HTTPStatus.OK or (status == HTTPStatus.PARTIAL_CONTENT and self.position > 0):
+        if status == HTTPStatus.OK or (status == HTTPStatus.PARTIAL_CONTENT and ranged):
             coding = head.headers.get("Content-Encoding", "")
             if not _COMPRESSIONS.isdisjoint(coding.lower().replace(",", " ").split()):
                 message = f"{redacted(url)} came encoded as {coding}, although that was not asked for"
@@ -297,6 +301,9 @@ def _started(transfer: Transfer, head: Head) -> Transfer:
     """Judge a 200: the whole file from its first byte, whatever was asked for."""
     url = transfer.urls[0]
     declared = complete_length(head.status, head.headers)
+    if _of_another_host(transfer) and declared is not None and transfer.length not in {None, declared}:
+        message = f"{redacted(url)} has {declared} bytes, but the host that began this file said {transfer.length}"
+        return _drop(transfer, UpstreamError("hosts-differ", message, facts=_facts(transfer)))
     if transfer.size is not None and declared is not None and declared != transfer.size:
         message = f"{redacted(url)} has {declared} bytes, but the index published {transfer.size}"
         return _drop(
@@ -366,21 +373,40 @@ def _beyond_the_end(transfer: Transfer, head: Head) -> Transfer:
     )
 
 
+def _of_another_host(transfer: Transfer) -> bool:
+    """Say whether what is in hand came from another host, with nothing published to compare the two by."""
+    return transfer.sha256 is None and transfer.validator is not None and not _guarded(transfer)
+
+
 def _guarded(transfer: Transfer) -> bool:
     return transfer.validator is not None and transfer.validator.origin == origin(transfer.urls[0])
 
 
+def _joinable(transfer: Transfer) -> bool:
+    """Say whether the present address may go on with what is in hand: a validator or a published hash judges that."""
+    return transfer.position > 0 and (_guarded(transfer) or transfer.sha256 is not None)
+
+
 def _asking(transfer: Transfer) -> Transfer:
-    """Ask the present address for what is missing, from the start if nothing would guard the seam."""
-    here = transfer
-    if here.position > 0 and not _guarded(here) and here.sha256 is None:
-        here = _emptied(here)
+    """Ask the present address for what is missing, for everything if nothing would guard the seam.
+
+    What is in hand stays until an answer takes its place: it may yet be continued where it came from.
+    """
+    here = transfer if transfer.validator is not None or _joinable(transfer) else _emptied(transfer)
     headers: dict[str, str] = {}
-    if here.position > 0:
+    if _joinable(here):
         headers["Range"] = f"bytes={here.position}-"
         if _guarded(here) and here.validator is not None:
             headers["If-Range"] = here.validator.value
     return replace(here, gaining=False, step=Send(url=here.urls[0], headers=headers))
+
+
+def _as_begun(wanted: WantedFile, partial: Partial) -> tuple[str, ...]:
+    """Put the address first where the bytes in hand came from, if nowhere else could continue them."""
+    if wanted.sha256 is not None or partial.validator is None:
+        return wanted.urls
+    begun = partial.validator.origin
+    return tuple(sorted(wanted.urls, key=lambda url: origin(url) != begun))
 
 
 def _emptied(transfer: Transfer) -> Transfer:
@@ -394,11 +420,20 @@ def _faltered(transfer: Transfer, error: PytorchOfflineError, *, retry_after: st
         error.facts.update({"tries": failures, "in_hand": transfer.position})
         error.hint = error.hint or "run the same command again: it continues where this one stopped"
         return _failed(transfer, error)
-    urls = transfer.urls if transfer.gaining else (*transfer.urls[1:], transfer.urls[0])
+    stays = _stays(transfer, error, failures)
+    urls = transfer.urls if stays else (*transfer.urls[1:], transfer.urls[0])
     here = replace(transfer, urls=urls, failures=failures, trouble=error)
-    if transfer.gaining or failures % len(urls) == 0:
+    if stays or failures % len(urls) == 0:
         return replace(here, step=Wait(failures=max(1, failures // len(urls)), retry_after=retry_after))
     return _asking(here)
+
+
+def _stays(transfer: Transfer, error: PytorchOfflineError, failures: int) -> bool:
+    """Say whether the present address is asked once more before the next one has its turn."""
+    if transfer.position > 0 and transfer.sha256 is None and _guarded(transfer):
+        # Nowhere else can what is in hand be continued: this address uses up all its tries first.
+        return failures % transfer.retry.tries != 0
+    return transfer.gaining and error.code != STALLED
 
 
 def _drop(transfer: Transfer, error: PytorchOfflineError) -> Transfer:

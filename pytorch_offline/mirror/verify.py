@@ -27,6 +27,7 @@ from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.siblings import sibling_addresses
 from pytorch_offline.mirror.workers import Stop, for_each
 from pytorch_offline.wheels.filename import parse_wheel_name
 
@@ -390,7 +391,7 @@ def _wanted(file: MirrorFile) -> WantedFile:
     return WantedFile(
         name=parse_wheel_name(file.path.name),
         path=file.path,
-        urls=(file.origin,),
+        urls=sibling_addresses(file.origin, published=True),
         sha256=file.sha256,
         size=file.size,
         requires_python=file.requires_python,

@@ -7,18 +7,32 @@ from typing import TYPE_CHECKING
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.mirror.places import place_of
+from pytorch_offline.mirror.siblings import Index, learn_index, sibling_addresses
 from pytorch_offline.selector.lock import LockedWheel, render_pylock, render_requirements
+from pytorch_offline.selector.model import Source
 from pytorch_offline.target.codec import render_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import PurePosixPath
 
     from pytorch_offline.selector.model import Choice, Selection
 
 
-def wanted_files(selections: Iterable[Selection]) -> tuple[WantedFile, ...]:
-    """List the files of all selections, each once."""
+def wanted_files(selections: Iterable[Selection], upstreams: Iterable[str] = ()) -> tuple[WantedFile, ...]:
+    """List the files of all selections, each once, with every address where it may be had.
+
+    ``upstreams`` are the addresses where the pages of the indexes in use begin: what they linked teaches which of
+    their hosts hold the same files (``siblings.py``).
+    """
+    selections = tuple(selections)
+    links = [
+        choice.candidate.file.link.url
+        for selection in selections
+        for choice in selection.choices
+        if choice.candidate.source is Source.UPSTREAM
+    ]
+    indexes = [learn_index(address, links) for address in upstreams]
     wanted: dict[PurePosixPath, WantedFile] = {}
     for selection in selections:
         for choice in selection.choices:
@@ -28,7 +42,7 @@ def wanted_files(selections: Iterable[Selection]) -> tuple[WantedFile, ...]:
                 WantedFile(
                     name=choice.candidate.file.name,
                     path=place,
-                    urls=(link.url,),
+                    urls=sibling_addresses(link.url, published=link.sha256 is not None, indexes=_of(choice, indexes)),
                     sha256=link.sha256,
                     one_of=_one_of(choice, selection),
                     size=link.size,
@@ -38,6 +52,11 @@ def wanted_files(selections: Iterable[Selection]) -> tuple[WantedFile, ...]:
                 ),
             )
     return tuple(wanted.values())
+
+
+def _of(choice: Choice, indexes: Sequence[Index]) -> Sequence[Index]:
+    """Say which indexes' hosts hold a chosen wheel: what another index served is that index's alone."""
+    return indexes if choice.candidate.source is Source.UPSTREAM else ()
 
 
 def _one_of(choice: Choice, selection: Selection) -> frozenset[str]:

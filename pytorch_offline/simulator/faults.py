@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pytorch_offline.simulator.answers import Answer, page_answer
+from pytorch_offline.simulator.answers import Answer, Host, page_answer
 from pytorch_offline.simulator.bodies import Body, MemoryBody
 
 SCRIPT = (
@@ -239,10 +239,13 @@ class FaultRule:
     method: str | None
     skip: int
     left: int | None
+    host: Host | None = None
     hits: int = 0
 
-    def strikes(self, method: str, path: str) -> bool:
+    def strikes(self, method: str, path: str, host: Host) -> bool:
         """Whether the rule takes this request; counts it."""
+        if self.host not in (None, host):
+            return False
         if not fnmatch.fnmatchcase(path, self.pattern) or (self.method not in (None, method)) or self.left == 0:
             return False
         if self.skip:
@@ -262,7 +265,14 @@ class Faults:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(
-        self, pattern: str, fault: Fault, *, times: int | None = 1, skip: int = 0, method: str | None = "GET"
+        self,
+        pattern: str,
+        fault: Fault,
+        *,
+        times: int | None = 1,
+        skip: int = 0,
+        method: str | None = "GET",
+        host: Host | None = None,
     ) -> FaultRule:
         """Switch a fault on.
 
@@ -272,8 +282,9 @@ class Faults:
             times: how many requests are struck; None for all.
             skip: how many matching requests pass unharmed before.
             method: which requests; None for every method.
+            host: on which host; None for both.
         """
-        rule = FaultRule(pattern=pattern, fault=fault, method=method, skip=skip, left=times)
+        rule = FaultRule(pattern=pattern, fault=fault, method=method, skip=skip, left=times, host=host)
         with self._lock:
             self._rules.append(rule)
         return rule
@@ -283,10 +294,10 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
-    def striking(self, method: str, path: str) -> list[Fault]:
+    def striking(self, method: str, path: str, host: Host) -> list[Fault]:
         """The faults that take one request, in the order in which they were added."""
         with self._lock:
-            return [rule.fault for rule in self._rules if rule.strikes(method, path)]
+            return [rule.fault for rule in self._rules if rule.strikes(method, path, host)]
 
 
 def flipped(body: Body, start: int, length: int, flips: tuple[int, ...]) -> bytes:

@@ -266,7 +266,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         resource = simulator.site.find(host, path, accept=headers.get("accept", ""))
         answer = missing_answer(host) if resource is None else resource_answer(headers, resource)
-        for fault in simulator.faults.striking(method, path):
+        for fault in simulator.faults.striking(method, path, host):
             answer = fault.apply(answer)
             if isinstance(fault, Changed):
                 simulator.site.replace(path, fault.body)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
+from pytorch_offline.mirror.download import Floor
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http, Timeouts
@@ -125,7 +126,7 @@ LASTING: dict[str, tuple[Fault, str, int]] = {
     "denied": (Fault(status=403), "file-absent", 3),
     "wants a password": (Fault(status=401), "unexpected-status", 3),
     "resets": (Fault(reset_at=10), "transfer-broken", 3),
-    "stalls": (Fault(stall_at=10), "transfer-broken", 3),
+    "stalls": (Fault(stall_at=10), "stalled", 3),
     "gzip": (Fault(gzipped=True), "encoded-body", 3),
     "Content-Length too small": (Fault(length_lie=-10), "hash-mismatch", 4),
     "too much": (Fault(chunked=True, chunked_surplus=10), "hash-mismatch", 4),
@@ -217,6 +218,21 @@ def test_another_host_continues_what_one_began(server: Loopback, http: Http, mir
         report = fetch(mirror, http, WHEEL.wanted(urls=(server.url(PATH), second.url(PATH))))
         assert report.bytes_downloaded == SIZE
         assert [(request.range, request.if_range) for request in second.requests] == [("bytes=200000-", None)]
+
+
+def test_a_trickle_counts_as_a_fault(server: Loopback, http: Http, mirror: Mirror) -> None:
+    server.always[PATH] = Fault(bytes_per_second=5_000)
+    floor = Floor(size=20_000, seconds=0.2)
+    with pytest.raises(UpstreamError) as caught:
+        fetch_files(mirror, [WHEEL.wanted(urls=(server.url(PATH),))], http, retry=QUICK, now=now, floor=floor)
+    assert caught.value.code == "stalled"
+    with Loopback() as second:
+        second.put(PATH, WHEEL.body)
+        second.always[PATH] = Fault(bytes_per_second=2_000_000)
+        wanted = WHEEL.wanted(urls=(server.url(PATH), second.url(PATH)))
+        report = fetch_files(mirror, [wanted], http, retry=QUICK, now=now, floor=floor)
+        assert report.downloaded[0].origin == second.url(PATH)
+        assert report.bytes_downloaded < SIZE + 20_000
 
 
 def test_a_host_that_nobody_answers_for_is_unreachable(http: Http, mirror: Mirror) -> None:

@@ -250,8 +250,63 @@ def test_a_validator_that_is_not_repeated_still_holds() -> None:
     assert sent(transfer).headers == {"Range": "bytes=40-", "If-Range": '"a"'}
 
 
-def test_without_a_hash_another_host_starts_over() -> None:
-    assert broken_at(30, ONE, TWO, sha256=None).step == Send(url=TWO)
+def unpublished(position: int = 30) -> Transfer:
+    """A file of which nothing was published, in part in hand from the first of two hosts, which then broke."""
+    transfer = begin(ONE, TWO, sha256=None).answered(whole()).received(BODY[:position])
+    return transfer.broke(BROKEN)
+
+
+def given_up_by_one() -> Transfer:
+    transfer = unpublished()
+    for _ in range(RETRY.tries - 1):
+        transfer = (transfer.waited() if isinstance(transfer.step, Wait) else transfer).broke(BROKEN)
+    return transfer
+
+
+def test_without_a_hash_the_host_that_began_has_all_its_tries_first() -> None:
+    transfer = unpublished()
+    for _ in range(RETRY.tries - 1):
+        transfer = transfer.waited()
+        assert transfer.step == Send(url=ONE, headers={"Range": "bytes=30-", "If-Range": '"a"'})
+        transfer = transfer.broke(BROKEN)
+    assert transfer.step == Send(url=TWO)
+
+
+def test_without_a_hash_another_host_starts_over_and_nothing_is_joined() -> None:
+    transfer = given_up_by_one().answered(whole())
+    assert transfer.step == Receive(start=0)
+    assert (transfer.position, transfer.joined) == (0, False)
+
+
+def test_without_a_hash_what_one_host_began_is_kept_until_another_answers() -> None:
+    transfer = given_up_by_one().broke(BROKEN).waited()
+    assert transfer.step == Send(url=ONE, headers={"Range": "bytes=30-", "If-Range": '"a"'})
+
+
+def test_without_a_hash_the_rest_from_a_host_that_was_asked_for_everything_is_no_answer() -> None:
+    transfer = given_up_by_one().answered(rest(30))
+    assert transfer.step == Send(url=ONE, headers={"Range": "bytes=30-", "If-Range": '"a"'})
+    assert [error.code for error in transfer.dropped] == ["unexpected-status"]
+
+
+def test_without_a_hash_a_host_with_another_length_has_another_file() -> None:
+    transfer = given_up_by_one().answered(head(200, Content_Length=str(len(BODY) + 1)))
+    assert transfer.step == Send(url=ONE, headers={"Range": "bytes=30-", "If-Range": '"a"'})
+    assert [error.code for error in transfer.dropped] == ["hosts-differ"]
+
+
+def test_without_a_hash_a_later_run_goes_on_where_the_bytes_came_from() -> None:
+    held = kept(sha256=None, validator=Validator(origin="https://two.example", value='"b"'))
+    transfer = begin(ONE, TWO, sha256=None, partial=held)
+    assert transfer.step == Send(url=TWO, headers={"Range": "bytes=30-", "If-Range": '"b"'})
+
+
+def test_a_host_that_gave_much_and_fell_silent_is_left_at_once() -> None:
+    size = 100 * WORTHWHILE
+    transfer = begin(ONE, TWO).answered(head(200, Content_Length=str(size))).received(bytes(2 * WORTHWHILE))
+    assert transfer.broke(BROKEN).step == Wait(failures=1)
+    silent = transfer.broke(UpstreamError("stalled", "nothing came"))
+    assert silent.step == Send(url=TWO, headers={"Range": f"bytes={2 * WORTHWHILE}-"})
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
