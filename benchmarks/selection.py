@@ -39,7 +39,7 @@ silence = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 started = time.perf_counter()
 process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silence)
 _, status, usage = os.wait4(process, 0)
-print(time.perf_counter() - started, usage.ru_maxrss)
+print(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -66,8 +66,8 @@ def commands(upstream: str, default_index: str, place: Path) -> dict[str, list[s
     }
 
 
-def measured(command: Sequence[str]) -> tuple[float, float]:
-    """Run a command in a process of its own; return its seconds and its peak memory in MB.
+def measured(command: Sequence[str]) -> tuple[float, float, float]:
+    """Run a command in a process of its own; return its seconds, those of CPU, and its peak memory in MB.
 
     A small process starts it: a child's peak includes that of the process that it was forked from.
     """
@@ -76,8 +76,8 @@ def measured(command: Sequence[str]) -> tuple[float, float]:
     done = subprocess.run(starter, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    seconds, kilobytes = done.stdout.split()
-    return float(seconds), float(kilobytes) / 1024
+    seconds, busy, kilobytes = done.stdout.split()
+    return float(seconds), float(busy), float(kilobytes) / 1024
 
 
 def main() -> None:
@@ -91,12 +91,15 @@ def main() -> None:
             measured(command)  # warm
         runs = [{name: measured(command) for name, command in asked.items()} for _ in range(rounds)]
     base = "uv pip compile"
-    sys.stdout.write("| command | s (median) | x uv (median of rounds) | peak MB |\n|---|---:|---:|---:|\n")
+    sys.stdout.write(
+        "| command | s (median) | CPU s (median) | x uv (median of rounds) | peak MB |\n|---|---:|---:|---:|---:|\n"
+    )
     for name in asked:
         seconds = statistics.median(run[name][0] for run in runs)
         ratio = statistics.median(run[name][0] / run[base][0] for run in runs)
-        memory = max(run[name][1] for run in runs)
-        sys.stdout.write(f"| {name} | {seconds:.3f} | {ratio:.2f} | {memory:.0f} |\n")
+        busy = statistics.median(run[name][1] for run in runs)
+        memory = max(run[name][2] for run in runs)
+        sys.stdout.write(f"| {name} | {seconds:.3f} | {busy:.3f} | {ratio:.2f} | {memory:.0f} |\n")
 
 
 if __name__ == "__main__":
