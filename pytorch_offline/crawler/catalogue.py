@@ -11,6 +11,7 @@ meanwhile. One connection behind a lock serves all threads.
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 import threading
 import zlib
@@ -31,6 +32,7 @@ from pytorch_offline.crawler.model import (
     Receipt,
     RejectedLink,
 )
+from pytorch_offline.wheels.arch_list import is_architecture
 from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 # The catalogue's file, in a mirror's private directory (DESIGN 4.2).
 CATALOGUE_NAME = "catalogue.sqlite"
+_GLIBC = re.compile(r"2\.[0-9]{1,3}")
 # Nothing that a page still says has ended by then.
 _END_OF_TIME = "9999-12-31T23:59:59Z"
 
@@ -368,11 +371,11 @@ class Catalogue:
         if not rows:
             return None
         architectures, glibc, unread = rows[0]
-        major, _, minor = (glibc or "").partition(".")
+        names = None if architectures is None else tuple(architectures.split())
+        if not all(map(is_architecture, names or ())) or not _GLIBC.fullmatch(glibc or "2.0"):
+            return None  # a damaged row: whoever asks reads the wheel again
         return Inspection(
-            architectures=None if architectures is None else tuple(architectures.split()),
-            glibc=(int(major), int(minor)) if glibc else None,
-            unread=unread,
+            architectures=names, glibc=None if glibc is None else (2, int(glibc.partition(".")[2])), unread=unread
         )
 
     def store_inspection(self, link: Link, inspection: Inspection) -> None:

@@ -25,6 +25,11 @@ _BEGINNINGS = (b"sm_", b"compute_", b"gfx")
 _KEPT = _MAX_NAMES * len(b"gfx90a0:sramecc+:xnack- ") + 64
 
 
+def is_architecture(name: str) -> bool:
+    """Whether this is how a list spells an architecture."""
+    return re.fullmatch(_NAME, name.encode("utf-8", "replace")) is not None
+
+
 class ArchListFinder:
     """Finds the arch list; feed it the library from its first byte on, in pieces of any size.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,16 @@ def test_without_a_hash_the_address_and_the_time_of_upload_name_a_wheel(tmp_path
     with Catalogue.open(tmp_path / "catalogue.sqlite") as catalogue:
         catalogue.store_wheel_sizes({first: 5})
         assert (catalogue.wheel_size(first), catalogue.wheel_size(second)) == (5, None)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "glibc"), [("sm_80 sm_\x1b[2J", None), ("junk", "2.17"), (None, "two.x"), ("sm_80", "9")]
+)
+def test_a_damaged_inspection_is_read_again(tmp_path: Path, architectures: str | None, glibc: str | None) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    with Catalogue.open(path) as catalogue:
+        catalogue.store_inspection(link(), Inspection(architectures=("sm_80",), glibc=(2, 17)))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE inspection SET architectures = ?, glibc = ?", (architectures, glibc))
+    with Catalogue.open(path) as catalogue:
+        assert catalogue.inspection(link()) is None
