@@ -106,7 +106,10 @@ def _accelerator_facts(accelerator: Accelerator) -> list[tuple[str, str]]:
 
 def render_summary(target: Target) -> str:
     """Describe a target for people, a fact on each line, and what is not known; no line is wider than 80 columns."""
-    unknown = [fact for fact in unknown_facts(target) if fact not in _DECIDES_NOTHING]
+    silent = set(_DECIDES_NOTHING)
+    if target.accelerator is not None and target.accelerator.kind is AcceleratorKind.XPU:
+        silent.add("accelerator.devices")  # upstream's builds for Intel are one for all of its GPUs
+    unknown = [fact for fact in unknown_facts(target) if fact not in silent]
     lines = [*_facts(target), *(("not known", _in_words(fact, target)) for fact in unknown)]
     margin = max(len(name) for name, _ in lines) + 2
     rendered = []

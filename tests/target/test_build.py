@@ -347,3 +347,16 @@ def test_a_summary_says_what_the_facts_mean() -> None:
         flags(preset="ubuntu24.04"), accelerator=Accelerator(kind=AcceleratorKind.ROCM, devices=(Device(name="MI50"),))
     )
     assert "the gfx target of MI50" in render_summary(unnamed)
+
+
+def test_which_intel_gpu_it_is_is_not_asked_for() -> None:
+    intel = build_target(flags(preset="ubuntu22.04", accelerator="xpu"))
+    assert "not known" not in render_summary(intel)
+    assert "which GPUs it has" in render_summary(build_target(flags(preset="ubuntu22.04", driver="535.104.05")))
+
+
+def test_a_python_that_a_preset_has_and_nobody_named_is_told_as_the_presets() -> None:
+    with pytest.raises(UsageError) as caught:
+        build_target(flags(preset="ubuntu16.04"))
+    assert caught.value.message.startswith("--preset ubuntu16.04 has Python 3.5, which is too old")
+    assert "--python-version" in str(caught.value.hint)
