@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -28,6 +29,7 @@ def told(section: str) -> set[str]:
     return {code for row in rows for code in re.findall(r"`([a-z-]+)`", row)}
 
 
+@cache
 def raised() -> dict[int, set[str]]:
     """Collect the codes that are written where errors are made, by exit code."""
     codes: dict[int, set[str]] = {}
