@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ Examples:
   pytorch-offline verify
   pytorch-offline verify --mirror /media/usb/mirror --deep
   pytorch-offline verify --repair
+  pytorch-offline verify --older-than 30 --quiet       # every night, from cron
 """
 
 
@@ -32,10 +33,20 @@ Examples:
 @click.option("--deep", is_flag=True, default=False, help="Also check every wheel's zip and RECORD.")
 @click.option("--repair", is_flag=True, default=False, help="Move bad files aside and fetch them again.")
 @click.option(
+    "--older-than",
+    "--watch",
+    "days",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Read only what was last verified so many days ago or earlier; for cron.",
+)
+@click.option(
     "-j", "--jobs", type=click.IntRange(min=1), default=None, help="How many files at once. [default: one per core]"
 )
 @click.pass_context
-def command(context: click.Context, session: Session, deep: bool, repair: bool, jobs: int | None) -> None:
+def command(
+    context: click.Context, session: Session, *, deep: bool, repair: bool, days: float | None, jobs: int | None
+) -> None:
     """Read every file of the mirror, compare it with manifest.json, and name each bad one.
 
     Works on read-only media and on a bundle. Exits with 4 if anything is wrong, and still is after a repair.
@@ -43,18 +54,19 @@ def command(context: click.Context, session: Session, deep: bool, repair: bool, 
     mirror = Mirror(session.mirror)
     now = partial(datetime.now, UTC)
 
-    def verified() -> VerifyReport:
+    def verified(days: float | None) -> VerifyReport:
+        age = None if days is None else timedelta(days=days)
         with shown_progress(session, doing="reading", done="read") as progress:
-            return verify_mirror(mirror, deep=deep, jobs=jobs, progress=progress, now=now)
+            return verify_mirror(mirror, deep=deep, older_than=age, jobs=jobs, progress=progress, now=now)
 
-    first = last = verified()
+    first = last = verified(days)
     repaired: RepairReport | None = None
     if repair and first.findings:
         for finding in first.findings:
             session.message(f"repairing {render_finding(finding)}")
         with configured_http() as http, shown_progress(session) as progress:
             repaired = repair_mirror(mirror, first.findings, http, progress=progress, now=now)
-        last = verified()
+        last = verified(days)
     session.result(document(session, first, repaired, last), render(repaired, last))
     if last.findings:
         context.exit(IntegrityError.exit_code)
@@ -76,6 +88,10 @@ def render(repaired: RepairReport | None, last: VerifyReport) -> str:
         lines += [f"moved aside: {path}" for path in repaired.set_aside]
     bad = len({finding.path for finding in last.findings})
     summed = f"{last.files} files, {render_size(last.size)}"
+    if last.bytes_per_second is not None:
+        lines.append(f"read {render_size(last.bytes_read)} at {render_size(last.bytes_per_second)}/s")
+    if last.recent:
+        lines.append(f"verified lately, and not read again: {last.recent} of {last.files}")
     lines.append(f"{summed}: {bad} bad" if bad else f"{summed}: all as the manifest says")
     return "\n".join(lines)
 
@@ -89,6 +105,10 @@ def document(
         "ok": not last.findings,
         "files": last.files,
         "bytes": last.size,
+        "verified_lately": last.recent,
+        "bytes_read": first.bytes_read,
+        "seconds": round(first.seconds, 3),
+        "bytes_per_second": first.bytes_per_second,
         "recorded": last.recorded,
         "bad": _documents(last.findings),
     }

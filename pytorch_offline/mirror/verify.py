@@ -2,7 +2,9 @@
 
 Works on a mirror that is being served, on read-only media, and on any directory of the same shape: reading takes no
 lock. All cores hash at once, each reading its file from end to end in large pieces; bytes that two names share are read
-once (research/performance.md, section D: the hash is the limit, then the disk).
+once (research/performance.md, section D: the hash is the limit, then the disk). Large files go first, the largest
+before all, so that no core waits long for the last one; the others follow in the order of their inodes, which is about
+that of the disk.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from datetime import UTC
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -32,8 +35,7 @@ from pytorch_offline.mirror.workers import Stop, for_each
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from pytorch_offline.mirror.store import Mirror
     from pytorch_offline.net import Http
@@ -55,6 +57,9 @@ class Problem(StrEnum):
     UNLISTED = "unlisted"  # lies below whl/, and the manifest knows nothing of it
 
 
+# Beside reading that much, going to where it lies on a disk costs nothing.
+_LARGE = 64 * 1024 * 1024
+
 _SIDECAR_PROBLEMS = frozenset({Problem.METADATA_MISSING, Problem.METADATA_DIFFERS})
 # What a download can put right. An unsound wheel whose hash agrees would only come again as it is.
 _BYTES_PROBLEMS = frozenset({Problem.MISSING, Problem.NOT_A_FILE, Problem.UNREADABLE, Problem.SIZE, Problem.HASH})
@@ -73,12 +78,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What a verification read and found. ``size`` is in bytes, of the wheels by the manifest."""
+    """What a verification read and found. ``size`` is in bytes, of the wheels by the manifest.
+
+    ``recent`` files had been verified lately and were only looked at; ``bytes_read`` of wheels took ``seconds``.
+    """
 
     files: int
     size: int
     findings: tuple[Finding, ...]
     recorded: bool = False  # whether the manifest now says when each good file was verified
+    recent: int = 0
+    bytes_read: int = field(default=0, compare=False)
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def bytes_per_second(self) -> int | None:
+        """How quickly the wheels were read and hashed; None if none was."""
+        return round(self.bytes_read / self.seconds) if self.bytes_read and self.seconds > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +109,7 @@ def verify_mirror(
     mirror: Mirror,
     *,
     deep: bool = False,
+    older_than: timedelta | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
     now: Callable[[], datetime],
@@ -105,6 +122,8 @@ def verify_mirror(
     Args:
         mirror: the directory.
         deep: also read every wheel's zip, RECORD and METADATA.
+        older_than: read only files whose last verification is at least so long ago; of the others it is only seen
+            that they are there, with their size.
         jobs: how many files at once; by default one per core.
         progress: told of the bytes read, from several threads.
         now: the time, in UTC.
@@ -122,42 +141,120 @@ def verify_mirror(
     published = mirror.read_published()
     held = mirror.read_files()
     with disk_errors(mirror.root):
-        findings = verify_files(
-            mirror.root, held.values(), deep=deep, jobs=jobs or os.cpu_count() or 1, progress=progress or Silent()
+        recent = set() if older_than is None else _recent(held.values(), now() - older_than, now())
+        reading = verify_files(
+            mirror.root,
+            held.values(),
+            recent=recent,
+            deep=deep,
+            jobs=jobs or os.cpu_count() or 1,
+            progress=progress or Silent(),
         )
+        findings = reading.findings
         findings += verify_pages(mirror.root, published, mirror.read_files)
         findings += verify_locks(mirror.root, mirror.read_files)
         findings += find_unlisted(mirror.root, mirror.read_announced)
     bad = {finding.path for finding in findings}
     stamp = now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    recorded = _record(mirror, [replace(file, verified_at=stamp) for path, file in held.items() if path not in bad])
+    recorded = _record(mirror, [replace(held[path], verified_at=stamp) for path in reading.read if path not in bad])
     return VerifyReport(
         files=len(held),
         size=sum(file.size for file in held.values()),
         findings=tuple(sorted(findings, key=lambda finding: (finding.path, finding.problem))),
         recorded=recorded,
+        recent=len(held) - len(reading.read),
+        bytes_read=reading.size,
+        seconds=reading.seconds,
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """What reading many files came to: the files that were read, their bytes, the time it took, what was bad."""
+
+    read: list[PurePosixPath]
+    size: int
+    seconds: float
+    findings: list[Finding]
+
+
 def verify_files(
-    root: Path, files: Iterable[MirrorFile], *, deep: bool = False, jobs: int = 1, progress: Progress
-) -> list[Finding]:
-    """Compare files with their rows, in path order; each finding is a value, never an exception."""
-    in_order = files_in_order(files)
+    root: Path,
+    files: Iterable[MirrorFile],
+    *,
+    recent: Collection[PurePosixPath] = (),
+    deep: bool = False,
+    jobs: int = 1,
+    progress: Progress,
+) -> Reading:
+    """Compare files with their rows; each finding is a value, never an exception. ``recent`` ones are not read."""
     groups: dict[tuple[int, int] | PurePosixPath, list[MirrorFile]] = defaultdict(list)
-    for file in in_order:
+    for file in files_in_order(files):
         groups[_identity(root, file.path)].append(file)
-    progress.plan(len(in_order), sum(group[0].size for group in groups.values()))
+    # Bytes that have a name whose verification is due are read, and verified for all their names.
+    due = {place: group for place, group in groups.items() if not {file.path for file in group} <= set(recent)}
+    paths = [file.path for group in due.values() for file in group]
+    planned = sum(group[0].size for group in due.values())
+    progress.plan(len(paths), planned)
     findings: list[Finding] = []
+    sizes: list[int] = []
 
     def check(group: list[MirrorFile]) -> None:
-        found = _check_wheel_bytes(root, group, deep=deep, progress=progress)
+        found, size = _check_wheel_bytes(root, group, deep=deep, progress=progress)
         for file in group:
             found += _check_sidecar(root, file)
         findings.extend(found)
+        sizes.append(size)
 
-    for_each(groups.values(), check, jobs=jobs, stop=Stop())
+    started = time.monotonic()
+    for_each([due[place] for place in _reading_order(due)], check, jobs=jobs, stop=Stop())
+    seconds = time.monotonic() - started
+    for place in groups.keys() - due.keys():
+        findings += _look_at(root, groups[place])
+    return Reading(read=paths, size=sum(sizes), seconds=seconds, findings=findings)
+
+
+def _recent(files: Iterable[MirrorFile], due: datetime, now: datetime) -> set[PurePosixPath]:
+    """Name the files that were verified after a moment, by a clock that did not run ahead of ours."""
+    return {file.path for file in files if due < datetime.fromisoformat(file.verified_at) <= now}
+
+
+def _reading_order(
+    groups: Mapping[tuple[int, int] | PurePosixPath, Sequence[MirrorFile]],
+) -> list[tuple[int, int] | PurePosixPath]:
+    """Put large files first, the largest before all, and the others as they lie on disk."""
+
+    def key(place: tuple[int, int] | PurePosixPath) -> tuple[int, tuple[int, int], str]:
+        size = groups[place][0].size
+        inode = (0, 0) if isinstance(place, PurePosixPath) else place
+        return -size if size >= _LARGE else 0, inode, str(groups[place][0].path)
+
+    return sorted(groups, key=key)
+
+
+def _look_at(root: Path, group: Sequence[MirrorFile]) -> list[Finding]:
+    """See without reading them that files are there, with their sizes and their METADATA."""
+    findings = []
+    for file in group:
+        try:
+            status = (root / file.path).stat()
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            detail = "it is not there" if missing else error.strerror or str(error)
+            problem = Problem.MISSING if missing else Problem.UNREADABLE
+            findings.append(Finding(path=file.path, problem=problem, detail=detail))
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            findings.append(Finding(path=file.path, problem=Problem.NOT_A_FILE, detail="it is no regular file"))
+        elif status.st_size != file.size:
+            findings.append(_other_size(file, status.st_size))
+        findings += _check_sidecar(root, file)
     return findings
+
+
+def _other_size(file: MirrorFile, size: int) -> Finding:
+    detail = f"{size} bytes instead of {file.size}"
+    return Finding(path=file.path, problem=Problem.SIZE, detail=detail, expected=str(file.size), found=str(size))
 
 
 def verify_pages(
@@ -280,24 +377,25 @@ def _identity(root: Path, path: PurePosixPath) -> tuple[int, int] | PurePosixPat
     return (status.st_dev, status.st_ino) if status.st_ino and stat.S_ISREG(status.st_mode) else path
 
 
-def _check_wheel_bytes(root: Path, group: Sequence[MirrorFile], *, deep: bool, progress: Progress) -> list[Finding]:
-    """Read the bytes that all rows of ``group`` name, once, and compare each row with them."""
+def _check_wheel_bytes(
+    root: Path, group: Sequence[MirrorFile], *, deep: bool, progress: Progress
+) -> tuple[list[Finding], int]:
+    """Read the bytes that all rows of ``group`` name, once, compare each row with them, and count them."""
     try:
         found, size = _read_bytes(root, group[0], {file.size for file in group}, progress)
     except FileNotFoundError:
-        return [Finding(path=file.path, problem=Problem.MISSING, detail="it is not there") for file in group]
+        return [Finding(path=file.path, problem=Problem.MISSING, detail="it is not there") for file in group], 0
     except IsADirectoryError:
-        return [Finding(path=file.path, problem=Problem.NOT_A_FILE, detail="it is no regular file") for file in group]
+        return [
+            Finding(path=file.path, problem=Problem.NOT_A_FILE, detail="it is no regular file") for file in group
+        ], 0
     except OSError as error:
         detail = error.strerror or str(error)
-        return [Finding(path=file.path, problem=Problem.UNREADABLE, detail=detail) for file in group]
+        return [Finding(path=file.path, problem=Problem.UNREADABLE, detail=detail) for file in group], 0
     findings = []
     for file in group:
         if size != file.size:
-            detail = f"{size} bytes instead of {file.size}"
-            findings.append(
-                Finding(path=file.path, problem=Problem.SIZE, detail=detail, expected=str(file.size), found=str(size))
-            )
+            findings.append(_other_size(file, size))
         elif found != file.sha256:
             detail = "its bytes are not those that were admitted"
             findings.append(
@@ -305,7 +403,7 @@ def _check_wheel_bytes(root: Path, group: Sequence[MirrorFile], *, deep: bool, p
             )
         elif deep:
             findings += _check_inside(root, file)
-    return findings
+    return findings, 0 if found is None else size
 
 
 def _read_bytes(root: Path, file: MirrorFile, sizes: set[int], progress: Progress) -> tuple[str | None, int]:

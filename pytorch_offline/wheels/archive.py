@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from pytorch_offline.wheels.filename import WheelName
 
-# Measured best for inflating and hashing torch: research/performance.md, "RECORD check".
-_PIECE = 1024 * 1024
+# Measured best for inflating and hashing torch: small enough that what was inflated is hashed out of the cache.
+_PIECE = 256 * 1024
 # The largest torch wheel unpacks to about 5 GB. Deflate cannot exceed 1032:1, so this only bounds the time spent on a
 # hostile archive.
 MAX_UNPACKED = 64 * 1024**3

@@ -51,7 +51,7 @@ def test_a_sound_mirror_exits_with_0(
 ) -> None:
     code, out, _ = run(capsys, mirror, *options)
     assert code == 0
-    assert out.startswith("2 files, ")
+    assert "2 files, " in out
     assert out.endswith("all as the manifest says\n")
 
 
@@ -84,6 +84,18 @@ def test_repair_ends_with_0(mirror: Mirror, capsys: pytest.CaptureFixture[str]) 
     assert [bad["problem"] for bad in document["repaired"]["found"]] == ["size"]
     assert f"repairing {SYMPY.path}: size" in err
     assert (mirror.root / SYMPY.path).read_bytes() == SYMPY.body
+
+
+@pytest.mark.parametrize("option", ["--older-than", "--watch"])
+def test_by_age_and_with_its_throughput(mirror: Mirror, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    document = as_json(run(capsys, mirror, "--json", option, "0")[1])
+    assert document["bytes_read"] == document["bytes"] == len(SYMPY.body) + len(TORCH_CPU.body)
+    assert document["bytes_per_second"] > 0
+    assert document["verified_lately"] == 0
+    document = as_json(run(capsys, mirror, "--json", option, "30")[1])
+    assert (document["verified_lately"], document["bytes_read"], document["bytes_per_second"]) == (2, 0, None)
+    assert "verified lately, and not read again: 2 of 2" in run(capsys, mirror, option, "30")[1]
+    assert "/s\n" in run(capsys, mirror)[1]
 
 
 def test_without_a_manifest_the_caller_is_told(

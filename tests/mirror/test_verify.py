@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -348,6 +348,92 @@ def test_bytes_that_two_names_share_are_read_once(mirror: Mirror) -> None:
     assert counting.read == counting.planned == sum(len(wheel.body) for wheel in WHEELS)
     flip(mirror.root / SYMPY.path)
     assert {path for path, _ in problems(verify(mirror))} == {str(SYMPY.path), str(twin.path)}
+
+
+WEEK_LATER = later() + timedelta(days=7)
+
+
+def again(mirror: Mirror, days: float, *, at: datetime = WEEK_LATER) -> VerifyReport:
+    """Verify what was not verified for some days."""
+    return verify_mirror(mirror, older_than=timedelta(days=days), now=lambda: at)
+
+
+def test_only_what_was_verified_long_ago_is_read_again(mirror: Mirror) -> None:
+    assert verify(mirror).recent == 0
+    rows = mirror.read_files()
+    mirror.rewrite([replace(rows[SYMPY.path], verified_at="2026-01-01T00:00:00Z")])
+    report = again(mirror, 30)
+    assert (report.files, report.recent, report.findings, report.recorded) == (3, 2, (), True)
+    assert report.bytes_read == len(SYMPY.body)
+    after = {path: row.verified_at for path, row in mirror.read_files().items()}
+    assert after == {
+        SYMPY.path: "2027-01-09T03:04:05Z",
+        TORCH_CPU.path: "2027-01-02T03:04:05Z",
+        TORCH_CUDA.path: "2027-01-02T03:04:05Z",
+    }
+    assert again(mirror, 7).recent == 1  # two are exactly a week old
+    assert again(mirror, 0).recent == 0
+
+
+def test_a_bad_file_stays_due_until_it_is_good(mirror: Mirror) -> None:
+    verify(mirror)
+    flip(mirror.root / SYMPY.path)
+    assert again(mirror, 30).findings == ()  # nobody looked
+    for _ in range(2):
+        assert problems(again(mirror, 5)) == [(str(SYMPY.path), Problem.HASH)]
+    assert mirror.read_files()[SYMPY.path].verified_at == "2027-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (cut, Problem.SIZE),
+        (Path.unlink, Problem.MISSING),
+        (make_directory, Problem.NOT_A_FILE),
+        (lambda path: path.with_name(f"{path.name}.metadata").unlink(), Problem.METADATA_MISSING),
+    ],
+)
+def test_what_is_not_read_again_is_still_looked_at(
+    mirror: Mirror, harm: Callable[[Path], None], problem: Problem
+) -> None:
+    verify(mirror)
+    harm(mirror.root / TORCH_CUDA.path)
+    assert problems(again(mirror, 30)) == [(str(TORCH_CUDA.path), problem)]
+
+
+def test_a_verification_in_the_future_does_not_count(mirror: Mirror) -> None:
+    verify(mirror)
+    assert again(mirror, 30, at=datetime(2026, 1, 1, tzinfo=UTC)).recent == 0
+
+
+def test_bytes_that_are_due_under_one_name_are_verified_for_all(mirror: Mirror) -> None:
+    twin = Wheel(path=PurePosixPath("whl/cpu") / SYMPY.path.name, body=SYMPY.body, metadata=SYMPY.metadata)
+    twin.admit(mirror)
+    verify(mirror)
+    mirror.rewrite([replace(mirror.read_files()[twin.path], verified_at="2026-01-01T00:00:00Z")])
+    report = again(mirror, 30)
+    assert (report.recent, report.bytes_read) == (2, len(SYMPY.body))
+    assert mirror.read_files()[SYMPY.path].verified_at == "2027-01-09T03:04:05Z"
+
+
+def test_large_files_are_read_first_and_the_others_as_they_lie(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Order(Silent):
+        def __init__(self) -> None:
+            self.begun: list[str] = []
+
+        def begin(self, file: str, size: int | None, position: int) -> None:
+            del size, position
+            self.begun.append(file)
+
+    by_inode = sorted((str(wheel.path) for wheel in WHEELS), key=lambda path: (mirror.root / path).stat().st_ino)
+    order = Order()
+    verify_mirror(mirror, jobs=1, progress=order, now=later)
+    assert order.begun == by_inode
+    monkeypatch.setattr("pytorch_offline.mirror.verify._LARGE", 1)
+    order = Order()
+    verify_mirror(mirror, jobs=1, progress=order, now=later)
+    sizes = {str(wheel.path): len(wheel.body) for wheel in WHEELS}
+    assert [sizes[path] for path in order.begun] == sorted(sizes.values(), reverse=True)
 
 
 def test_nothing_to_verify_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
