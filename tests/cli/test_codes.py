@@ -37,8 +37,10 @@ def raised() -> dict[int, set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FAMILIES:
                 exit_code = FAMILIES[node.func.id].exit_code
-                if node.args and isinstance(node.args[0], ast.Constant):
-                    codes.setdefault(exit_code, set()).add(str(node.args[0].value))
+                code = node.args[0] if node.args else None
+                for written in (code.body, code.orelse) if isinstance(code, ast.IfExp) else (code,):
+                    if isinstance(written, ast.Constant):
+                        codes.setdefault(exit_code, set()).add(str(written.value))
     return codes
 
 

@@ -9,6 +9,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
+import uv
 
 from pytorch_offline.simulator.server import Simulator
 from tests.cli.in_process import LINUX, Tool
@@ -47,6 +48,7 @@ def run(tool: Tool, *command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
     environment |= {"UV_CACHE_DIR": str(tool.directory / ".uv"), "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
     environment["PIP_CONFIG_FILE"] = os.devnull
+    command = (uv.find_uv_bin(), *command[1:]) if command[0] == "uv" else command
     done = subprocess.run(command, cwd=tool.directory, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -1,8 +1,8 @@
 """Machines as their owners describe them, through the command line, over the recorded pages of 2026-03-15.
 
 What is expected was derived from research/selectors.md (section 6) and the tables of facts; where a recorded directory
-ends early, it is the newest that is recorded. The newest recorded pages differ by directory: cu118 ends with torch 2.4.1 there, cpu with 2.7.0, rocm6.4 with
-2.9.1, the CUDA 12 and 13 builds with 2.10.0; of cu102 and older only cu100, cu90 and cu75 were kept.
+ends early, it is the newest that is recorded: cu118 ends with torch 2.4.1 there, cpu with 2.7.0, rocm6.4 with 2.9.1,
+the CUDA 12 and 13 builds with 2.10.0; of cu102 and older only cu100, cu90 and cu75 were kept.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pytorch_offline.simulator.spec import Spec
     from pytorch_offline.target.model import Target
 
+_BACKTRACKS_SINCE = Version("20.3")
+
 
 class Shelf:
     """Every wheel of the upstream, by what an answer tells of it."""
@@ -54,9 +56,13 @@ class Shelf:
 
 def explain_difference(ours: Answer, theirs: Answer, *, backend: str, target: Target, shelf: Shelf) -> str | None:
     """Name the rule by which the two answers differ; None if there is none."""
-    if theirs is None or not all(shelf.directories(one) for one in theirs):
-        return None
     mine = ours or frozenset()
+    if theirs is None:
+        gives_up = target.pip is not None and target.pip < _BACKTRACKS_SINCE
+        is_sound = _closed(mine, shelf, target.marker_environment)
+        return "resolver: their pip is from before 20.3 and tries no older version" if gives_up and is_sound else None
+    if not all(shelf.directories(one) for one in theirs):
+        return None
     if ours is not None and _but_for_tags(mine) == _but_for_tags(theirs) and _only_native_tags(mine ^ theirs):
         return "tag order: packaging 24.2 and later rank linux_* before manylinux_*, uv and older pips after it"
     if any(_built_for_another(one, backend, shelf) for one in theirs - mine):
@@ -88,8 +94,6 @@ def _built_for_another(chosen: Chosen, backend: str, shelf: Shelf) -> bool:
         return False
     name = parse_wheel_name(shelf.filename(chosen))
     directories = shelf.directories(chosen)
-    if backend in directories:
-        return False
     built = {backend_of(name, f"/whl/{place}/{chosen.project}", indexed_by_backend=True) for place in directories}
     return all(one is not None and str(one) != backend for one in built)
 

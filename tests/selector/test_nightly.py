@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uv
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -166,7 +167,8 @@ def test_uv_takes_companions_of_another_day_where_metadata_is_silent(tool: Calla
     found = {}
     for pinned in (True, False):
         with Simulator(nightlies(days=5, pinned=pinned), era="2026-03-16") as simulator:
-            command = ["uv", "pip", "compile", "-", "--prerelease", "allow", "--no-cache", "--no-header", "--no-config"]
+            command = [uv.find_uv_bin(), "pip", "compile", "-", "--prerelease", "allow"]
+            command += ["--no-cache", "--no-header", "--no-config"]
             indexes = [
                 "--index-url",
                 simulator.default_index_url,
