@@ -122,6 +122,8 @@ def _told(own: Selection, got: Selection, all_shared: Sequence[Selection]) -> Se
             continue
         alike = [one.target.name for one in all_shared if _versions(one).get(project) == version]
         detail = f"{version} serves {name_first(alike, NAMED_TARGETS)} alike (--common)"
+        if len(alike) == 1:
+            detail = f"{version} goes with other wheels that several targets share (--common)"
         after = choice.why.partition("; ")[2]
         choices.append(replace(choice, why=f"{detail}, instead of {previous.candidate.version}; {after}".rstrip("; ")))
         passed_over.append(previous.candidate.rejected(Reason.COMMON, detail))
