@@ -9,7 +9,7 @@ assert [request.status for request in simulator.requests] == [200, 206]
 from __future__ import annotations
 
 import http.server
-import select
+import selectors
 import socket
 import struct
 import sys
@@ -318,7 +318,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         remaining = seconds
         while remaining > 0 and not self.server.stopping.wait(min(remaining, POLL_INTERVAL)):
             remaining -= POLL_INTERVAL
-            readable, _, _ = select.select([self.connection], [], [], 0)
+            with selectors.DefaultSelector() as selector:  # select.select knows no descriptor above 1,023
+                selector.register(self.connection, selectors.EVENT_READ)
+                readable = selector.select(0)
             if readable:
                 break  # closed, or pipelined: nobody waits for this body
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytorch_offline.crawler.catalogue import Catalogue
-from pytorch_offline.net import Http
 from pytorch_offline.simulator.server import Simulator
 from tests.conftest import REPOSITORY
 from tests.interpreters import find_interpreter
@@ -30,10 +29,9 @@ def main(arguments: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         Simulator(recorded_spec(shared)) as upstream,
-        Http() as http,
         Catalogue.open(Path(scratch) / "catalogue.sqlite") as catalogue,
     ):
-        desk = Desk(upstream=upstream, shelf=Shelf(upstream.spec), http=http, catalogue=catalogue)
+        desk = Desk(upstream=upstream, shelf=Shelf(upstream.spec), catalogue=catalogue)
         for peer, outcomes in (
             ("uv", _of_uv(desk, foreign, Path(scratch))),
             ("pip", _of_pip(desk, interpreters, Path(scratch))),

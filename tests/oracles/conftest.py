@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.crawler.catalogue import Catalogue
-from pytorch_offline.net import Http
 from pytorch_offline.simulator.server import Simulator
 from tests.oracles.differences import Shelf
 from tests.oracles.questions import Desk
@@ -21,5 +20,5 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def desk(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     place = tmp_path_factory.mktemp("oracle") / "catalogue.sqlite"
-    with Simulator(recorded_spec(shared)) as upstream, Http() as http, Catalogue.open(place) as catalogue:
-        yield Desk(upstream=upstream, shelf=Shelf(upstream.spec), http=http, catalogue=catalogue)
+    with Simulator(recorded_spec(shared)) as upstream, Catalogue.open(place) as catalogue:
+        yield Desk(upstream=upstream, shelf=Shelf(upstream.spec), catalogue=catalogue)

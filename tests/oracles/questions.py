@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytorch_offline.net import Http
 from pytorch_offline.target.build import TargetFlags, build_target
 from pytorch_offline.target.capture import this_machine
 from tests.oracles.answers import answer_of, answered_by_pip, answered_by_uv, selected_by_us
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytorch_offline.crawler.catalogue import Catalogue
-    from pytorch_offline.net import Http
     from pytorch_offline.simulator.server import Simulator
     from pytorch_offline.target.model import Target
     from tests.oracles.answers import Answer
@@ -32,7 +32,6 @@ class Desk:
 
     upstream: Simulator
     shelf: Shelf
-    http: Http
     catalogue: Catalogue
 
     def files(self) -> Iterator[tuple[str, str]]:
@@ -61,17 +60,17 @@ def ask_pip(case: InterpreterCase, python: Path, desk: Desk, scratch: Path) -> s
 
 
 def _outcome(target: Target, asked: str, backend: str, theirs: Answer, *, desk: Desk, scratch: Path) -> str | None:
-    ours = answer_of(
-        selected_by_us(
+    with Http() as http:  # of its own: connections are kept by thread, and each selection has threads of its own
+        selection = selected_by_us(
             target,
             asked.split(),
             backend,
             upstream=desk.upstream.url,
-            http=desk.http,
+            http=http,
             catalogue=desk.catalogue,
             scratch=scratch,
         )
-    )
+    ours = answer_of(selection)
     if ours == theirs:
         return SAME_REFUSAL if ours is None else SAME_FILES
     return explain_difference(ours, theirs, backend=backend, target=target, shelf=desk.shelf)

@@ -83,6 +83,36 @@ def test_what_is_no_wheel_says_what_to_write(text: str, code: str, hint: str | N
     assert hint is None or hint in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("text", ["./vision", ".", "file:///home/me/work/vision"])
+def test_a_directory_below_one_named_work_is_not_condas(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "work" / "croot" / "main"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    with pytest.raises(UsageError) as caught:
+        parse_requirement(text, "line 7")
+    assert "pip wheel" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/croot/numpy_1/work/dist/numpy",
+        "/C:/b/abs_1/croot/numpy_1/work",
+        "/tmp/build/80754af9/six_1/work",
+        "/home/conda/feedstock_root/build_artifacts/six_1/work",
+        "/work/ci_py311/six_1/work",
+        "/home/builder/ci/six_1/work",
+        "/perseverance-python-buildout/croot/six_1/work",
+    ],
+)
+def test_where_conda_built_a_package_is_recognised(place: str) -> None:
+    with pytest.raises(UsageError, match="where conda built") as caught:
+        parse_requirement(f"six @ file://{place}", "line 7")
+    assert "--format=freeze" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("text", ["torch ; platform_version == 'a/b'", "torch[a]>=2 ; os_name == 'x.whl'"])
 def test_a_marker_makes_no_path(text: str) -> None:
     _, wheel = parse_requirement(text, "command line")

@@ -23,8 +23,11 @@ _VERSION_CONTROL = re.compile(r"(?:git|hg|svn|bzr)(?:\+|:)", re.IGNORECASE)
 _URL = re.compile(r"(?:https?|file|ftp):", re.IGNORECASE)
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?\s*@")  # PEP 508's `name [extras] @ URL`
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# Where conda's build machines keep what they build: their addresses mean nothing elsewhere.
-_CONDA = re.compile(r"file:///(?:.*/)?(?:croot|feedstock_root|work|perseverance|tmp/build|opt/conda)\b")
+# Where conda's build machines keep what they build: their addresses mean nothing elsewhere. Only an address that was
+# written so counts: a path is resolved against a working directory, which may bear any of these names.
+_CONDA = re.compile(
+    r"file:///(?:(?:.*/)?(?:croot|feedstock_root|conda-bld|tmp/build|opt/conda)/|(?:work|perseverance)\b|.*/work/?(?:[#;].*)?$)"
+)
 
 
 def is_address(text: str) -> bool:
@@ -46,7 +49,7 @@ def parse_direct_wheel(text: str, where: str) -> DirectWheel:
     """
     if _VERSION_CONTROL.match(text):
         raise _refused(where, redacted_text(text), "is under version control, and nothing is built here")
-    shown = redacted_text(text)
+    shown, built_by_conda = redacted_text(text), _CONDA.match(text) is not None
     if not _SCHEME.match(text):
         text = Path(text).absolute().as_uri()
     try:
@@ -55,7 +58,7 @@ def parse_direct_wheel(text: str, where: str) -> DirectWheel:
         raise UsageError(error.code, f"{where}: {redacted_text(error.message)}", hint=error.hint) from error
     filename = location.filename
     if not filename.lower().endswith(".whl"):
-        if _CONDA.match(text):
+        if built_by_conda:
             raise UsageError(
                 "not-a-wheel",
                 f"{where}: {shown!r} is where conda built the package, and nobody else has it",
