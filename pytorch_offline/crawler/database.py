@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x50744F66  # "PtOf": marks the file as ours (PRAGMA application_id)
 # How long one process waits for another's write; a page is stored in milliseconds, a killed writer blocks nobody.
 BUSY_SECONDS = 30.0
+_BUSY_PAUSE = 0.01
 
 # Each version of the schema as what it adds to the one before; a file is brought from its own to the newest when it is
 # opened. What stands here is in people's files and never changes: a change is another step.
@@ -135,7 +137,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         with translated(path):
-            connection.execute("PRAGMA journal_mode = WAL")
+            _keep_a_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: never damaged by a power cut
             connection.execute("PRAGMA foreign_keys = ON")
             _prepare(connection, path)
@@ -143,6 +145,24 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Turn write-ahead logging on, waiting where others do the same.
+
+    The change takes the whole file for a moment. SQLite answers that it is busy at once where two processes want it
+    together, since their waiting for each other would not end; so the waiting is done here.
+    """
+    patience = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(_BUSY_PAUSE)
+        else:
+            return
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytorch_offline.crawler.catalogue import Catalogue, Fetched
-from pytorch_offline.crawler.database import SCHEMA_VERSION
+from pytorch_offline.crawler.database import SCHEMA_VERSION, open_database
 from pytorch_offline.crawler.model import HashChange, Link, Page, PageKind, RejectedLink
 from pytorch_offline.errors import IntegrityError, UsageError
 
@@ -286,6 +288,19 @@ def test_many_threads_may_write_and_read(catalogue: Catalogue, clock: Clock) -> 
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_many_open_a_new_catalogue_at_once(tmp_path: Path) -> None:
+    def laid_out(place: Path, together: threading.Barrier) -> int:
+        together.wait()
+        with closing(open_database(place)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    for turn in range(40):
+        place, together = tmp_path / f"{turn}.sqlite", threading.Barrier(8)
+        with ThreadPoolExecutor(8) as threads:
+            assert {*threads.map(laid_out, [place] * 8, [together] * 8)} == {SCHEMA_VERSION}
 
 
 WRITER = """
