@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> None:
     """Print a line for each unexplained difference, then how many cases ended how."""
-    foreign, interpreters = (*map(int, arguments), FOREIGN_CASES, INTERPRETER_CASES)[:2]
+    counts = [int(argument) for argument in arguments]
+    foreign, interpreters = counts + [FOREIGN_CASES, INTERPRETER_CASES][len(counts) :]
     shared = Path(os.environ.get("PYTORCH_OFFLINE_SHARED", REPOSITORY.parent / "shared"))
     with (
         tempfile.TemporaryDirectory() as scratch,

@@ -12,6 +12,7 @@ from pytorch_offline.knowledge.companions import find_torch_need
 from pytorch_offline.knowledge.family import family_projects, projects_built_per_backend
 from pytorch_offline.knowledge.glibc_need import find_glibc_need
 from pytorch_offline.selector.rules.candidates import backend_of
+from pytorch_offline.simulator.offers import DEFAULT_INDEX
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
 from tests.oracles.answers import Answer, Chosen, chosen_of
@@ -34,16 +35,22 @@ class Shelf:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._offers: dict[Chosen, list[Offer]] = {}
+        self._projects: dict[str, set[Chosen]] = {}
         for offer in spec.offers():
             try:
                 chosen = chosen_of(offer.filename)
             except UsageError:
                 continue  # a name that no installer takes
             self._offers.setdefault(chosen, []).append(offer)
+            self._projects.setdefault(chosen.project, set()).add(chosen)
 
     def directories(self, chosen: Chosen) -> list[str]:
         """Where below ``/whl`` a file of this name lies."""
         return [offer.directory for offer in self._offers.get(chosen, ())]
+
+    def upstream(self, project: str) -> list[Chosen]:
+        """Every wheel of a project that upstream has itself, not the default index."""
+        return [one for one in self._projects.get(project, ()) if self.directories(one) != [DEFAULT_INDEX]]
 
     def requirements(self, chosen: Chosen) -> tuple[Requirement, ...]:
         """What a file of this name requires."""
@@ -58,9 +65,7 @@ def explain_difference(ours: Answer, theirs: Answer, *, backend: str, target: Ta
     """Name the rule by which the two answers differ; None if there is none."""
     mine = ours or frozenset()
     if theirs is None:
-        gives_up = target.pip is not None and target.pip < _BACKTRACKS_SINCE
-        is_sound = _closed(mine, shelf, target.marker_environment)
-        return "resolver: their pip is from before 20.3 and tries no older version" if gives_up and is_sound else None
+        return _why_none(mine, target, shelf)
     if not all(shelf.directories(one) for one in theirs):
         return None
     if ours is not None and _but_for_tags(mine) == _but_for_tags(theirs) and _only_native_tags(mine ^ theirs):
@@ -73,6 +78,16 @@ def explain_difference(ours: Answer, theirs: Answer, *, backend: str, target: Ta
         return "glibc: they take a wheel that is linked with a glibc that the target does not have"
     if not _closed(theirs, shelf, target.marker_environment):
         return "metadata: they read the METADATA of another file of that version"
+    return None
+
+
+def _why_none(mine: Iterable[Chosen], target: Target, shelf: Shelf) -> str | None:
+    if target.pip is None or not _closed(mine, shelf, target.marker_environment):
+        return None
+    if target.pip < _BACKTRACKS_SINCE:
+        return "resolver: their pip is from before 20.3 and tries no older version"
+    if any(_leads_nowhere(one, shelf, target.marker_environment) for one in mine):
+        return "resolver: pip ends at the first requirement that its index has nothing for, and tries no older version"
     return None
 
 
@@ -119,6 +134,22 @@ def _lacks_libc(chosen: Chosen, target: Target, shelf: Shelf) -> bool:
     places = [place.rpartition("/")[2] for place in shelf.directories(chosen)]
     needs = [find_glibc_need(name.project, name.version, platforms, place) for place in places]
     return target.libc.name != "glibc" or any(one is not None and one.need > target.libc.version for one in needs)
+
+
+def _leads_nowhere(chosen: Chosen, shelf: Shelf, environment: Mapping[str, str]) -> bool:
+    """Whether another version of a chosen project requires, at most three steps on, what upstream has no wheel of."""
+    paths = [one for one in shelf.upstream(chosen.project) if one.version != chosen.version]
+    for _ in range(3):
+        wanted = {
+            canonicalize_name(requirement.name)
+            for one in paths
+            for requirement in shelf.requirements(one)
+            if requirement.marker is None or requirement.marker.evaluate({**environment, "extra": ""})
+        }
+        paths = [one for project in wanted for one in shelf.upstream(project)]
+        if any(not shelf.upstream(project) for project in wanted):
+            return True
+    return False
 
 
 def _closed(answer: Iterable[Chosen], shelf: Shelf, environment: Mapping[str, str]) -> bool:
