@@ -29,6 +29,14 @@ class Host(StrEnum):
     SECOND = "second"  # download-r2.pytorch.org: Cloudflare and R2; here also the default index
 
 
+class Framing(StrEnum):
+    """How a body's end is told."""
+
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A response, and how it goes wrong.
@@ -36,7 +44,8 @@ class Answer:
     ``start`` and ``length`` say which part of the body follows. The remaining fields are for faults: ``promised`` is
     a Content-Length that is not ``length``; ``cut_at`` stops after so many body bytes, and with ``reset`` by a TCP
     reset; ``flips`` are positions in the whole body whose byte is inverted; ``rate`` is in bytes per second; the
-    sending pauses at ``stall_at`` bytes for ``stall_seconds``.
+    sending pauses at ``stall_at`` bytes for ``stall_seconds``, and before its first byte for ``delay``; ``spills``
+    sends all of the body whatever was promised.
     """
 
     status: int
@@ -52,6 +61,9 @@ class Answer:
     rate: int | None = None
     stall_at: int | None = None
     stall_seconds: float = 0
+    delay: float = 0
+    framing: Framing = Framing.LENGTH
+    spills: bool = False
 
     def with_header(self, name: str, value: str) -> Answer:
         """The same answer with a header set."""

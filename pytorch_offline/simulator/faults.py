@@ -232,7 +232,10 @@ class Swapped:
 
 @dataclass(slots=True, kw_only=True)
 class FaultRule:
-    """When a fault strikes: which requests, how often still; ``hits`` counts those that it struck."""
+    """When a fault strikes: which requests, how often still; ``hits`` counts those that it struck.
+
+    ``spares`` lets every so-many-th of the requests that it would take pass unharmed.
+    """
 
     pattern: str
     fault: Fault
@@ -240,7 +243,9 @@ class FaultRule:
     skip: int
     left: int | None
     host: Host | None = None
+    spares: int | None = None
     hits: int = 0
+    seen: int = 0
 
     def strikes(self, method: str, path: str, host: Host) -> bool:
         """Whether the rule takes this request; counts it."""
@@ -250,6 +255,9 @@ class FaultRule:
             return False
         if self.skip:
             self.skip -= 1
+            return False
+        self.seen += 1
+        if self.spares is not None and self.seen % self.spares == 0:
             return False
         if self.left is not None:
             self.left -= 1
@@ -273,6 +281,7 @@ class Faults:
         skip: int = 0,
         method: str | None = "GET",
         host: Host | None = None,
+        spares: int | None = None,
     ) -> FaultRule:
         """Switch a fault on.
 
@@ -283,8 +292,9 @@ class Faults:
             skip: how many matching requests pass unharmed before.
             method: which requests; None for every method.
             host: on which host; None for both.
+            spares: every so-many-th matching request passes unharmed: 3 is a server that answers every third one.
         """
-        rule = FaultRule(pattern=pattern, fault=fault, method=method, skip=skip, left=times, host=host)
+        rule = FaultRule(pattern=pattern, fault=fault, method=method, skip=skip, left=times, host=host, spares=spares)
         with self._lock:
             self._rules.append(rule)
         return rule

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
-from pytorch_offline.simulator.answers import Answer, Host, missing_answer, resource_answer
+from pytorch_offline.simulator.answers import Answer, Framing, Host, missing_answer, resource_answer
 from pytorch_offline.simulator.bodies import READ_SIZE
 from pytorch_offline.simulator.eras import parse_era
 from pytorch_offline.simulator.faults import Changed, Faults, flipped
@@ -276,20 +276,32 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(answer, with_body=method == "GET")
 
     def _send(self, answer: Answer, *, with_body: bool) -> None:
+        self._wait(answer.delay)
         if answer.silent:
             self._break_off(reset=True)
             return
-        self.send_response(answer.status)
+        self.send_response_only(answer.status)
+        self.send_header("Server", self.version_string())
+        if answer.header("Date") is None:
+            self.send_header("Date", self.date_time_string())
         for name, value in answer.headers:
             self.send_header(name, value)
         promised = answer.length if answer.promised is None else answer.promised
-        if answer.status != http.HTTPStatus.NOT_MODIFIED:
+        if answer.status == http.HTTPStatus.NOT_MODIFIED:
+            pass  # it has no body
+        elif answer.framing is Framing.CHUNKED:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif answer.framing is Framing.CLOSE:
+            self.send_header("Connection", "close")
+        else:
             self.send_header("Content-Length", str(promised))
         self.end_headers()
         if not with_body:
             return
         sent = self._send_body(answer)
-        if answer.reset or sent < promised:
+        if answer.framing is Framing.CHUNKED and sent == answer.length:
+            self.wfile.write(b"0\r\n\r\n")
+        if answer.reset or (sent < promised and not answer.spills) or answer.framing is Framing.CLOSE:
             self._break_off(reset=answer.reset)
 
     def _send_body(self, answer: Answer) -> int:
@@ -307,7 +319,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             size = min(step, end - sent)
             if not stalled and answer.stall_at is not None:
                 size = min(size, answer.stall_at - sent)
-            self.wfile.write(flipped(answer.body, answer.start + sent, size, answer.flips))
+            piece = flipped(answer.body, answer.start + sent, size, answer.flips)
+            self.wfile.write(b"%x\r\n%b\r\n" % (size, piece) if answer.framing is Framing.CHUNKED else piece)
             sent += size
             if answer.rate is not None:
                 self._wait(size / answer.rate)
