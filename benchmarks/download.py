@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.mirror.disk import Disk
 from pytorch_offline.mirror.download import Download
+from pytorch_offline.mirror.flow import Connections, Flow, Meter
 from pytorch_offline.mirror.model import WantedFile
 from pytorch_offline.mirror.partial import PartialFile
+from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.room import Room
 from pytorch_offline.mirror.workers import Stop
 from pytorch_offline.net import Http
@@ -74,6 +76,7 @@ def ours(url: str, sha256: str, directory: Path, *, synced: bool) -> None:
             stop=Stop(),
             set_aside=lambda error: sys.exit(str(error)),
             now=lambda: datetime.now(UTC),
+            flow=Flow(connections=Connections(), meter=Meter(), pool=Pool()),
         ).run()
         file.forget()
     part.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.mirror.fetch import fetch_files
+from pytorch_offline.mirror.flow import CONNECTIONS
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.places import places_of
 from pytorch_offline.mirror.store import Mirror
@@ -29,13 +31,39 @@ Examples:
 """
 
 
+_RATE = re.compile(r"(?P<count>[0-9]{1,9}(\.[0-9]{1,6})?)\s*(?P<unit>[kmg]?)i?b?(/s)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+
+
+def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read bytes per second, as ``curl --limit-rate`` and ``wget --limit-rate`` take them: ``500k``, ``2.5M``."""
+    del ctx, param
+    if value is None:
+        return None
+    match = _RATE.fullmatch(value.strip())
+    rate = 0 if match is None else int(float(match["count"]) * _UNITS[match["unit"].lower()])
+    if rate < 1:
+        raise click.BadParameter(f"{value!r} is no number of bytes per second: write 500k or 20M")
+    return rate
+
+
 @click.command("fetch", epilog=EPILOG)
 @common_options
 @choosing_options
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="How many files to download at once."
 )
-def command(session: Session, choosing: Choosing, jobs: int) -> None:
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 32),
+    default=CONNECTIONS,
+    show_default=True,
+    help="How many connections to one host, all files together; a file has more than one only where that is faster.",
+)
+@click.option(
+    "--limit-rate", callback=_read_rate, default=None, metavar="RATE", help="Bytes per second in all: 500k, 20M."
+)
+def command(session: Session, choosing: Choosing, jobs: int, connections: int, limit_rate: int | None) -> None:
     """Choose the wheels for a target, download and verify them, and publish them in the mirror.
 
     Interrupted at any point, the same command continues where it stopped. What the mirror already holds is not
@@ -52,6 +80,8 @@ def command(session: Session, choosing: Choosing, jobs: int) -> None:
                     wanted_files(selections, choice.upstreams),
                     choice.http,
                     jobs=jobs,
+                    connections=connections,
+                    limit_rate=limit_rate,
                     progress=progress,
                     now=now,
                     log=DriftLog(choice.catalogue, now=now),

@@ -11,8 +11,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, assert_never
 
 from pytorch_offline.addresses import redacted
+from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.errors import UpstreamError
+from pytorch_offline.mirror.flow import Connections, Flow, Gauge, Meter
+from pytorch_offline.mirror.parallel import WORTH_HELPING, Parallel, Source
+from pytorch_offline.mirror.probe import Probe
 from pytorch_offline.mirror.progress import Silent
+from pytorch_offline.mirror.readers import Pool
+from pytorch_offline.mirror.sidecar import origin
+from pytorch_offline.mirror.spans import Plan
 from pytorch_offline.mirror.transfer import (
     PATIENCE,
     STALLED,
@@ -31,7 +38,7 @@ from pytorch_offline.mirror.workers import Stopped
 from pytorch_offline.retries import seconds_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from pytorch_offline.errors import IntegrityError, PytorchOfflineError
@@ -40,7 +47,7 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.progress import Progress
     from pytorch_offline.mirror.room import Room
     from pytorch_offline.mirror.workers import Stop
-    from pytorch_offline.net import Http
+    from pytorch_offline.net import Http, Stream
     from pytorch_offline.retries import RetryPolicy
 
 _WITH_BODY = frozenset({200, 206})
@@ -71,6 +78,7 @@ class Download:
         now: the time, in UTC.
         progress: told how far it is.
         retry: patience; see ``transfer.PATIENCE``.
+        flow: what all downloads of a run share; by default one connection, and no limit.
         chance: random numbers in [0, 1), so that many clients do not return together.
         floor: what is too slow.
         clock: seconds that only go forward.
@@ -88,6 +96,7 @@ class Download:
         now: Callable[[], datetime],
         progress: Progress | None = None,
         retry: RetryPolicy = PATIENCE,
+        flow: Flow | None = None,
         chance: Callable[[], float] = random.random,
         floor: Floor | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -105,6 +114,8 @@ class Download:
         self._chance = chance
         self._floor = floor or Floor()
         self._clock = clock
+        self._flow = flow or Flow(connections=Connections(1), meter=Meter(), pool=Pool())
+        self._probe = Probe(most=self._flow.connections.limit)
 
     def run(self) -> Complete:
         """Bring the file.
@@ -120,16 +131,16 @@ class Download:
             Stopped: when told to.
             OSError: the disk failed.
         """
-        transfer = Transfer.begin(self._wanted, self._part.resume(), retry=self._retry)
-        if transfer.position > 0:  # else what is there stays until an answer takes its place
-            self._part.keep(transfer.position)
-        self._progress.begin(str(self._wanted.path), transfer.length, transfer.position)
+        partial = self._part.resume()
+        transfer = Transfer.begin(self._wanted, partial, retry=self._retry)
+        if partial is not None and transfer.position > 0:  # else what is there stays until an answer takes its place
+            self._part.keep(transfer.position, partial.end)
+        self._progress.begin(str(self._wanted.path), transfer.length, transfer.in_hand)
         while True:
             self._stop.check()
             match transfer.step:
                 case Send() as step:
-                    before, transfer = transfer.trouble, self._exchange(transfer, step)
-                    self._tell(before, transfer)
+                    transfer = self._bring_more(transfer, step)
                 case Wait() as step:
                     asked = seconds_until(step.retry_after, self._now)
                     self._stop.sleep(self._retry.wait(step.failures, chance=self._chance(), asked=asked))
@@ -150,43 +161,107 @@ class Download:
                 case _ as never:
                     assert_never(never)
 
-    def _exchange(self, transfer: Transfer, step: Send) -> Transfer:
+    def _bring_more(self, transfer: Transfer, step: Send) -> Transfer:
         """Send one request, and take what comes of it, until it ends, breaks or is refused."""
+        trouble = transfer.trouble
         try:
-            with self._http.stream(step.url, headers=step.headers) as stream, self._stop.reaching(stream):
+            with (
+                self._flow.connections.one(origin(step.url), self._stop),
+                self._http.stream(step.url, headers=step.headers) as stream,
+                self._stop.reaching(stream),
+            ):
                 pieces = stream.iter_chunks()
                 first = _first_bytes(pieces) if stream.status in _WITH_BODY else b""
                 transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=first))
                 if isinstance(transfer.step, Receive):
                     self._prepare(transfer, transfer.step)
-                    for piece in self._fast_enough(chain((first,), pieces), step.url):
-                        transfer = transfer.received(piece)
-                        if not isinstance(transfer.step, Receive):
-                            break
-                        self._take(transfer, piece)
-                        self._stop.check()
-                    else:
-                        transfer = transfer.ended()
+                    transfer = self._receive(transfer, stream, self._fast_enough(chain((first,), pieces), step.url))
         except UpstreamError as error:
             if error.code == "disk-full":
                 raise
             transfer = transfer.broke(error)
-        except (OSError, Stopped):
-            with suppress(OSError):
-                self._save(transfer)
-            raise
         self._save(transfer)
+        self._tell(trouble, transfer)
         return transfer
 
-    def _fast_enough(self, pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
-        """Pass pieces on; break off where what comes falls under the floor."""
-        since, came = self._clock(), 0
-        for piece in pieces:
+    def _receive(self, transfer: Transfer, stream: Stream, pieces: Iterator[bytes]) -> Transfer:
+        """Take a body, until it is over, breaks, or comes to what is in hand already."""
+        source = _source(transfer, stream)
+        gauge = Gauge(self._flow.meter, clock=self._clock)
+        try:
+            for piece in pieces:
+                wanted = piece[: transfer.gap] if transfer.ahead else piece
+                following = transfer.received(wanted)
+                if not isinstance(following.step, Receive):
+                    return following
+                self._part.write(wanted)
+                transfer = following.met()
+                self._part.grow(transfer.position)
+                self._count(transfer, len(wanted))
+                self._stop.sleep(self._flow.meter.took(len(wanted)))
+                if not isinstance(transfer.step, Receive):
+                    return transfer
+                rate = gauge.rate()
+                if rate is not None:
+                    self._probe = self._probe.measured(rate)
+                    if (
+                        source is not None
+                        and self._probe.wanted > 1
+                        and source.length - transfer.in_hand >= WORTH_HELPING
+                    ):
+                        return self._receive_in_parallel(transfer, source, stream, pieces)
+        except UpstreamError as error:
+            if error.code == "disk-full":
+                raise
+            return transfer.broke(error)
+        except (OSError, Stopped):
+            self._save_if_possible(transfer)
+            raise
+        return transfer.ended()
+
+    def _receive_in_parallel(
+        self, transfer: Transfer, source: Source, stream: Stream, pieces: Iterator[bytes]
+    ) -> Transfer:
+        """Take the rest of a body, and with it what further connections bring."""
+
+        def held() -> Transfer:
+            return transfer.holding(parallel.plan.prefix, parallel.plan.ahead)
+
+        parallel = Parallel(
+            Plan(length=source.length, prefix=transfer.position, ahead=transfer.ahead),
+            self._probe,
+            source,
+            part=self._part,
+            http=self._http,
+            flow=self._flow,
+            stop=self._stop,
+            wrote=lambda size: self._count(held(), size),
+            fast_enough=self._fast_enough,
+            clock=self._clock,
+        )
+        try:
+            error = parallel.bring(pieces, stream)
+        except (OSError, Stopped):
+            self._save_if_possible(held())
+            raise
+        self._probe = parallel.probe
+        return held().ended() if error is None else held().broke(error)
+
+    def _fast_enough(self, pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
+        """Pass pieces on; break off where what comes falls under the floor. Only waiting for the server counts."""
+        waited, came = 0.0, 0
+        while True:
+            since = self._clock()
+            try:
+                piece = next(pieces)
+            except StopIteration:
+                return
+            waited += self._clock() - since
             yield piece
             came += len(piece)
             if came >= self._floor.size:
-                since, came = self._clock(), 0
-            elif self._clock() - since >= self._floor.seconds:
+                waited, came = 0.0, 0
+            elif waited >= self._floor.seconds:
                 raise UpstreamError(
                     STALLED,
                     f"{redacted(url)} gave {came} bytes in {self._floor.seconds:g} seconds",
@@ -201,8 +276,13 @@ class Download:
 
     def _save(self, transfer: Transfer) -> None:
         """Make safe what came, unless the transfer has given it up, or has all: admission is about to sync it."""
-        if transfer.position >= self._part.size > 0 and not isinstance(transfer.step, Verify):
+        if transfer.position > 0 and self._part.size > 0 and not isinstance(transfer.step, Verify):
             self._part.save(transfer.partial)
+
+    def _save_if_possible(self, transfer: Transfer) -> None:
+        """Make safe what came, because it ends here; the disk may be why it does."""
+        with suppress(OSError):
+            self._save(transfer)
 
     def _prepare(self, transfer: Transfer, step: Receive) -> None:
         if step.start == 0 and self._part.size > 0:
@@ -210,14 +290,30 @@ class Download:
         if step.start == 0:
             self._part.empty()
         if transfer.length is not None:
-            self._room.learn(self._wanted.path, transfer.length - step.start)
+            self._room.learn(self._wanted.path, transfer.length - transfer.in_hand)
 
-    def _take(self, transfer: Transfer, piece: bytes) -> None:
-        self._part.write(piece)
+    def _count(self, transfer: Transfer, size: int) -> None:
+        """Tell everybody of bytes that are written; now and then, make safe what came."""
+        self.bytes_received += size
+        self._room.took(self._wanted.path, size)
+        self._progress.advance(
+            str(self._wanted.path), transfer.in_hand, transfer.length if transfer.ahead else self._wanted.size
+        )
         self._part.save_now_and_then(transfer.partial)
-        self.bytes_received += len(piece)
-        self._room.took(self._wanted.path, len(piece))
-        self._progress.advance(str(self._wanted.path), transfer.position, transfer.length)
+        self._stop.check()
+
+
+def _source(transfer: Transfer, stream: Stream) -> Source | None:
+    """Say what further connections may ask for: nothing where the length is only a guess, or no seam is guarded."""
+    if transfer.length is None or transfer.restarted or complete_length(stream.status, stream.headers) is None:
+        return None
+    source = Source(
+        url=transfer.urls[0],
+        length=transfer.length,
+        validator=transfer.validator,
+        published=transfer.sha256 is not None,
+    )
+    return source if source.guarded else None
 
 
 def _first_bytes(pieces: Iterator[bytes]) -> bytes:

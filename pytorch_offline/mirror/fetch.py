@@ -15,8 +15,10 @@ from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.disk import disk_errors
 from pytorch_offline.mirror.download import Download, Floor
+from pytorch_offline.mirror.flow import CONNECTIONS, Connections, Flow, Meter
 from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
 from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.room import Room, free_bytes
 from pytorch_offline.mirror.transfer import PATIENCE
 from pytorch_offline.mirror.workers import Stop, for_each
@@ -55,6 +57,8 @@ def fetch_files(
     retry: RetryPolicy = PATIENCE,
     interval: Interval | None = None,
     floor: Floor | None = None,
+    connections: int = CONNECTIONS,
+    limit_rate: int | None = None,
     free: Callable[[Path], int] = free_bytes,
     log: DriftLog | None = None,
 ) -> FetchReport:
@@ -73,6 +77,8 @@ def fetch_files(
         retry: how many tries in a row may bring nothing, and the waits between them.
         interval: how much of a file a kill may cost.
         floor: what is too slow a server.
+        connections: how many to one host, of all files together.
+        limit_rate: how many bytes per second, of all connections together.
         free: how many bytes a directory's disk has free.
         log: told what hosts gave, and asked what is known of a file whose bytes are wrong.
 
@@ -91,12 +97,16 @@ def fetch_files(
             retry=retry,
             interval=interval,
             floor=floor,
+            flow=Flow(connections=Connections(max(1, connections)), meter=Meter(limit_rate), pool=Pool()),
             room=Room(mirror.root, free=free),
             log=log,
         )
         fetch.take_stock(wanted)
         if fetch.missing:
-            fetch.bring(max(1, jobs))
+            try:
+                fetch.bring(max(1, min(jobs, connections)))
+            finally:
+                fetch.flow_ended()
         try:
             mirror.publish()
         except UpstreamError:
@@ -124,6 +134,7 @@ class _Fetch:
         retry: RetryPolicy,
         interval: Interval | None,
         floor: Floor | None,
+        flow: Flow,
         room: Room,
         log: DriftLog | None,
     ) -> None:
@@ -139,6 +150,7 @@ class _Fetch:
         self._retry = retry
         self._interval = interval
         self._floor = floor
+        self._flow = flow
         self._room = room
         self._log = log
         self._stop = Stop()
@@ -181,6 +193,10 @@ class _Fetch:
         for file in sorted(files, key=lambda file: self._lengths.get(file.path, 0), reverse=True):
             groups.setdefault(self._part_of(file), []).append(file)
         for_each(list(groups.values()), self._bring_group, jobs=jobs, stop=self._stop)
+
+    def flow_ended(self) -> None:
+        """Let the helpers' threads end."""
+        self._flow.pool.close()
 
     def _ask_length(self, file: WantedFile) -> None:
         """Learn how long a file is that the index says no size of; who cannot be asked says it with the file."""
@@ -228,6 +244,7 @@ class _Fetch:
                     progress=self._progress,
                     retry=self._retry,
                     floor=self._floor,
+                    flow=self._flow,
                 )
                 try:
                     came = download.run()
@@ -276,8 +293,10 @@ class _Fetch:
 
 
 def _size_of(path: Path) -> int:
+    """Say how much room a file takes: one that came in blocks may have holes."""
     try:
-        return path.stat().st_size
+        found = path.stat()
+        return min(found.st_size, getattr(found, "st_blocks", 1 << 60) * 512)
     except FileNotFoundError:
         return 0
 

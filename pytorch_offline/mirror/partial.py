@@ -44,7 +44,7 @@ class Interval:
 
 
 class PartialFile:
-    """The bytes from the start of one file, below a mirror's ``.state/partial``. One thread at a time may use it.
+    """The bytes of one file, below a mirror's ``.state/partial``. One thread at a time may use it.
 
     Args:
         path: where the bytes lie; the sidecar has the same name with ``.json`` added.
@@ -71,7 +71,8 @@ class PartialFile:
         self._clock = clock
         self._hash = hashlib.sha256()
         self._stopping = threading.Event()
-        self._saved_size = 0
+        self._unsaved = 0
+        self._end = 0  # of what was placed beyond the first gap
         self._saved_at = clock()
         make_directories(self._disk, path.parent)
         self._file = _open(path, "r+b" if path.exists() else "w+b")
@@ -94,7 +95,7 @@ class PartialFile:
     @property
     def unsaved(self) -> int:
         """How many bytes no sidecar vouches for yet."""
-        return self.size - self._saved_size
+        return self._unsaved
 
     def resume(self) -> Partial | None:
         """Find what an earlier run vouched for; None where there is nothing that can be trusted."""
@@ -102,17 +103,18 @@ class PartialFile:
             partial = parse_partial(self._sidecar.read_text(encoding="utf-8"))
         except (FileNotFoundError, UnicodeDecodeError):
             return None
-        if partial is None or os.fstat(self._file.fileno()).st_size < partial.completed:
+        if partial is None or os.fstat(self._file.fileno()).st_size < partial.end:
             return None
         return partial
 
-    def keep(self, size: int) -> None:
-        """Go on after the first ``size`` bytes of an earlier run, dropping what lies beyond them."""
-        self._file.truncate(size)
+    def keep(self, size: int, end: int = 0) -> None:
+        """Go on after the first ``size`` bytes of an earlier run; what lies after them and after ``end`` is dropped."""
+        self._end = end
+        self._file.truncate(max(size, end))
         self._file.seek(size)
-        self.size = self._saved_size = size
+        self.size, self._unsaved = size, 0
         self._hash = hashlib.sha256()
-        self._hashing.do(bound(self._hash_start, size))
+        self._hashing.do(bound(self._hash_span, 0, size))
 
     def empty(self) -> None:
         """Start from nothing. The sidecar goes first, durably: it must never vouch for other bytes than it saw."""
@@ -123,21 +125,37 @@ class PartialFile:
             self._disk.sync_directory(self._sidecar.parent)
         self._file.truncate(0)
         self._file.seek(0)
-        self.size = self._saved_size = 0
+        self.size = self._unsaved = self._end = 0
         self._hash = hashlib.sha256()
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """Append a piece."""
-        view = memoryview(piece)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError:
-            # A full disk most likely: give back what does not count, so that the sidecar still finds room.
-            self._file.truncate(self.size)
-            raise
+        self._put(piece)
         self.size += len(piece)
+        self._unsaved += len(piece)
         self._hashing.do(bound(self._hash.update, piece))
+
+    def place(self, position: int, piece: bytes | memoryview, size: int) -> None:
+        """Write a piece anywhere; with it, the first ``size`` bytes are there.
+
+        What it joins to the start is read back to be hashed, while the system still has it in memory.
+        """
+        if position == self.size:
+            self.write(piece)
+        else:
+            self._file.seek(position)
+            self._put(piece)
+            self._file.seek(self.size)
+            self._end = max(self._end, position + len(piece))
+            self._unsaved += len(piece)
+        self.grow(size)
+
+    def grow(self, size: int) -> None:
+        """Note that the first ``size`` bytes are there: what follows was placed before."""
+        if size > self.size:
+            self._hashing.do(bound(self._hash_span, self.size, size))
+            self.size = size
+            self._file.seek(size)
 
     def save_now_and_then(self, partial: Partial) -> None:
         """Save in the background, as far as ``size``, if enough has come since and the last saving is over."""
@@ -169,8 +187,19 @@ class PartialFile:
         self._file = _open(self.path, "w+b")
         self.empty()
 
+    def _put(self, piece: bytes | memoryview) -> None:
+        """Write a piece where the file stands."""
+        view = memoryview(piece)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError:
+            # A full disk most likely: give back what does not count, so that the sidecar still finds room.
+            self._file.truncate(max(self.size, self._end))
+            raise
+
     def _begin_saving(self, partial: Partial) -> None:
-        self._saved_size, self._saved_at = self.size, self._clock()
+        self._unsaved, self._saved_at = 0, self._clock()
         self._saving.do(bound(self._save, replace(partial, completed=self.size)))
 
     def _save(self, partial: Partial) -> None:
@@ -178,14 +207,15 @@ class PartialFile:
         temporary = self._sidecar.with_name(self._sidecar.name + ".new")
         write_atomically(self._disk, self._sidecar, render_partial(partial).encode(), temporary=temporary)
 
-    def _hash_start(self, size: int) -> None:
+    def _hash_span(self, start: int, stop: int) -> None:
         with self.path.open("rb", buffering=0) as file:
-            while size and not self._stopping.is_set():
-                piece = file.read(min(_READ, size))
+            file.seek(start)
+            while start < stop and not self._stopping.is_set():
+                piece = file.read(min(_READ, stop - start))
                 if not piece:
                     raise OSError(f"{self.path} became shorter while it was read")
                 self._hash.update(piece)
-                size -= len(piece)
+                start += len(piece)
 
 
 class _Worker:

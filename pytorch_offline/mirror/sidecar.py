@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from pytorch_offline.mirror.model import WantedFile
+    from pytorch_offline.mirror.spans import Spans
 
 SIDECAR_FORMAT = 1
 
@@ -30,9 +32,10 @@ class Validator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial:
-    """How many bytes from the start of a file are in hand, and which file that is.
+    """How many bytes from the start of a file are in hand, what beyond them, and which file that is.
 
-    ``url_path`` is the decoded path of the address; two hosts with one path are one file.
+    ``ahead`` are spans beyond the first gap, sorted and apart (``spans.py``); who does not know of them loses them and
+    nothing else. ``url_path`` is the decoded path of the address; two hosts with one path are one file.
     """
 
     url_path: str
@@ -40,12 +43,18 @@ class Partial:
     length: int | None
     validator: Validator | None
     completed: int
+    ahead: Spans = ()
+
+    @property
+    def end(self) -> int:
+        """How long the file is at least that holds these bytes."""
+        return self.ahead[-1][1] if self.ahead else self.completed
 
     def begins(self, wanted: WantedFile) -> bool:
         """Say whether these are the first bytes of what is wanted, as far as anybody can know before hashing all."""
         if self.sha256 != wanted.sha256:
             return False
-        if wanted.size is not None and (self.completed > wanted.size or self.length not in {None, wanted.size}):
+        if wanted.size is not None and (self.end > wanted.size or self.length not in {None, wanted.size}):
             return False
         # One published hash is one file, wherever it is; else the address has to be the same one.
         return wanted.sha256 is not None or self.url_path in {url_path(url) for url in wanted.urls}
@@ -72,6 +81,7 @@ def render_partial(partial: Partial) -> str:
         "length": partial.length,
         "validator": None if validator is None else {"origin": validator.origin, "value": validator.value},
         "completed": partial.completed,
+        "ahead": [list(span) for span in partial.ahead],
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -84,7 +94,11 @@ def parse_partial(text: str) -> Partial | None:
             return None
         validator = document["validator"]
         completed, length = _count(document["completed"]), document["length"]
-        if length is not None and completed > _count(length):
+        ahead = tuple((_count(start), _count(stop)) for start, stop in document.get("ahead", []))
+        bounds = [completed, *(bound for span in ahead for bound in span)]
+        if any(one >= other for one, other in pairwise(bounds)):
+            return None
+        if length is not None and bounds[-1] > _count(length):
             return None
         return Partial(
             url_path=_text(document["url_path"]),
@@ -94,6 +108,7 @@ def parse_partial(text: str) -> Partial | None:
             if validator is None
             else Validator(origin=_text(validator["origin"]), value=_text(validator["value"])),
             completed=completed,
+            ahead=ahead,
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -10,13 +10,14 @@ reports what came of it by calling a method, which gives the next ``Transfer``::
     SetAside → set_aside()                          the bytes are not the published ones: keep them apart
     Complete, Failed                                the two ends
 
-Invariants: ``position`` bytes from the start of the file are in hand, and never more than ``length``. A body is only
+Invariants: ``position`` bytes from the start of the file are in hand, and never more than ``length``; ``ahead`` of
+them may be others, of the same version, that a later answer only has to come up to. A body is only
 ever appended where it says itself that it continues there. Bytes of two answers are joined only when a validator
 guards the seam, or a published hash will judge the whole. Every loop ends: patience is renewed only by bytes beyond
-the furthest byte ever held.
+the most ever held.
 
 Sources: RFC 9110 sections 8.8 (validators), 13.1.5 (If-Range), 14 (ranges), 15 (status codes). One request is out at
-a time; ranges of one file in parallel would be several ``Send`` steps out at once, and spans for ``position``.
+a time, and while its answer lasts, further connections may bring what lies ahead (``parallel.py``): ``holding``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length, parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
+from pytorch_offline.mirror.spans import count
 from pytorch_offline.retries import RetryPolicy
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytorch_offline.mirror.model import WantedFile
+    from pytorch_offline.mirror.spans import Spans
 
 # A wheel is a zip with members: it starts with a local file header (APPNOTE.TXT, section 4.3.7).
 WHEEL_MAGIC = b"PK\x03\x04"
@@ -142,13 +145,14 @@ class Transfer:
         step: what to do next.
         retry: how many tries may bring nothing (per address).
         position: how many bytes from the start are in hand.
+        ahead: what is in hand beyond them.
         length: the file's size as published, else as the present version's server says.
         validator: guards the seam when the rest is asked for.
         joined: whether the bytes in hand came from more than one answer, so that a wrong hash may be the seam's fault.
         restarted: whether a wrong hash has led to one clean start already.
         failures: tries in a row that brought nothing worthwhile.
         gaining: whether the present try has brought something.
-        furthest: the furthest byte ever held when patience was last renewed.
+        furthest: the most bytes ever held when patience was last renewed.
         dropped: why addresses have left the race.
         trouble: what went wrong last.
         seen: headers of the last answer that are worth telling if the bytes are wrong.
@@ -162,6 +166,7 @@ class Transfer:
     step: Step
     retry: RetryPolicy = PATIENCE
     position: int = 0
+    ahead: Spans = ()
     length: int | None = None
     validator: Validator | None = None
     joined: bool = False
@@ -196,7 +201,8 @@ class Transfer:
             transfer,
             urls=_as_begun(wanted, partial),
             position=partial.completed,
-            furthest=partial.completed,
+            ahead=partial.ahead,
+            furthest=partial.completed + count(partial.ahead),
             length=wanted.size if wanted.size is not None else partial.length,
             validator=partial.validator,
             joined=True,
@@ -214,7 +220,18 @@ class Transfer:
             length=self.length,
             validator=self.validator,
             completed=self.position,
+            ahead=self.ahead,
         )
+
+    @property
+    def in_hand(self) -> int:
+        """Count the bytes that are here."""
+        return self.position + count(self.ahead)
+
+    @property
+    def gap(self) -> int:
+        """How many bytes are missing before what is ahead, or before the end."""
+        return (self.ahead[0][0] if self.ahead else self.length or MAX_LENGTH) - self.position
 
     def answered(self, head: Head) -> Transfer:
         """Judge the head of an answer to ``Send``."""
@@ -247,8 +264,9 @@ class Transfer:
         if end > limit:
             message = f"{redacted(self.urls[0])} gives more than the {limit} bytes that the file should have"
             return _drop(self, IntegrityError("size-mismatch", message, facts=_facts(self, expected=limit)))
-        if end - self.furthest >= WORTHWHILE:
-            return replace(self, position=end, furthest=end, failures=0, gaining=True)
+        in_hand = end + count(self.ahead)
+        if in_hand - self.furthest >= WORTHWHILE:
+            return replace(self, position=end, furthest=in_hand, failures=0, gaining=True)
         return replace(self, position=end)
 
     def ended(self) -> Transfer:
@@ -265,6 +283,20 @@ class Transfer:
         if error.code in _LASTING:
             return _drop(self, error)
         return _faltered(self, error)
+
+    def holding(self, position: int, ahead: Spans) -> Transfer:
+        """Take note of all that several connections have brought while this answer lasted (``parallel.py``)."""
+        here = replace(self, position=position, ahead=ahead if position > 0 else (), joined=True)
+        if here.in_hand - self.furthest >= WORTHWHILE:
+            return replace(here, furthest=here.in_hand, failures=0, gaining=True)
+        return here
+
+    def met(self) -> Transfer:
+        """Go on behind what is in hand ahead, if the bytes before it are complete now."""
+        if not self.ahead or self.position < self.ahead[0][0]:
+            return self
+        here = replace(self, position=self.ahead[0][1], ahead=self.ahead[1:], joined=True)
+        return replace(here, step=Verify()) if here.position == here.length else _asking(here)
 
     def waited(self) -> Transfer:
         """Go on after ``Wait``."""
@@ -327,8 +359,9 @@ def _started(transfer: Transfer, head: Head) -> Transfer:
     return replace(
         transfer,
         position=0,
+        ahead=(),
         length=transfer.size if transfer.size is not None else declared,
-        validator=_validator(url, head),
+        validator=validator_of(url, head),
         joined=False,
         seen=_worth_telling(head),
         step=Receive(start=0),
@@ -340,7 +373,7 @@ def _continued(transfer: Transfer, head: Head) -> Transfer:
     url = transfer.urls[0]
     said = head.headers.get("Content-Range", "")
     span = parse_content_range(head.headers)
-    current = _validator(url, head)
+    current = validator_of(url, head)
     problem: str | None = None
     if span is None or span.first != transfer.position:
         problem = f"answers bytes {transfer.position}- with Content-Range {said!r}"
@@ -366,7 +399,7 @@ def _beyond_the_end(transfer: Transfer, head: Head) -> Transfer:
     """Judge a 416: either the file ends where we stand, whatever was said before, or it is another file."""
     total = parse_unsatisfied_range(head.headers)
     if total == transfer.position and transfer.size in {None, transfer.position}:
-        return replace(transfer, length=transfer.position, joined=True, step=Verify())
+        return replace(transfer, ahead=(), length=transfer.position, joined=True, step=Verify())
     message = f"{redacted(transfer.urls[0])} has nothing from byte {transfer.position} on"
     return _faltered(
         _emptied(transfer), UpstreamError("bad-range", message, facts=_facts(transfer, status=head.status))
@@ -410,7 +443,7 @@ def _as_begun(wanted: WantedFile, partial: Partial) -> tuple[str, ...]:
 
 
 def _emptied(transfer: Transfer) -> Transfer:
-    return replace(transfer, position=0, length=transfer.size, validator=None, joined=False)
+    return replace(transfer, position=0, ahead=(), length=transfer.size, validator=None, joined=False)
 
 
 def _faltered(transfer: Transfer, error: PytorchOfflineError, *, retry_after: str | None = None) -> Transfer:
@@ -457,7 +490,7 @@ def _facts(transfer: Transfer, **facts: object) -> dict[str, object]:
     return {"file": transfer.filename, "url": redacted(transfer.urls[0]), **facts}
 
 
-def _validator(url: str, head: Head) -> Validator | None:
+def validator_of(url: str, head: Head) -> Validator | None:
     """Take the strong validator of an answer, if it has one."""
     etag = head.headers.get("ETag", "").strip()
     if len(etag) > 1 and etag.startswith('"') and etag.endswith('"'):  # weak ones start with W/

@@ -84,6 +84,7 @@ class Loopback(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, Served] = {}
         self.faults: dict[str, deque[Fault | None]] = defaultdict(deque)
+        self.of_parts: dict[str, deque[Fault]] = defaultdict(deque)  # for requests of a part with an end, before others
         self.always: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.tells_length = True  # to who asks for the first byte alone
@@ -114,9 +115,10 @@ class Loopback(ThreadingHTTPServer):
     def fail(self, path: str, *faults: Fault | None) -> None:
         self.faults[path].extend(faults)
 
-    def next_fault(self, path: str) -> Fault:
+    def next_fault(self, path: str, asked: str | None) -> Fault:
         with self.lock:
-            queue = self.faults[path]
+            part = asked is not None and not asked.endswith("-") and bool(self.of_parts[path])
+            queue: deque[Fault] | deque[Fault | None] = self.of_parts[path] if part else self.faults[path]
             fault = queue.popleft() if queue else None
         return fault or self.always.get(path) or Fault()
 
@@ -133,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Range") == "bytes=0-0":
             fault = Fault() if self.server.tells_length else Fault(status=503)
         else:
-            fault = self.server.next_fault(self.path_decoded)
+            fault = self.server.next_fault(self.path_decoded, self.headers.get("Range"))
         served = self.server.files.get(self.path_decoded)
         if served is None:
             self._answer(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"}, fault)

@@ -190,7 +190,7 @@ def test_a_start_that_became_shorter_is_noticed(tmp_path: Path) -> None:
     with PartialFile(path) as part:
         os.truncate(path, 2)
         part.size = 3
-        part._hashing.do(lambda: part._hash_start(3))
+        part._hashing.do(lambda: part._hash_span(0, 3))
         with pytest.raises(OSError, match="shorter"):
             part.sha256()
 

@@ -1,0 +1,83 @@
+"""Which bytes are in hand and who fetches which: the plan of a file that comes over several connections."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytorch_offline.mirror.probe import Probe
+from pytorch_offline.mirror.spans import MIB, SHORTEST_BLOCK, WORTH_SHARING, Plan, count, joined
+
+
+def test_spans_that_touch_are_one() -> None:
+    assert joined([(5, 7), (0, 2), (2, 5), (9, 9)]) == ((0, 7),)
+    assert count(joined([(0, 2), (1, 4), (6, 7)])) == 5
+
+
+def test_blocks_are_lent_in_order_after_the_stream() -> None:
+    plan = Plan(length=100 * MIB).streamed(0).lent(1, 4)
+    assert plan.leases[0].stop == plan.leases[1].position
+    plan = plan.lent(2, 4)
+    assert plan.leases[2].position == plan.leases[1].stop
+
+
+def test_what_meets_the_prefix_joins_it() -> None:
+    plan = Plan(length=100 * MIB).streamed(0).lent(1, 4)
+    start = plan.leases[1].position
+    plan = plan.came(1, 10)
+    assert plan.ahead == ((start, start + 10),)
+    plan = plan.came(0, start)
+    assert (plan.prefix, plan.ahead) == (start + 10, ())
+
+
+def test_what_was_cut_off_goes_back_to_who_has_asked_for_it() -> None:
+    plan = Plan(length=100 * MIB).streamed(0)
+    cut = plan.lent(1, 4).lent(2, 4)
+    assert cut.leases[0].room < plan.leases[0].room
+    assert cut.extended(0) == cut
+    assert cut.returned(1).extended(0).leases[0].stop == cut.leases[2].position
+    assert cut.returned(1).returned(2).extended(0) == plan
+
+
+def test_the_end_is_shared() -> None:
+    whole = Plan(length=SHORTEST_BLOCK).lent(0, 2).lent(1, 2)
+    assert whole.leases[0].stop == whole.leases[1].position == SHORTEST_BLOCK // 2
+    small = Plan(length=2 * WORTH_SHARING - 1).lent(0, 1)
+    assert small.lent(1, 2) is small
+
+
+def test_a_probe_stops_where_more_connections_bring_nothing() -> None:
+    probe = Probe(most=16)
+    for rate, wanted in ((20.0, 2), (40.0, 4), (80.0, 8), (81.0, 4), (500.0, 4)):
+        probe = probe.measured(rate)
+        assert probe.wanted == wanted
+    assert probe.settled
+    assert Probe(most=16).measured(100.0).measured(100.0).wanted == 1
+
+
+@given(data=st.data(), size=st.integers(1, 200 * MIB), number=st.integers(1, 6))
+def test_any_order_of_anything_lends_every_byte_once_until_all_are_in_hand(
+    data: st.DataObject, size: int, number: int
+) -> None:
+    """Connections borrow, bring, give back and are cut in any order; nothing is lent twice, nothing is lost."""
+    plan, fetched = Plan(length=size).streamed(0), 0
+    for turn in range(400):
+        one = data.draw(st.integers(0, number - 1)) if turn < 60 else turn % number
+        if one not in plan.leases:
+            plan = plan.lent(one, number)
+        elif (room := plan.leases[one].room) == 0 or (turn < 60 and data.draw(st.integers(0, 4)) == 0):
+            plan = plan.returned(one)
+        else:
+            piece = data.draw(st.integers(1, room)) if turn < 60 else room
+            before = plan.in_hand
+            plan = plan.came(one, piece)
+            assert plan.in_hand == before + piece, "a byte came twice"
+            fetched += piece
+        busy = sorted((lease.position, lease.stop) for lease in plan.leases.values() if lease.position < lease.stop)
+        taken = [(0, plan.prefix), *plan.ahead, *busy]
+        assert count(joined(taken)) == sum(stop - start for start, stop in taken), "lent twice"
+        assert all(start > plan.prefix for start, _ in plan.ahead)
+        if plan.whole:
+            break
+    assert plan.whole
+    assert fetched == size
