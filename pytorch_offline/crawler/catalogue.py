@@ -11,6 +11,7 @@ meanwhile. One connection behind a lock serves all threads.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sqlite3
 import threading
@@ -143,6 +144,23 @@ class Catalogue:
             " size FROM observation WHERE page = (SELECT id FROM page WHERE url = ?)"
             " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY id",
             (without_credentials(url), moment, moment),
+        )
+        return tuple(map(_link, rows))
+
+    def listed_names(self, url: str) -> list[tuple[int, str]]:
+        """Give the file names that a page lists, each with the number by which ``numbered_links`` finds its link."""
+        return self._rows(
+            "SELECT id, filename FROM observation WHERE page = (SELECT id FROM page WHERE url = ?)"
+            " AND ended IS NULL ORDER BY id",
+            (without_credentials(url),),
+        )
+
+    def numbered_links(self, numbers: Sequence[int]) -> tuple[Link, ...]:
+        """Give links by their numbers, which rise; what a page said under a number never changes."""
+        rows = self._rows(
+            "SELECT path, filename, url, sha256, metadata_sha256, has_metadata, requires_python, yanked, upload_time,"
+            " size FROM observation WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(list(numbers)),),
         )
         return tuple(map(_link, rows))
 

@@ -175,21 +175,3 @@ class PageUpdate:
     kind: PageKind | None = None
     change: PageChange = PageChange()
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageReading:
-    """A page as the catalogue has it after a reading: its wheels, projects and rejected links.
-
-    ``files`` and ``projects`` are what the page lists now; ``unlisted`` is what it last said of files that it listed
-    before. ``warnings`` are sentences for the user, e.g. that the page lost many of its links at once.
-    """
-
-    url: str
-    status: PageStatus
-    kind: PageKind | None = None  # None when absent
-    files: tuple[IndexFile, ...] = ()
-    projects: tuple[str, ...] = ()
-    rejected: tuple[RejectedLink, ...] = ()
-    warnings: tuple[str, ...] = ()
-    unlisted: tuple[Observation, ...] = ()

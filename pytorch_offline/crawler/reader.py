@@ -14,20 +14,12 @@ from urllib.parse import urlsplit
 from pytorch_offline.addresses import redacted, without_credentials
 from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
-from pytorch_offline.crawler.model import (
-    PARSER_VERSION,
-    IndexFile,
-    PageKind,
-    PageReading,
-    PageStatus,
-    PageUpdate,
-    RejectedLink,
-)
-from pytorch_offline.errors import UpstreamError, UsageError
-from pytorch_offline.wheels.filename import parse_wheel_name
+from pytorch_offline.crawler.model import PARSER_VERSION, PageKind, PageStatus, PageUpdate
+from pytorch_offline.crawler.reading import ListedWheels, PageReading
+from pytorch_offline.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytorch_offline.crawler.catalogue import Catalogue, PageRecord
     from pytorch_offline.crawler.model import Link, PageChange
@@ -46,8 +38,6 @@ _ABSENT = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE
 # when they became link pages (2025-12-09). Nightly pages turn over a few per cent a day.
 SHRINK_SHARE = 0.2
 SHRINK_LEAST = 5
-
-_wheel_name = functools.lru_cache(maxsize=16384)(parse_wheel_name)
 
 
 class _Gets(Protocol):
@@ -236,24 +226,25 @@ class IndexReader:
         )
 
     def _reading(self, page_url: str, update: PageUpdate) -> PageReading:
-        files, unreadable = [], []
-        for link in self._links(page_url):
-            try:
-                name = _wheel_name(link.filename)
-            except UsageError as error:  # an older version took it
-                unreadable.append(RejectedLink(href=link.url, reason=error.code, detail=error.message))
-                continue
-            files.append(IndexFile(name=name, link=_with_credentials(link, page_url), page_url=page_url))
         return PageReading(
             url=page_url,
             status=update.status,
             kind=update.kind,
-            files=tuple(files),
+            wheels=self._wheels(page_url),
             projects=self.catalogue.projects(page_url, as_of=self.as_of),
-            rejected=(*self.catalogue.rejected(page_url), *unreadable),
+            find_rejected=functools.partial(self.catalogue.rejected, page_url),
             warnings=update.warnings,
             unlisted=self.catalogue.unlisted(page_url, as_of=self.as_of),
         )
+
+    def _wheels(self, page_url: str) -> ListedWheels:
+        if self.as_of is not None:
+            return ListedWheels.of_links([_with_credentials(one, page_url) for one in self._links(page_url)], page_url)
+
+        def read(numbers: Sequence[int]) -> list[Link]:
+            return [_with_credentials(link, page_url) for link in self.catalogue.numbered_links(numbers)]
+
+        return ListedWheels(self.catalogue.listed_names(page_url), read, page_url)
 
 
 def _conditions(known: PageRecord | None) -> dict[str, str]:

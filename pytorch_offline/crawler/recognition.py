@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from packaging.utils import NormalizedName
+
 from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.crawler.model import PageKind
@@ -13,11 +15,11 @@ from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.wheels.backend import CPU, is_backend
 
 if TYPE_CHECKING:
-    from pytorch_offline.crawler.model import PageReading
     from pytorch_offline.crawler.reader import IndexReader
+    from pytorch_offline.crawler.reading import PageReading
 
 # The page that tells layouts apart, once `cpu/` has not: any index worth reading here has it.
-_WITNESS = "torch"
+_WITNESS = NormalizedName("torch")
 
 
 def recognise_upstream(reader: IndexReader, base_url: str, channel: str = "stable") -> Upstream:
@@ -89,8 +91,8 @@ def _try(reader: IndexReader, url: str) -> PageReading | None:
         raise
 
 
-def _offers(page: PageReading, project: str) -> bool:
-    return any(file.name.project == project for file in page.files)
+def _offers(page: PageReading, project: NormalizedName) -> bool:
+    return page.wheels.lists(project)
 
 
 def _directories(page: PageReading, root: str) -> set[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
@@ -153,17 +153,59 @@ class Rejection:
         return self.detail.removeprefix(f"{self.backend} ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it.
+class Rejections:
+    """The wheels of a project that were rejected, judged when somebody asks for them.
 
-    ``sources`` are the versions of which a page lists a source distribution; those are never built here.
+    A page lists a thousand wheels for other machines; a choice tells of those alone that have its own version or a
+    newer one, and a refusal of all.
+
+    Args:
+        judge: gives the rejections of the versions that a rule admits.
     """
 
+    def __init__(self, judge: Callable[[Callable[[Version], bool]], Iterable[Rejection]]) -> None:
+        self._judge = judge
+        self._all: tuple[Rejection, ...] | None = None
+
+    @classmethod
+    def known(cls, rejections: Iterable[Rejection]) -> Self:
+        """Rejections that are at hand already."""
+        known = tuple(rejections)
+        return cls(lambda admits: (one for one in known if one.file is None or admits(one.file.name.version)))
+
+    def __iter__(self) -> Iterator[Rejection]:
+        if self._all is None:
+            self._all = tuple(self._judge(lambda _: True))
+        return iter(self._all)
+
+    def of_versions(self, admits: Callable[[Version], bool]) -> Iterable[Rejection]:
+        """Give the rejections of the versions that a rule admits."""
+        return self._judge(admits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What there is of one project: candidates in no order, and what was rejected. ``known`` if any page lists it."""
+
     candidates: tuple[Candidate, ...]
-    rejected: tuple[Rejection, ...]
+    rejected: Rejections
     known: bool
-    sources: frozenset[Version] = frozenset()
+    find_sources: Callable[[], frozenset[Version]] = frozenset
+
+    @property
+    def sources(self) -> frozenset[Version]:
+        """The versions of which a page lists a source distribution; those are never built here."""
+        return self.find_sources()
+
+    @classmethod
+    def of_all(cls, offers: Sequence[Offer]) -> Self:
+        """Put offers of one project together."""
+        return cls(
+            candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
+            rejected=Rejections(lambda admits: [one for offer in offers for one in offer.rejected.of_versions(admits)]),
+            known=any(offer.known for offer in offers),
+            find_sources=lambda: frozenset(version for offer in offers for version in offer.sources),
+        )
 
 
 class Offers(Protocol):

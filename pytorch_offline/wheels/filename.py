@@ -60,18 +60,34 @@ def _parse_parts(filename: str) -> tuple[NormalizedName, Version, BuildTag, froz
 
     What each part is put together with is valid, so a name is refused exactly if one of its own parts is.
     """
-    head = filename.rsplit("-", 3)[0]
+    head, tail = split_wheel_name(filename)
     try:
-        return (*_parse_head(head), _parse_tags(filename[len(head) :]))
+        return (*parse_wheel_head(head), parse_wheel_tail(tail))
     except InvalidWheelFilename:
         return parse_wheel_filename(filename)  # raises, and says it of the whole name
 
 
+def split_wheel_name(filename: str) -> tuple[str, str]:
+    """Split a wheel's file name into what it is, ``torch-2.4.0``, and for whom, ``-cp311-cp311-win_amd64.whl``."""
+    head = filename.rsplit("-", 3)[0]
+    return head, filename[len(head) :]
+
+
 @functools.lru_cache(maxsize=16384)
-def _parse_head(head: str) -> tuple[NormalizedName, Version, BuildTag]:
+def parse_wheel_head(head: str) -> tuple[NormalizedName, Version, BuildTag]:
+    """Read the first part of a wheel's file name, see ``split_wheel_name``.
+
+    Raises:
+        InvalidWheelFilename: it is not that of a wheel.
+    """
     return parse_wheel_filename(f"{head}-py3-none-any.whl")[:3]
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_tags(tail: str) -> frozenset[Tag]:
+def parse_wheel_tail(tail: str) -> frozenset[Tag]:
+    """Read the second part of a wheel's file name, see ``split_wheel_name``.
+
+    Raises:
+        InvalidWheelFilename: it is not that of a wheel.
+    """
     return parse_wheel_filename(f"name-1{tail}")[3]

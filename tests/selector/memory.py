@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.crawler.model import IndexFile, Link
 from pytorch_offline.knowledge.family import family_projects
-from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
+from pytorch_offline.selector.model import Candidate, Offer, Rejection, Rejections, Source
 from pytorch_offline.selector.rules.candidates import judge_file
 from pytorch_offline.selector.rules.tag_fit import TagFit
 from pytorch_offline.wheels.filename import parse_wheel_name
@@ -93,7 +93,7 @@ class MemoryOffers:
             )
         return Offer(
             candidates=tuple(one for one in verdicts if isinstance(one, Candidate)),
-            rejected=tuple(one for one in verdicts if isinstance(one, Rejection)),
+            rejected=Rejections.known(one for one in verdicts if isinstance(one, Rejection)),
             known=bool(verdicts),
         )
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.knowledge.table import read_table
-from pytorch_offline.selector.model import Offer
+from pytorch_offline.selector.model import Offer, Rejections
 from pytorch_offline.wheels.backend import is_backend
 from pytorch_offline.wheels.filename import parse_wheel_name
 from tests.selector.memory import MemoryIndex, MemoryOffers
@@ -97,7 +97,7 @@ class PlacedOffers(MemoryOffers):
         parts = [self._offer_of(project, backend, backends) for backend in ("", *map(str, backends))]
         return Offer(
             candidates=tuple(one for part in parts for one in part.candidates),
-            rejected=tuple(one for part in parts for one in part.rejected),
+            rejected=Rejections.known(one for part in parts for one in part.rejected),
             known=any(part.known for part in parts),
         )
 

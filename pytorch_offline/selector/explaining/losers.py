@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytorch_offline.selector.reasons import Reason
@@ -43,13 +44,9 @@ def losers(
             or _not_together(candidate, together)
             or _lost(candidate, chosen, verdict, runs)
             for candidate in offer.candidates
-            if candidate != chosen and _is_rival(candidate.version, choice)
+            if candidate != chosen and _is_rival(choice, candidate.version)
         ]
-        rejected += [
-            rejection
-            for rejection in offer.rejected
-            if rejection.file is not None and _is_rival(rejection.file.name.version, choice)
-        ]
+        rejected += offer.rejected.of_versions(partial(_is_rival, choice))
     return rejected
 
 
@@ -58,7 +55,7 @@ def _not_together(candidate: Candidate, chosen: Iterable[tuple[Candidate, Sequen
     return None if against is None else candidate.rejected(Reason.COMPANION, against)
 
 
-def _is_rival(version: Version, choice: Choice) -> bool:
+def _is_rival(choice: Choice, version: Version) -> bool:
     return version >= choice.candidate.release and choice.specifier.contains(version, prereleases=True)
 
 

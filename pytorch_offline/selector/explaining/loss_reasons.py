@@ -17,7 +17,7 @@ from packaging.version import Version
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
 from pytorch_offline.knowledge.family import TORCH, family_projects, projects_built_per_backend
 from pytorch_offline.selector.lost_wheels import name_backends
-from pytorch_offline.selector.model import Candidate, Offer, Rejection
+from pytorch_offline.selector.model import Candidate, Offer, Rejection, Rejections
 from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.builds import BuildJudge
 from pytorch_offline.selector.rules.candidates import NOT_ASKED_FOR, describe_yank
@@ -348,14 +348,13 @@ def files_of(offer: Offer) -> Iterator[Candidate | Rejection]:
 
 
 def _united(offers: Sequence[Offer]) -> Offer:
-    return Offer(
-        candidates=tuple({one.file.link.url: one for offer in offers for one in offer.candidates}.values()),
-        rejected=tuple(
-            {one.file.link.url: one for offer in offers for one in offer.rejected if one.file is not None}.values()
-        ),
-        known=any(offer.known for offer in offers),
-        sources=frozenset(version for offer in offers for version in offer.sources),
-    )
+    def rejected(versions: Callable[[Version], bool]) -> Iterable[Rejection]:
+        found = (one for offer in offers for one in offer.rejected.of_versions(versions))
+        return {one.file.link.url: one for one in found if one.file is not None}.values()
+
+    together = Offer.of_all(offers)
+    candidates = {one.file.link.url: one for one in together.candidates}
+    return replace(together, candidates=tuple(candidates.values()), rejected=Rejections(rejected))
 
 
 def _newest_first(one: Candidate | Rejection) -> tuple[bool, Version]:

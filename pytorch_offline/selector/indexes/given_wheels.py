@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pytorch_offline.addresses import file_path, redacted
-from pytorch_offline.crawler.model import IndexFile, Link, PageKind, PageReading, PageStatus
+from pytorch_offline.crawler.model import Link, PageKind, PageStatus
+from pytorch_offline.crawler.reading import ListedWheels, PageReading
 from pytorch_offline.errors import IntegrityError, UpstreamError, UsageError
 from pytorch_offline.selector.asking.index_options import moved, torch_index
 from pytorch_offline.wheels.filename import parse_wheel_name
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
+    from pytorch_offline.crawler.model import IndexFile
     from pytorch_offline.crawler.reader import IndexReader
     from pytorch_offline.selector.model import DirectWheel
 
@@ -76,13 +78,13 @@ class GivenWheels:
         path = file_path(url) if url.lower().startswith("file:") else None
         if path is not None:
             link = _of_local_file(link, path, wheel.where)
-            return _page(url, [IndexFile(name=wheel.name, link=link, page_url=url)])
+            return _page(url, [link])
         listed = None if wheel.sha256 is not None and wheel.size is not None else self._listed(link, project)
         if listed is None:
-            return _page(url, [IndexFile(name=wheel.name, link=link, page_url=url)])
+            return _page(url, [link])
         # Its page's word about the same file; the address stays the user's.
         said = replace(listed.link, url=link.url, sha256=listed.link.sha256 or link.sha256, yanked=None)
-        return _page(listed.page_url, [IndexFile(name=wheel.name, link=said, page_url=listed.page_url)])
+        return _page(listed.page_url, [said])
 
     def found(self) -> list[PageReading]:
         """Read what ``--find-links`` names; a directory's wheels are those right in it, as with pip.
@@ -132,20 +134,20 @@ def _of_local_file(link: Link, path: Path, where: str) -> Link:
 
 def _directory(path: Path) -> PageReading:
     base = path.absolute()
-    files = []
+    links = []
     try:
         wheels = sorted(one for one in base.iterdir() if one.suffix.lower() == ".whl" and one.is_file())
     except OSError as error:
         raise UsageError("file-absent", f"--find-links {path} cannot be read: {error.strerror}") from error
     for one in wheels:
         try:
-            name = parse_wheel_name(one.name)
+            parse_wheel_name(one.name)
         except UsageError:
             continue  # no installer takes a file of such a name
-        link = Link(filename=one.name, url=one.as_uri(), path=one.as_posix(), size=one.stat().st_size)
-        files.append(IndexFile(name=name, link=link, page_url=base.as_uri()))
-    return _page(base.as_uri(), files)
+        links.append(Link(filename=one.name, url=one.as_uri(), path=one.as_posix(), size=one.stat().st_size))
+    return _page(base.as_uri(), links)
 
 
-def _page(url: str, files: Sequence[IndexFile]) -> PageReading:
-    return PageReading(url=redacted(url), status=PageStatus.RECORDED, kind=PageKind.FILES, files=tuple(files))
+def _page(url: str, links: Sequence[Link]) -> PageReading:
+    wheels = ListedWheels.of_links(links, url)
+    return PageReading(url=redacted(url), status=PageStatus.RECORDED, kind=PageKind.FILES, wheels=wheels)

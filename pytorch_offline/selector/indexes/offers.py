@@ -15,11 +15,12 @@ from urllib.parse import unquote
 
 from packaging.utils import parse_sdist_filename
 
+from pytorch_offline.crawler.reading import ListedWheels, anything
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.indexes.inspection import Inspector
 from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
-from pytorch_offline.selector.model import Candidate, Offer, Rejection, Source
+from pytorch_offline.selector.model import Candidate, Offer, Rejection, Rejections, Source
 from pytorch_offline.selector.rules.candidates import admitted, judge_file, preference
 from pytorch_offline.selector.rules.hashes import expecting, hash_objection
 from pytorch_offline.selector.rules.tag_fit import TagFit
@@ -27,16 +28,18 @@ from pytorch_offline.selector.rules.unlisted import unlisted_rejections
 from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from packaging.specifiers import SpecifierSet
+    from packaging.tags import Tag
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
     from pytorch_offline.crawler.catalogue import Catalogue
-    from pytorch_offline.crawler.model import IndexFile, PageReading, RejectedLink
+    from pytorch_offline.crawler.model import IndexFile, RejectedLink
     from pytorch_offline.crawler.reader import IndexReader
+    from pytorch_offline.crawler.reading import PageReading
     from pytorch_offline.crawler.upstream import Upstream
     from pytorch_offline.net import Http
     from pytorch_offline.selector.indexes.given_wheels import GivenWheels
@@ -176,12 +179,7 @@ class IndexOffers:
                 return self._judge(project, [very_one], Source.DIRECT, by_backend=by_backend)
             offers.append(self._judge(project, self._given.found(), Source.FIND_LINKS, by_backend=False))
         offers += self._read_indexes(project, backends)
-        return Offer(
-            candidates=tuple(candidate for offer in offers for candidate in offer.candidates),
-            rejected=tuple(rejection for offer in offers for rejection in offer.rejected),
-            known=any(offer.known for offer in offers),
-            sources=frozenset(version for offer in offers for version in offer.sources),
-        )
+        return Offer.of_all(offers)
 
     def _read_indexes(self, project: NormalizedName, backends: Sequence[Backend]) -> list[Offer]:
         from_upstream_only = project in family_projects() and bool(self._upstreams)
@@ -202,7 +200,8 @@ class IndexOffers:
         for index in self._indexes:
             page = self._reader.read(f"{index.rstrip('/')}/{project}/")
             if proved:
-                page = replace(page, files=tuple(one for one in page.files if one.link.sha256 in self._hashes[project]))
+                links = [one.link for one in page.files if one.link.sha256 in self._hashes[project]]
+                page = replace(page, wheels=ListedWheels.of_links(links, page.url))
             offers.append(self._judge(project, [page], Source.DEFAULT_INDEX, by_backend=False))
         return offers
 
@@ -217,34 +216,41 @@ class IndexOffers:
     def _judge(
         self, project: NormalizedName, pages: Sequence[PageReading], source: Source, *, by_backend: bool
     ) -> Offer:
-        files: dict[str, IndexFile] = {}
-        for page in pages:
-            for file in page.files:
-                if file.name.project == project:  # the file name says whose it is, not the page
+        def judged(
+            tags: Callable[[frozenset[Tag]], bool] = anything, versions: Callable[[Version], bool] = anything
+        ) -> list[Candidate | Rejection]:
+            files: dict[str, IndexFile] = {}
+            for page in pages:
+                for file in page.wheels.files(project, tags=tags, versions=versions):
                     files.setdefault(file.link.path, file)
-        sources = frozenset(
-            version for page in pages for link in page.rejected if (version := _source_of(project, link)) is not None
-        )
-        allowed = self._hashes.get(project)
-        verdicts = [
-            judge_file(
-                expecting(file, allowed),
-                self._target,
-                self._tags,
-                source=source,
-                indexed_by_backend=by_backend,
-                objection=hash_objection(file, allowed),
-            )
-            for file in files.values()
-        ]
-        gone = unlisted_rejections(
-            project, pages, files, target=self._target, tags=self._tags, indexed_by_backend=by_backend
-        )
+            return [self._judge_file(file, source, by_backend=by_backend) for file in files.values()]
+
+        def rejected(versions: Callable[[Version], bool]) -> list[Rejection]:
+            return [verdict for verdict in judged(versions=versions) if isinstance(verdict, Rejection)] + [
+                one for one in gone if one.file is not None and versions(one.file.name.version)
+            ]
+
+        def sources() -> frozenset[Version]:
+            links = (link for page in pages for link in page.rejected)
+            return frozenset(version for link in links if (version := _source_of(project, link)) is not None)
+
+        gone = unlisted_rejections(project, pages, target=self._target, tags=self._tags, indexed_by_backend=by_backend)
         return Offer(
-            candidates=tuple(verdict for verdict in verdicts if isinstance(verdict, Candidate)),
-            rejected=(*(verdict for verdict in verdicts if isinstance(verdict, Rejection)), *gone),
-            known=bool(files or sources or gone),
-            sources=sources,
+            candidates=tuple(one for one in judged(tags=self._tags.fits) if isinstance(one, Candidate)),
+            rejected=Rejections(rejected),
+            known=any(page.wheels.lists(project) for page in pages) or bool(gone) or bool(sources()),
+            find_sources=sources,
+        )
+
+    def _judge_file(self, file: IndexFile, source: Source, *, by_backend: bool) -> Candidate | Rejection:
+        allowed = self._hashes.get(file.name.project)
+        return judge_file(
+            expecting(file, allowed),
+            self._target,
+            self._tags,
+            source=source,
+            indexed_by_backend=by_backend,
+            objection=hash_objection(file, allowed),
         )
 
 

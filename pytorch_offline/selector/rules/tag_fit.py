@@ -45,6 +45,10 @@ class TagFit:
         self._interpreters = frozenset((tag.interpreter, tag.abi) for tag in target.tags)
         self._judged: dict[frozenset[Tag], Fit | Misfit] = {}
 
+    def fits(self, tags: frozenset[Tag]) -> bool:
+        """Whether a wheel's tag set fits."""
+        return isinstance(self.judge(tags), Fit)
+
     def judge(self, tags: frozenset[Tag]) -> Fit | Misfit:
         """Judge a wheel's tag set."""
         if tags not in self._judged:

@@ -16,11 +16,12 @@ from pytorch_offline.selector.rules.candidates import judge_file
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from packaging.utils import NormalizedName
 
-    from pytorch_offline.crawler.model import Observation, PageReading
+    from pytorch_offline.crawler.model import Observation
+    from pytorch_offline.crawler.reading import PageReading
     from pytorch_offline.selector.rules.tag_fit import TagFit
     from pytorch_offline.target.model import Target
 
@@ -30,13 +31,15 @@ NIGHTLIES_LISTED = 60
 def unlisted_rejections(
     project: NormalizedName,
     pages: Sequence[PageReading],
-    listed: Collection[str],
     *,
     target: Target,
     tags: TagFit,
     indexed_by_backend: bool,
 ) -> list[Rejection]:
-    """Reject what would fit the target and is on none of the pages any more; ``listed`` are the paths that are."""
+    """Reject what would fit the target and is on none of the pages any more."""
+    if not any(page.unlisted for page in pages):
+        return []
+    listed = {file.link.path for page in pages for file in page.wheels.files(project)}
     gone: dict[str, tuple[Observation, str]] = {}
     for page in pages:
         for said in page.unlisted:
