@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.reader import IndexReader
@@ -24,9 +25,10 @@ from pytorch_offline.wheels.backend import CPU, parse_backend
 from tests.selector.machines import SEED, machine, nvidia
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pytorch_offline.crawler.model import Link
     from pytorch_offline.selector.model import Candidate
     from pytorch_offline.target.model import Target
 
@@ -244,3 +246,29 @@ def test_reading_ahead_changes_no_answer_and_asks_nothing_twice(spec: Spec, tmp_
         (candidate,) = offers.offer(canonicalize_name("networkx"), [CU121]).candidates
         assert offers.metadata(candidate).name == "networkx"
         assert len(simulator.requests) == read
+
+
+def test_what_does_not_fit_is_read_when_it_is_asked_about_and_by_version(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("2.3.0", "2.4.0", "2.5.0"):
+        spec.add_wheel("cu121", f"torch-{version}+cu121-cp39-cp39-win_amd64.whl", requires=[])
+    read: list[str] = []
+    numbered = Catalogue.numbered_links
+
+    def spied(catalogue: Catalogue, numbers: Sequence[int]) -> tuple[Link, ...]:
+        links = numbered(catalogue, numbers)
+        read.extend(link.filename for link in links)
+        return links
+
+    monkeypatch.setattr(Catalogue, "numbered_links", spied)
+    with Simulator(spec) as simulator, offers_of(simulator, tmp_path) as offers:
+        offer = offers.offer(canonicalize_name("torch"), [CU121])
+        assert offer.known
+        assert read == [the_torch(offers).file.link.filename]
+        read.clear()
+        (newer,) = offer.rejected.of_versions(lambda version: version > Version("2.4.0+cu121"))
+        assert newer.file is not None
+        assert read == [newer.file.link.filename] == ["torch-2.5.0+cu121-cp39-cp39-win_amd64.whl"]
+        everything = [str(one.file.name.version) for one in offer.rejected if one.file is not None]
+        assert everything == ["2.3.0+cu121", "2.4.0+cu121", "2.5.0+cu121"]
