@@ -263,6 +263,7 @@ def test_what_does_not_fit_is_read_when_it_is_asked_about_and_by_version(
 
     monkeypatch.setattr(Catalogue, "numbered_links", spied)
     with Simulator(spec) as simulator, offers_of(simulator, tmp_path) as offers:
+        read.clear()  # to recognise this upstream, where its wheels lie was looked at
         offer = offers.offer(canonicalize_name("torch"), [CU121])
         assert offer.known
         assert read == [the_torch(offers).file.link.filename]
