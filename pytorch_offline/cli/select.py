@@ -83,7 +83,8 @@ def _write_locks(session: Session, selections: Sequence[Selection], output: Path
     # Only -o writes locks, and these take a tenth of a warm `select`.
     from packaging.pylock import is_valid_pylock_path  # noqa: PLC0415
 
-    from pytorch_offline.mirror.disk import Disk, disk_errors, write_atomically  # noqa: PLC0415
+    from pytorch_offline.disk_errors import disk_errors  # noqa: PLC0415
+    from pytorch_offline.mirror.disk import Disk, write_atomically  # noqa: PLC0415
     from pytorch_offline.selector.lock import locked_at_origin, render_pylock, render_requirements  # noqa: PLC0415
 
     into_directory = len(selections) > 1 or output.is_dir()

@@ -445,10 +445,10 @@ class Catalogue:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.commit()  # which may find no room, and must not leave its transaction open
             except BaseException:
                 connection.rollback()
                 raise
-            connection.commit()
 
 
 def compare(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.upstream import Layout
+from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError, UsageError
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ def _outcome(reader: IndexReader, url: str, *, promised: bool) -> PageOutcome:
     try:
         update = reader.update(url)
     except UpstreamError as error:
+        if error.code in DISK_CODES:
+            raise  # no other page could be kept either
         return PageOutcome(url=url, promised=promised, error=error)
     return PageOutcome(
         url=url,

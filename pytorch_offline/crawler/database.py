@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pytorch_offline.disk_errors import ask_disk, disk_error
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 APPLICATION_ID = 0x50744F66  # "PtOf": marks the file as ours (PRAGMA application_id)
 # How long one process waits for another's write; a page is stored in milliseconds, a killed writer blocks nobody.
 BUSY_SECONDS = 30.0
 _BUSY_PAUSE = 0.01
+_OF_THE_DISK = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR,
+    }
+)
 
 # Each version of the schema as what it adds to the one before; a file is brought from its own to the newest when it is
 # opened. What stands here is in people's files and never changes: a change is another step.
@@ -124,27 +135,64 @@ def check_place(path: Path) -> None:
 def open_database(path: Path) -> sqlite3.Connection:
     """Open the database at ``path``, creating it where there is none; the caller closes it.
 
+    One that may not be written, on read-only media or in another user's mirror, is opened to be read.
+
     Raises:
         IntegrityError: ``catalogue-damaged`` if the file is no database, or a damaged one.
+        UpstreamError: ``disk-full``, ``disk-failed``.
         UsageError: ``catalogue-too-new`` if a newer version of this tool wrote it, ``not-a-catalogue`` if the file is
             another program's database, ``catalogue-unusable`` if it cannot be opened or written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError("catalogue-unusable", f"{path.parent} cannot be created: {error.strerror}") from error
+    except OSError as error:
+        raise disk_error(error, path.parent) from error
+    writable = not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
     with translated(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        place = str(path) if writable else _to_be_read(path)
+        connection = sqlite3.connect(
+            place, uri=not writable, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
     try:
         with translated(path):
-            _keep_a_log(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: never damaged by a power cut
-            connection.execute("PRAGMA foreign_keys = ON")
-            _prepare(connection, path)
+            # What a large sort sets aside stays in memory: SQLite would put it in the system's temporary directory.
+            connection.execute("PRAGMA temp_store = MEMORY")
+            if writable:
+                _keep_a_log(connection)
+                connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: never damaged by a power cut
+                connection.execute("PRAGMA foreign_keys = ON")
+                _prepare(connection, path)
+            else:
+                _check_readable(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _to_be_read(path: Path) -> str:
+    """Make the address of a database that is only read.
+
+    SQLite reads a write-ahead log where one was left, or is in use, and needs a file beside it for that. Where there is
+    none it would still want to make that file, unless it is told that nobody changes the database meanwhile.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    steady = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    return f"{path.absolute().as_uri()}?mode=ro{steady}"
+
+
+def _check_readable(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    _check(path, version=version, ours=application == APPLICATION_ID)
+    if version < SCHEMA_VERSION:
+        raise UsageError(
+            "catalogue-unusable",
+            f"{path} was written by an older version of pytorch-offline, and cannot be brought up to date here",
+            hint="run any command on the mirror where it may be written, or copy it",
+        )
 
 
 def _keep_a_log(connection: sqlite3.Connection) -> None:
@@ -216,13 +264,38 @@ def _translation(error: sqlite3.Error, path: Path) -> PytorchOfflineError:
             facts=facts,
             hint="wait for the other pytorch-offline to finish",
         )
-    if code == sqlite3.SQLITE_FULL:
-        return UpstreamError("disk-full", f"no space left to write {path}", facts=facts)
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR}:
-        return UsageError("catalogue-unusable", f"{path} cannot be opened and written: {error}", facts=facts)
+    if code in _OF_THE_DISK:
+        return _disk_trouble(error, code, path)
     return IntegrityError(
         "catalogue-damaged",
         f"{path} is damaged: {error}",
         facts=facts,
         hint="move it away; `crawl` writes a new one from upstream's pages",
+    )
+
+
+def _disk_trouble(error: sqlite3.Error, code: int, path: Path) -> PytorchOfflineError:
+    """Say what is wrong with the disk: SQLite has one word for many things, and the disk is asked for its own."""
+    facts = {"file": path, "reason": error}
+    trouble = ask_disk(path.parent)
+    if trouble is not None:
+        if trouble.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            return _unusable(path, str(error), facts)
+        told = disk_error(trouble, path.parent)
+        told.facts |= {"file": path, "for": error}
+        return told
+    if code == sqlite3.SQLITE_FULL:  # there was no room a moment ago
+        return UpstreamError("disk-full", f"no space left to write {path}", facts=facts)
+    if code == sqlite3.SQLITE_IOERR:
+        return UpstreamError("disk-failed", f"the disk that holds {path} failed: {error}", facts=facts)
+    return _unusable(path, str(error), facts)
+
+
+def _unusable(path: Path, reason: str, facts: Mapping[str, object] | None = None) -> UsageError:
+    return UsageError(
+        "catalogue-unusable",
+        f"{path} cannot be opened and written: {reason}",
+        facts=facts,
+        hint="where a mirror can only be read, --offline chooses by what its catalogue knows; or name a directory of "
+        "your own with --mirror",
     )

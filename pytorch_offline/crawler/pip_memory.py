@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +64,8 @@ class PipMemory:
             new.write_text(json.dumps(known), encoding="utf-8")
             new.replace(self.path)
         except OSError:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only disk says so even of what is not there
+                new.unlink(missing_ok=True)
 
 
 def parse_files(listing: str) -> tuple[str, ...]:

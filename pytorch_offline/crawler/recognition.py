@@ -11,6 +11,7 @@ from pytorch_offline.addresses import redacted
 from pytorch_offline.crawler.hrefs import parse_base, resolve
 from pytorch_offline.crawler.model import PageKind
 from pytorch_offline.crawler.upstream import CHANNELS, Layout, Upstream, known_backends
+from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.wheels.backend import CPU, is_backend
 
@@ -69,7 +70,9 @@ def _by_backend(reader: IndexReader, root: str, layout: Layout, channel: str) ->
     """Describe an index with a directory per backend; its root page may be missing, and takes nothing away."""
     try:
         shown = reader.read(root).projects
-    except UpstreamError:
+    except UpstreamError as error:
+        if error.code in DISK_CODES:
+            raise
         shown = ()
     return Upstream(root=root, layout=layout, channel=channel, by_backend=True, backends=known_backends(channel, shown))
 

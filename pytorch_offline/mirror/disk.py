@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
+import shutil
 from typing import TYPE_CHECKING
 
-from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 # What fsync of a directory may answer where that has no meaning: SMB, some FUSE file systems, old NFS.
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
 # What link answers where it cannot: FAT and exFAT, some network file systems, or a file with too many names.
 _CANNOT_LINK = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
+
+_COPY = 1 << 20
 
 
 class Disk:
@@ -67,8 +64,13 @@ class Disk:
         path.mkdir(exist_ok=True)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Rename a file, over whatever file has the new name."""
-        source.replace(target)
+        """Rename a file, over whatever file has the new name; to another file system by way of a copy there."""
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _carry_over(source, target)
 
     def link(self, source: Path, target: Path) -> bool:
         """Give a file a second name; False where the file system cannot."""
@@ -89,6 +91,30 @@ class Disk:
         path.rmdir()
 
 
+def incoming_of(path: Path) -> Path:
+    """Name the copy that a file is brought by from another file system."""
+    return path.with_name(f".{path.name}.incoming")
+
+
+def _carry_over(source: Path, target: Path) -> None:
+    """Copy a file to another file system, durably and whole or not at all, and remove it here.
+
+    A mount or a symbolic link within a mirror is the user's wish, and a bind mount or a subvolume of the same file
+    system cannot be renamed into either.
+    """
+    incoming = incoming_of(target)
+    try:
+        with source.open("rb") as coming, incoming.open("wb") as file:
+            shutil.copyfileobj(coming, file, _COPY)
+            file.flush()
+            os.fsync(file.fileno())
+        incoming.replace(target)
+    except BaseException:
+        incoming.unlink(missing_ok=True)
+        raise
+    source.unlink()
+
+
 def make_directories(disk: Disk, path: Path) -> None:
     """Make a directory and what is missing above it, each name durable before anything is put below it."""
     if path.is_dir():
@@ -105,31 +131,3 @@ def write_atomically(disk: Disk, path: Path, body: bytes, *, temporary: Path) ->
     disk.write(temporary, body)
     disk.replace(temporary, path)
     disk.sync_directory(path.parent)
-
-
-@contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn what the operating system says of a mirror's disk into our errors.
-
-    Raises:
-        UpstreamError: ``disk-full`` when there is no room or no quota left, ``disk-failed`` for what else went wrong.
-        UsageError: ``mirror-not-writable`` when the directory may not be changed.
-    """
-    try:
-        yield
-    except PytorchOfflineError:
-        raise
-    except OSError as error:
-        facts = {"mirror": str(root), "reason": error.strerror or str(error)}
-        if error.filename is not None:
-            facts["file"] = os.fsdecode(error.filename)
-        if error.errno in _FULL:
-            raise UpstreamError(
-                "disk-full",
-                f"the disk that holds {root} is full",
-                facts=facts,
-                hint="make room and run the same command again; it continues where it stopped",
-            ) from error
-        if error.errno in _NOT_WRITABLE or isinstance(error, (FileExistsError, NotADirectoryError)):
-            raise UsageError("mirror-not-writable", f"the mirror {root} cannot be written", facts=facts) from error
-        raise UpstreamError("disk-failed", f"the disk that holds {root} failed", facts=facts) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length
+from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Connections, Flow, Gauge, Meter
 from pytorch_offline.mirror.parallel import WORTH_HELPING, Parallel, Source
@@ -177,7 +178,7 @@ class Download:
                     self._prepare(transfer, transfer.step)
                     transfer = self._receive(transfer, stream, self._fast_enough(chain((first,), pieces), step.url))
         except UpstreamError as error:
-            if error.code == "disk-full":
+            if error.code in DISK_CODES:
                 raise
             transfer = transfer.broke(error)
         self._save(transfer)
@@ -211,7 +212,7 @@ class Download:
                     ):
                         return self._receive_in_parallel(transfer, source, stream, pieces)
         except UpstreamError as error:
-            if error.code == "disk-full":
+            if error.code in DISK_CODES:
                 raise
             return transfer.broke(error)
         except (OSError, Stopped):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length
+from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
-from pytorch_offline.mirror.disk import disk_errors
 from pytorch_offline.mirror.download import Download, Floor
 from pytorch_offline.mirror.flow import CONNECTIONS, Connections, Flow, Meter
 from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
@@ -98,7 +98,7 @@ def fetch_files(
             interval=interval,
             floor=floor,
             flow=Flow(connections=Connections(max(1, connections)), meter=Meter(limit_rate), pool=Pool()),
-            room=Room(mirror.root, free=free),
+            room=Room(mirror.root, staging=mirror.partial, jobs=jobs, free=free),
             log=log,
         )
         fetch.take_stock(wanted)
@@ -183,10 +183,7 @@ class _Fetch:
         self._lengths = {file.path: file.size for file in files if file.size is not None}
         unknown = [file for file in files if file.size is None]
         for_each(unknown, self._ask_length, jobs=jobs, stop=self._stop)
-        for file in files:
-            on_disk = _size_of(self._part_of(file))
-            self._room.expect(file.path, max(0, self._lengths.get(file.path, 0) - on_disk))
-        self._room.check()
+        self._look_at_room(files)
         self._progress.plan(len(files), sum(self._lengths.values()))
         # Files of the same bytes share one partial file: one thread sees to all of them.
         groups: dict[Path, list[WantedFile]] = {}
@@ -197,6 +194,21 @@ class _Fetch:
     def flow_ended(self) -> None:
         """Let the helpers' threads end."""
         self._flow.pool.close()
+
+    def _look_at_room(self, files: Sequence[WantedFile]) -> None:
+        """See whether the plan fits on the disk, and say what is not known of it."""
+        counted = set()
+        for file in files:
+            part = self._part_of(file)
+            if part not in counted:  # the same bytes under two names come once
+                counted.add(part)
+                size = self._lengths.get(file.path, 0)
+                place = (self._mirror.root / file.path).parent
+                self._room.expect(file.path, max(0, size - _size_of(part)), size=size, place=place)
+        unknown = sum(file.path not in self._lengths for file in files)
+        if unknown:
+            self._progress.say(f"the size of {unknown} files will be known only when they come")
+        self._room.check()
 
     def _ask_length(self, file: WantedFile) -> None:
         """Learn how long a file is that the index says no size of; who cannot be asked says it with the file."""
@@ -221,10 +233,12 @@ class _Fetch:
                 with self._lock:
                     self.failures.append((file.path, error))
                 if error.code == "disk-full":
-                    error.facts.update(self._room.facts())
+                    error.facts |= self._room.facts() | error.facts
                     self._stop.set()
                     return
+                self._room.ended(file.path)
             else:
+                self._room.ended(file.path)
                 with self._lock:
                     self.downloaded.append(row)
 
@@ -232,7 +246,7 @@ class _Fetch:
         path = self._part_of(file)
         place = PurePosixPath(path.relative_to(self._mirror.root).as_posix())
         try:
-            with PartialFile(path, interval=self._interval) as part:
+            with PartialFile(path, interval=self._interval, disk=self._mirror.disk) as part:
                 download = Download(
                     file,
                     part,

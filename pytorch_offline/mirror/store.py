@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from pytorch_offline.addresses import without_credentials
+from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.admission import check_bytes, check_demanded, check_wheel
-from pytorch_offline.mirror.disk import Disk, disk_errors, make_directories, write_atomically
+from pytorch_offline.mirror.disk import Disk, incoming_of, make_directories, write_atomically
 from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import LOCKS, STATE_NAME, sidecar_of
@@ -65,9 +66,9 @@ class Mirror:
         self.partial = self.state / "partial"  # downloads under way
         self.rejected = self.state / "rejected"  # bytes that did not pass the gate, kept for inspection
         self._temporary = self.state / "temporary"
-        self._disk = disk or Disk()
-        self._ledger = Ledger(root, self._disk)
-        self._generations = Generations(root, self.state, self._disk)
+        self.disk = disk or Disk()
+        self._ledger = Ledger(root, self.disk)
+        self._generations = Generations(root, self.state, self.disk)
         self._file_lock = FileLock(self.state / "lock", thread_local=False)
         self._mutex = threading.RLock()
         self._depth = 0
@@ -133,7 +134,7 @@ class Mirror:
                     self._file_lock.release()
 
     def _acquire(self, waiting: Callable[[str], None], *, wait: bool) -> None:
-        make_directories(self._disk, self.state)
+        make_directories(self.disk, self.state)
         try:
             self._file_lock.acquire(blocking=False)
         except Timeout as busy:
@@ -143,10 +144,13 @@ class Mirror:
             self._file_lock.acquire()
         try:
             self._generations.finish()
-            sweep(self._disk, self._temporary)
+            sweep(self.disk, self._temporary)
             self._files = self._ledger.read()
             for path in self._ledger.read_announced() - set(self._files):
-                self._disk.remove(self.root / sidecar_of(path))  # its wheel never came
+                self.disk.remove(self.root / sidecar_of(path))  # its wheel never came
+            for path in self._ledger.read_unpublished():
+                self.disk.remove(incoming_of(self.root / path))  # on its way from another file system
+                self.disk.remove(incoming_of(self.root / sidecar_of(path)))
         except BaseException:
             self._file_lock.release()
             raise
@@ -299,7 +303,7 @@ class Mirror:
             verified_at=_timestamp(now),
         )
         target = self.root / file.path
-        self._disk.sync(part)
+        self.disk.sync(part)
         with self._mutex:
             self._check_conflict(wanted, sha256, now)  # another thread may have been quicker
             if target.is_file() and file.path not in self._files and target != part:
@@ -307,8 +311,8 @@ class Mirror:
                 self._reject(target, stranger, origin_url=None, now=now, filename=file.path.name)
             self._ledger.record(file)
             self._write(self.root / sidecar_of(file.path), admission.metadata)
-            self._disk.replace(part, target)
-            self._disk.sync_directory(target.parent)
+            self.disk.replace(part, target)
+            self.disk.sync_directory(target.parent)
             self._files[file.path] = file
             self._link_twins(file)
         return file
@@ -335,8 +339,8 @@ class Mirror:
             if twin.sha256 != sha256 or not source.is_file() or read_sha256(source)[0] != sha256:
                 continue
             part = self._temporary_name()
-            make_directories(self._disk, part.parent)
-            if not self._disk.link(source, part):
+            make_directories(self.disk, part.parent)
+            if not self.disk.link(source, part):
                 return None
             return self._admit_proved(part, wanted, sha256, origin_url=twin.origin, now=now)
         return None
@@ -348,10 +352,10 @@ class Mirror:
             if twin.sha256 != file.sha256 or twin.path == file.path or (target.exists() and source.samefile(target)):
                 continue
             temporary = self._temporary_name()
-            make_directories(self._disk, temporary.parent)
-            if not self._disk.link(source, temporary):
+            make_directories(self.disk, temporary.parent)
+            if not self.disk.link(source, temporary):
                 return  # the twin keeps bytes of its own
-            self._disk.replace(temporary, target)
+            self.disk.replace(temporary, target)
 
     def _check_conflict(self, wanted: WantedFile, sha256: str | None, now: Callable[[], datetime]) -> None:
         held = self._files.get(wanted.path)
@@ -397,13 +401,13 @@ class Mirror:
             "origin": None if origin_url is None else without_credentials(origin_url),
             "rejected_at": _timestamp(now),
         }
-        make_directories(self._disk, self.rejected)
-        self._disk.replace(path, self.rejected / filename)
+        make_directories(self.disk, self.rejected)
+        self.disk.replace(path, self.rejected / filename)
         self._write(self.rejected / f"{filename}.json", json.dumps(reason, indent=1, default=str).encode())
         error.facts["kept for inspection"] = str(self.rejected / filename)
 
     def _write(self, path: Path, body: bytes) -> None:
-        write_atomically(self._disk, path, body, temporary=self._temporary_name())
+        write_atomically(self.disk, path, body, temporary=self._temporary_name())
 
     def _temporary_name(self) -> Path:
         with self._mutex:

@@ -20,9 +20,9 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.admission import check_wheel
-from pytorch_offline.mirror.disk import disk_errors
 from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import LOCKS, PAGE_NAMES, ROOT, files_in_order, sidecar_of

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
+from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UnsatisfiableError, UpstreamError
 from pytorch_offline.knowledge.family import TORCH
 from pytorch_offline.selector.fleet.shared import tell_sharing
@@ -282,6 +283,8 @@ class _Search:
             except UnsatisfiableError:
                 self._known[key] = None
             except UpstreamError as error:  # its METADATA cannot be had: what is not known cannot be planned with
+                if error.code in DISK_CODES:
+                    raise
                 self._known[key] = None
                 self.unread[error.message] = None
         known, own = self._known[key], member.selection

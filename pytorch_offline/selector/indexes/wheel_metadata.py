@@ -8,11 +8,11 @@ wheel's own zip directory by range requests; the whole wheel. METADATA differs b
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted
+from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UpstreamError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def fetch_wheel_metadata(file: IndexFile, *, http: Http, catalogue: Catalogue, s
         except UpstreamError as error:
             if error.code != "ranges-not-served":
                 raise
-            body, source = _from_whole_wheel(file, http, scratch), "wheel"
+            with disk_errors(scratch, called="directory"):
+                body, source = _from_whole_wheel(file, http, scratch), "wheel"
     catalogue.store_metadata(link, body, source)
     return body
 
@@ -82,40 +83,35 @@ def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
     from pytorch_offline.wheels.archive import check_archive  # noqa: PLC0415  (the last resort)
 
     scratch.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(suffix=".whl", dir=scratch)
-    try:
-        digest = hashlib.sha256()
-        with os.fdopen(descriptor, "w+b") as sink, http.stream(file.link.url) as stream:
-            if stream.status != _OK:
-                raise UpstreamError(
-                    "file-absent",
-                    f"{file.link.filename} is listed, but its address answers {stream.status}",
-                    facts={"url": redacted(file.link.url)},
-                )
-            for chunk in stream.iter_chunks():
-                digest.update(chunk)
-                sink.write(chunk)
-            sink.flush()
-            redacted(file.link.url)
-            if file.link.sha256 is not None and digest.hexdigest() != file.link.sha256:
-                raise IntegrityError(
-                    "hash-mismatch",
-                    f"{file.link.filename} does not have the hash that its page publishes",
-                    facts={
-                        "url": redacted(file.link.url),
-                        "published": file.link.sha256,
-                        "received": digest.hexdigest(),
-                    },
-                )
-            sink.seek(0)
-            report = check_archive(sink, file.name, deep=False)
-            if report.problems:
-                raise IntegrityError(
-                    "bad-archive",
-                    f"{file.link.filename} is not a sound wheel",
-                    facts={"url": redacted(file.link.url)}
-                    | {p.code: f"{p.member}: {p.detail}" for p in report.problems},
-                )
-            return report.metadata
-    finally:
-        os.unlink(name)  # noqa: PTH108  (mkstemp gave a string)
+    digest = hashlib.sha256()
+    # It has no name, or loses it when it is closed: a killed run leaves nothing.
+    with tempfile.TemporaryFile(dir=scratch) as sink, http.stream(file.link.url) as stream:
+        if stream.status != _OK:
+            raise UpstreamError(
+                "file-absent",
+                f"{file.link.filename} is listed, but its address answers {stream.status}",
+                facts={"url": redacted(file.link.url)},
+            )
+        for chunk in stream.iter_chunks():
+            digest.update(chunk)
+            sink.write(chunk)
+        sink.flush()
+        if file.link.sha256 is not None and digest.hexdigest() != file.link.sha256:
+            raise IntegrityError(
+                "hash-mismatch",
+                f"{file.link.filename} does not have the hash that its page publishes",
+                facts={
+                    "url": redacted(file.link.url),
+                    "published": file.link.sha256,
+                    "received": digest.hexdigest(),
+                },
+            )
+        sink.seek(0)
+        report = check_archive(sink, file.name, deep=False)
+        if report.problems:
+            raise IntegrityError(
+                "bad-archive",
+                f"{file.link.filename} is not a sound wheel",
+                facts={"url": redacted(file.link.url)} | {p.code: f"{p.member}: {p.detail}" for p in report.problems},
+            )
+        return report.metadata
