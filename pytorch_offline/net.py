@@ -1,8 +1,8 @@
 """The one place that speaks HTTP: sessions, retries, timeouts, redirects, proxies, CA bundles, netrc.
 
 Small bodies come whole from ``Http.get``, which tries again; large ones piece by piece from ``Http.stream``, which
-tries once, because only its caller knows how to resume. Proxies, CA bundles and netrc come from the environment as
-``requests`` reads them; what pip is configured with may be given to the constructor. ``file://`` works in both.
+tries once, because only its caller knows how to resume. Proxies, certificates and netrc come from the environment; what
+pip is configured with may be given to the constructor (``docs/network.md`` has both beside pip). ``file://`` works too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from pytorch_offline import __version__
 from pytorch_offline.addresses import joined, redacted, sendable_url
+from pytorch_offline.credentials import carried_over
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.retries import Failure, RetryPolicy, innermost, reason_of, seconds_until
 
@@ -144,10 +145,13 @@ class Http:
         timeouts: see ``Timeouts``.
         retry: see ``RetryPolicy``.
         user_agent: what to call ourselves.
-        proxy: a proxy for all requests, instead of the environment's (pip's ``proxy``); ``NO_PROXY`` still holds.
-        ca_bundle: certificates to trust instead of the usual ones (pip's ``cert``).
+        proxy: a proxy for all requests, instead of the environment's (pip's ``proxy``), or none at all if it is empty;
+            ``NO_PROXY`` still holds.
+        environment_proxies: whether the environment's proxies count (not with pip's ``no-proxy-env``).
+        ca_bundle: certificates to trust beside the system's and certifi's (pip's ``cert``).
         client_certificate: a PEM file with a key and a certificate to show (pip's ``client-cert``).
         trusted_hosts: ``host`` or ``host:port`` whose certificates are not checked (pip's ``trusted-host``).
+        said_by: which setting named the ``proxy``, the ``cert``, the ``client-cert``, for messages.
         sleep: how to wait.
         chance: random numbers in [0, 1).
         now: the time, to read a ``Retry-After`` date against.
@@ -161,9 +165,11 @@ class Http:
         retry: RetryPolicy | None = None,
         user_agent: str = f"pytorch-offline/{__version__}",
         proxy: str | None = None,
+        environment_proxies: bool = True,
         ca_bundle: Path | None = None,
         client_certificate: Path | None = None,
         trusted_hosts: Collection[str] = (),
+        said_by: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -182,9 +188,11 @@ class Http:
             return Connections(
                 user_agent=user_agent,
                 proxy=proxy,
+                environment_proxies=environment_proxies,
                 ca_bundle=ca_bundle,
                 client_certificate=client_certificate,
                 trusted_hosts=trusted_hosts,
+                said_by=said_by or {},
             )
 
         self._connections = _OnceAsked(connect)
@@ -196,7 +204,7 @@ class Http:
         self.close()
 
     def close(self) -> None:
-        """Close every thread's connections."""
+        """Close all connections."""
         self._connections.close()
 
     def hurried(self, timeouts: Timeouts) -> Http:
@@ -295,9 +303,10 @@ class Http:
     def _open(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Ask once, following redirects by hand: ``requests`` would follow one from the network to ``file://``."""
         target = sendable_url(url)
+        strange = False
         for _ in range(MAX_REDIRECTS + 1):
             response = self._connections.opened().ask(
-                target, headers, connect=self._timeouts.connect, read=self._timeouts.read
+                target, headers, connect=self._timeouts.connect, read=self._timeouts.read, strange=strange
             )
             location = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             if location is None:
@@ -305,8 +314,9 @@ class Http:
             response.close()
             # Header bytes arrive as Latin-1; servers that send other characters mean UTF-8.
             location = location.encode("latin-1", "replace").decode("utf-8", "replace")
-            following = sendable_url(joined(response.url, location))
+            following = carried_over(target, sendable_url(joined(target, location)))
             headers = _redirected_headers(headers, target, following)
+            strange = strange or urlsplit(target).hostname != urlsplit(following).hostname
             target = following
         raise UpstreamError(
             "bad-redirect",

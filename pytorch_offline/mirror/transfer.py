@@ -58,7 +58,7 @@ _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPSt
 # Codings that change the bytes; S3-compatible stores also say "aws-chunked" of files that are as they were uploaded.
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 # Asking again does not mend these.
-_LASTING = frozenset({"bad-url", "tls-error", "bad-redirect"})
+_LASTING = frozenset({"bad-url", "tls-error", "bad-redirect", "bad-proxy", "proxy-refused"})
 # A host that was alive and fell silent, or nearly so, is in trouble whatever it gave before: another one is asked.
 STALLED = "stalled"
 # A Last-Modified date is a strong validator only if the file could not have changed again within the same second

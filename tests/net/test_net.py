@@ -552,7 +552,8 @@ def test_certificates_that_are_not_there(tls_server: Loopback, tmp_path: Path) -
 def test_plain_http_where_tls_is_asked_for(waits: Waits) -> None:
     with Loopback(in_turn(Answer(body=BODY))) as server, Http(sleep=waits) as http:
         error = failure(http, server.url.replace("http:", "https:"))
-    assert error.code == "tls-error"
+    assert error.code == "unreachable"
+    assert "TLS" in error.message
     assert len(waits.seconds) == 2
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # As many as a browser opens to one host.
 PARALLEL_REQUESTS = 6
 # The errors that mean "nobody answered", after which the same host is not asked about its other wheels.
-_NO_ANSWER = frozenset({"unreachable", "tls-error", "transfer-broken", "stalled"})
+_NO_ANSWER = frozenset({"unreachable", "tls-error", "bad-proxy", "proxy-refused", "transfer-broken", "stalled"})
 
 
 class KnownSizes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytorch_offline.target.model import Target
 
 # The errors that mean "nobody answered", as opposed to "the answer was no".
-_NO_ANSWER = frozenset({"unreachable", "tls-error"})
+_NO_ANSWER = frozenset({"unreachable", "tls-error", "bad-proxy", "proxy-refused"})
 
 
 def find_planned_upstreams(

@@ -66,7 +66,7 @@ def _sidecar(link: Link, http: Http) -> bytes | None:
     try:
         response = http.get(f"{link.url}.metadata", max_bytes=MAX_METADATA)
     except UpstreamError as error:
-        if error.code == "unreachable":
+        if error.code in {"unreachable", "bad-proxy", "proxy-refused"}:
             raise
         return None
     if response.status != _OK:
