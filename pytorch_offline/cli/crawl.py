@@ -11,7 +11,7 @@ from packaging.utils import InvalidName, canonicalize_name
 from tqdm import tqdm
 
 from pytorch_offline.addresses import redacted
-from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.session import Session, Style, common_options, progress_option
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.crawl import CrawlReport, crawl
 from pytorch_offline.crawler.default_index import configured_http
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Off a terminal, a line of progress every so many seconds.
 _LOG_SECONDS = 5.0
+# For programs, an event every so many seconds, and whenever all that are known are read.
+_EVENT_SECONDS = 1.0
 # What the text names one by one; --json has all.
 _SHOWN = 10
 
@@ -52,6 +54,7 @@ _SHOWN = 10
 )
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
 @common_options
+@progress_option
 def command(
     session: Session, upstream: str, channel: str, backends: tuple[str, ...], projects: tuple[str, ...]
 ) -> None:
@@ -94,7 +97,7 @@ class _Progress:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._bar = tqdm(unit=" pages", disable=not session.show_bars, leave=False)
+        self._bar = tqdm(unit=" pages", ascii=True, disable=session.shown_style is not Style.BARS, leave=False)
         self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -107,8 +110,12 @@ class _Progress:
         """Take note of how far the crawl is."""
         self._bar.total = known
         self._bar.update(done - self._bar.n)
-        if self._bar.disable and time.monotonic() - self._told >= _LOG_SECONDS:
-            self._told = time.monotonic()
+        now = time.monotonic()
+        if self._session.events and (now - self._told >= _EVENT_SECONDS or done == known):
+            self._told = now
+            self._session.tell("pages", read=done, known=known)
+        elif self._session.shown_style is Style.LINES and now - self._told >= _LOG_SECONDS:
+            self._told = now
             self._session.message(f"{done} of {known} pages")
 
 

@@ -12,7 +12,7 @@ import click
 from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.selection import chosen, document
-from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.session import Session, common_options, progress_option
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.flow import CONNECTIONS
@@ -49,6 +49,7 @@ def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 @click.command("fetch", epilog=EPILOG)
 @common_options
+@progress_option
 @choosing_options
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="How many files to download at once."

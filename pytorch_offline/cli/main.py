@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 from functools import partial
-from shutil import get_terminal_size
 from textwrap import fill
 from typing import NoReturn
 
 import click
 
 from pytorch_offline import __version__
-from pytorch_offline.cli.session import AS_JSON, DEFAULT_MIRROR, VERBOSE, Session, render_json
+from pytorch_offline.cli import console
+from pytorch_offline.cli.goodbye import PROGRAM, Goodbye
+from pytorch_offline.cli.session import Session, render_json, spoken_to
 from pytorch_offline.cli.settings import PREFIX, add_variables, defaults_of, read_settings
-from pytorch_offline.cli.signals import end_in_order
+from pytorch_offline.cli.signals import Guard, Interrupted, let_go
 from pytorch_offline.cli.streams import abandon_stdout, prepare_streams, shown
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 
@@ -32,8 +34,6 @@ COMMANDS = {
     "select": "Choose the wheels for a target; download nothing.",
     "verify": "Re-hash the mirror and name each bad file.",
 }
-PROGRAM = "pytorch-offline"
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def load_command(name: str) -> click.Command:
@@ -93,16 +93,33 @@ def cli() -> None:
     """  # noqa: D301  (\b is click's mark for a paragraph that is not wrapped)
 
 
-def main(argv: list[str] | None = None) -> NoReturn:
+def run_process(arguments: list[str]) -> NoReturn:
+    """Run the command line as this process's whole work, which ends within a second of being told to."""
+    goodbye = Goodbye(arguments, _print_error)
+    Guard(goodbye)
+    try:
+        main(arguments, goodbye)
+    except Interrupted as interrupted:  # while the last words were said
+        goodbye(interrupted.number)
+        sys.exit(interrupted.exit_code)
+    finally:
+        let_go()
+
+
+def main(argv: list[str] | None = None, goodbye: Goodbye | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     prepare_streams()
-    end_in_order()
+    console.make_ready()
     # What a run reads it keeps, so looking for garbage after every 700 new objects finds none, and takes a tenth of it.
     gc.set_threshold(500_000)
     arguments = sys.argv[1:] if argv is None else list(argv)
     code = 0
     try:
-        code = run(arguments)
+        farewell = goodbye or Goodbye(arguments, _print_error)
+        code = run(arguments, farewell)
+        session = spoken_to(arguments, farewell.context)
+        if session.events and not farewell.said:
+            session.tell("exit", code=code)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -112,13 +129,14 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except OSError as error:  # the disk that our output goes to is full
         abandon_stdout()
         if code == 0:  # else it was told already, by whoever wrote the output
-            click.echo(f"error: the output cannot be written: {error.strerror or error}", err=True)
+            console.write_line(f"error: the output cannot be written: {error.strerror or error}")
             code = 1
     sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], goodbye: Goodbye | None = None) -> int:
     """Run the command line; whatever goes wrong becomes a sentence and an exit code."""
+    farewell = goodbye or Goodbye(arguments, _print_error)
     context: click.Context | None = None
     try:
         completion = os.environ.get(f"_{PREFIX}_COMPLETE")
@@ -127,24 +145,24 @@ def run(arguments: list[str]) -> int:
 
             return shell_complete(cli, {}, PROGRAM, f"_{PREFIX}_COMPLETE", completion)
         context = cli.make_context(PROGRAM, list(arguments), auto_envvar_prefix=PREFIX, obj=read_settings())
+        farewell.context = context
         with context:
             cli.invoke(context)
     except PytorchOfflineError as error:
-        return report(error, _spoken_to(arguments, context))
+        return report(error, spoken_to(arguments, context))
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
         error.show()
-        return report(_usage_error(error), _spoken_to(arguments, context), told=True) and error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        interrupted = PytorchOfflineError("interrupted", "interrupted", hint="run the same command again to continue")
-        report(interrupted, _spoken_to(arguments, context), told=True)
-        click.echo("interrupted; run the same command again to continue where it stopped", err=True)
-        return EXIT_INTERRUPTED
+        return report(_usage_error(error), spoken_to(arguments, context), told=True) and error.exit_code
+    except (KeyboardInterrupt, click.Abort) as interrupt:
+        interrupted = interrupt if isinstance(interrupt, Interrupted) else Interrupted(signal.SIGINT)
+        farewell(interrupted.number)
+        return interrupted.exit_code
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001  (the last place where it can become a sentence)
-        return report(_unexpected(error), _spoken_to(arguments, context), cause=error)
+        return report(_unexpected(error), spoken_to(arguments, context), cause=error)
     return 0
 
 
@@ -164,17 +182,6 @@ def _unexpected(error: Exception) -> PytorchOfflineError:
     )
 
 
-def _spoken_to(arguments: list[str], context: click.Context | None) -> Session:
-    """Say how the user wants to be spoken to, even when the command's own options were never read."""
-    wishes = context.meta if context is not None else {}
-    verbose = sum(argument.count("v") for argument in arguments if argument in {"-v", "-vv", "-vvv"})
-    return Session(
-        mirror=DEFAULT_MIRROR,
-        as_json=wishes.get(AS_JSON, "--json" in arguments),
-        verbosity=wishes.get(VERBOSE, verbose),
-    )
-
-
 def report(
     error: PytorchOfflineError, session: Session, *, told: bool = False, cause: BaseException | None = None
 ) -> int:
@@ -182,18 +189,12 @@ def report(
 
     ``told`` says that the sentence already stands on stderr, ``cause`` whose traceback ``-vv`` shows.
     """
-    if session.as_json:
-        facts = {
-            "family": error.family,
-            "code": error.code,
-            "message": error.message,
-            "facts": error.facts,
-            "hint": error.hint,
-            **error.data,
-        }
-        click.echo(render_json({"error": facts}))
-    if not told:
-        say = partial(_say, width=get_terminal_size().columns if sys.stderr is not None and sys.stderr.isatty() else 0)
+    _print_error(error, session)
+    if session.events and not told:
+        session.tell("error", code=error.code, message=error.message, facts=error.facts, hint=error.hint)
+    elif not told:
+        width = console.terminal_size()[0] if sys.stderr is not None and sys.stderr.isatty() else 0
+        say = partial(_say, width=width)
         say(f"error: {error.message}")
         for name, value in error.facts.items():
             say(f"  {name}: {value}")
@@ -206,8 +207,22 @@ def report(
     if session.verbosity > 1:
         import traceback  # noqa: PLC0415  (only with -vv)
 
-        click.echo("".join(traceback.format_exception(cause or error)), err=True)
+        console.write_line("".join(traceback.format_exception(cause or error)))
     return error.exit_code
+
+
+def _print_error(error: PytorchOfflineError, session: Session) -> None:
+    """Print an error as the document of standard output, where one was asked for."""
+    if session.as_json:
+        facts = {
+            "family": error.family,
+            "code": error.code,
+            "message": error.message,
+            "facts": error.facts,
+            "hint": error.hint,
+            **error.data,
+        }
+        click.echo(render_json({"error": facts}))
 
 
 def _say(text: str, *, width: int) -> None:
@@ -216,4 +231,4 @@ def _say(text: str, *, width: int) -> None:
     if width > 0:
         indent = " " * (len(text) - len(text.lstrip()) + 4)
         text = fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    click.echo(text, err=True)
+    console.write_line(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytorch_offline.cli.progress import shown_progress
-from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.session import Session, common_options, progress_option
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.store import Mirror
@@ -30,6 +30,7 @@ Examples:
 
 @click.command("verify", epilog=EPILOG)
 @common_options
+@progress_option
 @click.option("--deep", is_flag=True, default=False, help="Also check every wheel's zip and RECORD.")
 @click.option("--repair", is_flag=True, default=False, help="Move bad files aside and fetch them again.")
 @click.option(
@@ -56,7 +57,7 @@ def command(
 
     def verified(days: float | None) -> VerifyReport:
         age = None if days is None else timedelta(days=days)
-        with shown_progress(session, doing="reading", done="read") as progress:
+        with shown_progress(session) as progress:
             return verify_mirror(mirror, deep=deep, older_than=age, jobs=jobs, progress=progress, now=now)
 
     first = last = verified(days)

@@ -17,14 +17,14 @@ from pytorch_offline.errors import IntegrityError, PytorchOfflineError, Upstream
 from pytorch_offline.mirror.download import Download, Floor
 from pytorch_offline.mirror.flow import CONNECTIONS, Connections, Flow, Meter
 from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
-from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.progress import Doing, Outcome, Progress, Silent, Stage
 from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.room import Room, free_bytes
 from pytorch_offline.mirror.transfer import PATIENCE
-from pytorch_offline.mirror.workers import Stop, for_each
+from pytorch_offline.mirror.workers import Stop, Stopped, for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pytorch_offline.crawler.drift_log import DriftLog
@@ -157,14 +157,18 @@ class _Fetch:
         self._lock = threading.Lock()
         self._lengths: dict[PurePosixPath, int] = {}
 
-    def take_stock(self, wanted: Iterable[WantedFile]) -> None:
+    def take_stock(self, wanted: Sequence[WantedFile]) -> None:
         """Find what is here already; the rest is missing."""
+        listed = self._mirror.read_files()
+        here = {file.path: listed[file.path].size for file in wanted if file.path in listed}
+        if here:
+            self._progress.plan({str(path): size for path, size in here.items()}, stage=Stage.STOCK)
         for file in wanted:
             other = self.missing.get(file.path)
             try:
                 if other is not None:
                     _check_same(other, file)
-                elif (held := self._mirror.adopt(file, now=self._now)) is not None:
+                elif (held := self._take_stock_of(file, here.get(file.path))) is not None:
                     self.already.append(held)
                 elif not file.urls:
                     error = UpstreamError("no-address", f"nothing says where {file.path} can be had")
@@ -177,6 +181,23 @@ class _Fetch:
                     self._explain(file.urls[0], error, published=file.sha256, other=resting, called="held")
                 self.failures.append((file.path, error))
 
+    def _take_stock_of(self, file: WantedFile, size: int | None) -> MirrorFile | None:
+        if size is None:
+            return self._mirror.adopt(file, now=self._now)
+        name, position = str(file.path), 0
+
+        def advanced(count: int) -> None:
+            nonlocal position
+            position += count
+            self._progress.advance(name, position, size)
+
+        self._progress.begin(name, size, 0)
+        self._progress.doing(name, Doing.HASHING)
+        try:
+            return self._mirror.adopt(file, now=self._now, advanced=advanced)
+        finally:
+            self._progress.end(name)
+
     def bring(self, jobs: int) -> None:
         """Download and admit what is missing, the biggest first, after a look at the room on disk."""
         files = list(self.missing.values())
@@ -184,7 +205,11 @@ class _Fetch:
         unknown = [file for file in files if file.size is None]
         for_each(unknown, self._ask_length, jobs=jobs, stop=self._stop)
         self._look_at_room(files)
-        self._progress.plan(len(files), sum(self._lengths.values()))
+        self._progress.plan(
+            {str(file.path): self._lengths.get(file.path) for file in files},
+            already=len(self.already),
+            already_size=sum(file.size for file in self.already),
+        )
         # Files of the same bytes share one partial file: one thread sees to all of them.
         groups: dict[Path, list[WantedFile]] = {}
         for file in sorted(files, key=lambda file: self._lengths.get(file.path, 0), reverse=True):
@@ -245,6 +270,7 @@ class _Fetch:
     def _bring(self, file: WantedFile) -> MirrorFile:
         path = self._part_of(file)
         place = PurePosixPath(path.relative_to(self._mirror.root).as_posix())
+        outcome = Outcome.FAILED
         try:
             with PartialFile(path, interval=self._interval, disk=self._mirror.disk) as part:
                 download = Download(
@@ -266,15 +292,21 @@ class _Fetch:
                     with self._lock:
                         self.bytes_downloaded += download.bytes_received
             self._note(came.url, came.sha256, came.size, came.seen)
+            self._progress.doing(str(file.path), Doing.CHECKING)
             try:
-                return self._mirror.admit(
+                row = self._mirror.admit(
                     path, file, size=came.size, sha256=came.sha256, origin_url=came.url, now=self._now
                 )
             finally:
                 if not path.exists():  # admitted, or rejected: in either case there is nothing left to continue
                     path.with_name(path.name + SIDECAR_SUFFIX).unlink(missing_ok=True)
+            outcome = Outcome.DONE
+        except Stopped:
+            outcome = Outcome.STOPPED
+            raise
         finally:
-            self._progress.end(str(file.path))
+            self._progress.end(str(file.path), outcome)
+        return row
 
     def _set_aside(self, file: WantedFile, place: PurePosixPath, error: IntegrityError) -> None:
         """Keep wrong bytes apart, with what is known of them and of the right ones; and note that they came."""

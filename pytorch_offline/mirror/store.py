@@ -157,11 +157,17 @@ class Mirror:
 
     # Changing --------------------------------------------------------------------------------------------------------
 
-    def adopt(self, wanted: WantedFile, *, now: Callable[[], datetime]) -> MirrorFile | None:
+    def adopt(
+        self,
+        wanted: WantedFile,
+        *,
+        now: Callable[[], datetime],
+        advanced: Callable[[int], None] = lambda _: None,
+    ) -> MirrorFile | None:
         """Take a wanted file from what is already on this disk, if it can be proved to be the one.
 
         That is: the file listed under its path; a file that lies there unlisted (its manifest was lost); or the same
-        bytes under another path, which get a second name.
+        bytes under another path, which get a second name. ``advanced`` is told of each piece that was read for it.
 
         Returns:
             The file's row, or None if it must be downloaded.
@@ -175,10 +181,10 @@ class Mirror:
             if listed is not None:
                 self._check_conflict(wanted, wanted.sha256, now)
                 check_demanded(wanted, listed.sha256)
-                return self._adopt_listed(listed, wanted, now)
+                return self._adopt_listed(listed, wanted, now, advanced)
             if wanted.sha256 is None:
                 return None
-            if target.is_file() and read_sha256(target)[0] == wanted.sha256:
+            if target.is_file() and read_sha256(target, advanced=advanced)[0] == wanted.sha256:
                 origin = next(iter(wanted.urls), target.resolve().as_uri())
                 return self._admit_proved(target, wanted, wanted.sha256, origin_url=origin, now=now)
             return self._adopt_twin(wanted, wanted.sha256, now)
@@ -317,12 +323,18 @@ class Mirror:
             self._link_twins(file)
         return file
 
-    def _adopt_listed(self, listed: MirrorFile, wanted: WantedFile, now: Callable[[], datetime]) -> MirrorFile | None:
+    def _adopt_listed(
+        self,
+        listed: MirrorFile,
+        wanted: WantedFile,
+        now: Callable[[], datetime],
+        advanced: Callable[[int], None],
+    ) -> MirrorFile | None:
         """Prove a listed file again: its size alone would let a rotten one stay."""
         target = self.root / listed.path
         if not target.is_file():
             return None
-        found, size = read_sha256(target)
+        found, size = read_sha256(target, advanced=advanced)
         if found != listed.sha256:
             facts = {"file": str(listed.path), "expected sha256": listed.sha256, "found sha256": found, "size": size}
             damage = IntegrityError("hash-mismatch", f"{listed.path} is damaged", facts=facts)

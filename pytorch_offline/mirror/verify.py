@@ -29,7 +29,7 @@ from pytorch_offline.mirror.layout import LOCKS, PAGE_NAMES, ROOT, files_in_orde
 from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
-from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.progress import Doing, Outcome, Progress, Silent, Stage
 from pytorch_offline.mirror.siblings import sibling_addresses
 from pytorch_offline.mirror.workers import Stop, for_each
 from pytorch_offline.wheels.filename import parse_wheel_name
@@ -194,20 +194,22 @@ def verify_files(
     # Bytes that have a name whose verification is due are read, and verified for all their names.
     due = {place: group for place, group in groups.items() if not {file.path for file in group} <= set(recent)}
     paths = [file.path for group in due.values() for file in group]
-    planned = sum(group[0].size for group in due.values())
-    progress.plan(len(paths), planned)
+    lately = [group[0].size for place, group in groups.items() if place not in due]
+    sizes_due = {str(group[0].path): group[0].size for group in due.values()}
+    progress.plan(sizes_due, stage=Stage.VERIFY, already=len(lately), already_size=sum(lately))
+    stop = Stop()
     findings: list[Finding] = []
     sizes: list[int] = []
 
     def check(group: list[MirrorFile]) -> None:
-        found, size = _check_wheel_bytes(root, group, deep=deep, progress=progress)
+        found, size = _check_wheel_bytes(root, group, deep=deep, progress=progress, stop=stop)
         for file in group:
             found += _check_sidecar(root, file)
         findings.extend(found)
         sizes.append(size)
 
     started = time.monotonic()
-    for_each([due[place] for place in _reading_order(due)], check, jobs=jobs, stop=Stop())
+    for_each([due[place] for place in _reading_order(due)], check, jobs=jobs, stop=stop)
     seconds = time.monotonic() - started
     for place in groups.keys() - due.keys():
         findings += _look_at(root, groups[place])
@@ -378,11 +380,24 @@ def _identity(root: Path, path: PurePosixPath) -> tuple[int, int] | PurePosixPat
 
 
 def _check_wheel_bytes(
-    root: Path, group: Sequence[MirrorFile], *, deep: bool, progress: Progress
+    root: Path, group: Sequence[MirrorFile], *, deep: bool, progress: Progress, stop: Stop
 ) -> tuple[list[Finding], int]:
     """Read the bytes that all rows of ``group`` name, once, compare each row with them, and count them."""
+    label, outcome = str(group[0].path), Outcome.STOPPED
+    progress.begin(label, group[0].size, 0)
     try:
-        found, size = _read_bytes(root, group[0], {file.size for file in group}, progress)
+        findings, size = _compare_bytes(root, group, deep=deep, progress=progress, stop=stop)
+        outcome = Outcome.FAILED if findings else Outcome.DONE
+    finally:
+        progress.end(label, outcome)
+    return findings, size
+
+
+def _compare_bytes(
+    root: Path, group: Sequence[MirrorFile], *, deep: bool, progress: Progress, stop: Stop
+) -> tuple[list[Finding], int]:
+    try:
+        found, size = _read_bytes(root, group[0], {file.size for file in group}, progress, stop)
     except FileNotFoundError:
         return [Finding(path=file.path, problem=Problem.MISSING, detail="it is not there") for file in group], 0
     except IsADirectoryError:
@@ -402,11 +417,14 @@ def _check_wheel_bytes(
                 Finding(path=file.path, problem=Problem.HASH, detail=detail, expected=file.sha256, found=found)
             )
         elif deep:
+            progress.doing(str(group[0].path), Doing.CHECKING)
             findings += _check_inside(root, file)
     return findings, 0 if found is None else size
 
 
-def _read_bytes(root: Path, file: MirrorFile, sizes: set[int], progress: Progress) -> tuple[str | None, int]:
+def _read_bytes(
+    root: Path, file: MirrorFile, sizes: set[int], progress: Progress, stop: Stop
+) -> tuple[str | None, int]:
     """Hash a file, unless its size alone says that it is wrong.
 
     Raises:
@@ -419,17 +437,15 @@ def _read_bytes(root: Path, file: MirrorFile, sizes: set[int], progress: Progres
         nonlocal position
         position += count
         progress.advance(label, position, file.size)
+        stop.check()
 
-    progress.begin(label, file.size, 0)
-    try:
-        status = place.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise IsADirectoryError
-        if status.st_size not in sizes:
-            return None, status.st_size
-        return read_sha256(place, advanced=advanced)
-    finally:
-        progress.end(label)
+    progress.doing(label, Doing.HASHING)
+    status = place.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise IsADirectoryError
+    if status.st_size not in sizes:
+        return None, status.st_size
+    return read_sha256(place, advanced=advanced)
 
 
 def _check_inside(root: Path, file: MirrorFile) -> list[Finding]:

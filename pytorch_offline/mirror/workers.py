@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-# Whoever interrupts gets the prompt back within a second.
-_GRACE_SECONDS = 0.8
+# Whoever interrupts gets the prompt back within a second, and there are things to be said after this.
+_GRACE_SECONDS = 0.5
 
 _Item = TypeVar("_Item")
 

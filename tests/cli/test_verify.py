@@ -105,7 +105,9 @@ def test_without_a_manifest_the_caller_is_told(
     code, out, err = run(capsys, Mirror(tmp_path / "nowhere"), "--json")
     assert code == 2
     assert as_json(out)["error"]["code"] == "no-manifest"
-    assert "error: " in err
+    events = [json.loads(line) for line in err.splitlines()]
+    assert [event["event"] for event in events] == ["start", "error", "exit"]
+    assert (events[1]["code"], events[2]["code"]) == ("no-manifest", 2)
     assert not (tmp_path / "nowhere").exists()
 
 
