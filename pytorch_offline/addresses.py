@@ -29,6 +29,14 @@ def redacted_text(text: str) -> str:
     return _PASSWORD.sub("//***@", text)
 
 
+def host_of(url: str) -> str:
+    """Name the host of a URL, with its port if it has one, for people; ``file`` where there is none."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "file"
+    except ValueError:
+        return url
+
+
 def without_credentials(url: str) -> str:
     """Take ``user:password@`` out of an address: what is stored never holds a secret."""
     parts = urlsplit(url)

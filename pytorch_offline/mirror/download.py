@@ -10,14 +10,14 @@ from datetime import UTC
 from itertools import chain
 from typing import TYPE_CHECKING, assert_never
 
-from pytorch_offline.addresses import redacted
+from pytorch_offline.addresses import host_of, redacted
 from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Connections, Flow, Gauge, Meter
 from pytorch_offline.mirror.parallel import WORTH_HELPING, Parallel, Source
 from pytorch_offline.mirror.probe import Probe
-from pytorch_offline.mirror.progress import Silent
+from pytorch_offline.mirror.progress import Doing, Silent
 from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.sidecar import origin
 from pytorch_offline.mirror.spans import Plan
@@ -103,6 +103,8 @@ class Download:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bytes_received = 0
+        self.troubles = 0  # how often something went wrong and was tried again
+        self._label = str(wanted.path)
         self._wanted = wanted
         self._part = part
         self._http = http
@@ -136,7 +138,7 @@ class Download:
         transfer = Transfer.begin(self._wanted, partial, retry=self._retry)
         if partial is not None and transfer.position > 0:  # else what is there stays until an answer takes its place
             self._part.keep(transfer.position, partial.end)
-        self._progress.begin(str(self._wanted.path), transfer.length, transfer.in_hand)
+        self._progress.begin(self._label, transfer.length, transfer.in_hand)
         while True:
             self._stop.check()
             match transfer.step:
@@ -144,9 +146,13 @@ class Download:
                     transfer = self._bring_more(transfer, step)
                 case Wait() as step:
                     asked = seconds_until(step.retry_after, self._now)
-                    self._stop.sleep(self._retry.wait(step.failures, chance=self._chance(), asked=asked))
+                    seconds = self._retry.wait(step.failures, chance=self._chance(), asked=asked)
+                    reason = _in_short(transfer.trouble)
+                    self._progress.doing(self._label, Doing.WAITING, seconds=seconds, reason=reason)
+                    self._stop.sleep(seconds)
                     transfer = transfer.waited()
                 case Verify():
+                    self._progress.doing(self._label, Doing.HASHING)
                     transfer = transfer.hashed(self._part.sha256())
                 case SetAside(error=error):
                     error.facts["found at"] = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -164,7 +170,8 @@ class Download:
 
     def _bring_more(self, transfer: Transfer, step: Send) -> Transfer:
         """Send one request, and take what comes of it, until it ends, breaks or is refused."""
-        trouble = transfer.trouble
+        before = transfer
+        self._progress.doing(self._label, Doing.ASKING, host=host_of(step.url))
         try:
             with (
                 self._flow.connections.one(origin(step.url), self._stop),
@@ -176,13 +183,14 @@ class Download:
                 transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=first))
                 if isinstance(transfer.step, Receive):
                     self._prepare(transfer, transfer.step)
+                    self._progress.doing(self._label, Doing.RECEIVING, host=host_of(step.url))
                     transfer = self._receive(transfer, stream, self._fast_enough(chain((first,), pieces), step.url))
         except UpstreamError as error:
             if error.code in DISK_CODES:
                 raise
             transfer = transfer.broke(error)
         self._save(transfer)
-        self._tell(trouble, transfer)
+        self._tell(before, transfer)
         return transfer
 
     def _receive(self, transfer: Transfer, stream: Stream, pieces: Iterator[bytes]) -> Transfer:
@@ -269,11 +277,14 @@ class Download:
                     facts={"url": redacted(url)},
                 )
 
-    def _tell(self, before: PytorchOfflineError | None, transfer: Transfer) -> None:
+    def _tell(self, before: Transfer, transfer: Transfer) -> None:
         """Say what went wrong, unless that is told anyway because it was the end."""
         trouble = transfer.trouble
-        if trouble is not None and trouble is not before and not isinstance(transfer.step, Failed):
-            self._progress.say(f"{trouble.message}; trying again")
+        if trouble is not None and trouble is not before.trouble and not isinstance(transfer.step, Failed):
+            host = host_of(transfer.urls[0])
+            self.troubles += 1
+            other = host != host_of(before.urls[0])
+            self._progress.say(f"{trouble.message}; trying {f'{host} instead' if other else 'again'}")
 
     def _save(self, transfer: Transfer) -> None:
         """Make safe what came, unless the transfer has given it up, or has all: admission is about to sync it."""
@@ -297,11 +308,18 @@ class Download:
         """Tell everybody of bytes that are written; now and then, make safe what came."""
         self.bytes_received += size
         self._room.took(self._wanted.path, size)
-        self._progress.advance(
-            str(self._wanted.path), transfer.in_hand, transfer.length if transfer.ahead else self._wanted.size
-        )
+        self._progress.advance(self._label, transfer.in_hand, transfer.length if transfer.ahead else self._wanted.size)
         self._part.save_now_and_then(transfer.partial)
         self._stop.check()
+
+
+def _in_short(trouble: PytorchOfflineError | None) -> str | None:
+    """Say in a few words what went wrong: ``503 from host``, ``stalled``."""
+    if trouble is None:
+        return None
+    url = trouble.facts.get("url")
+    what = f"{trouble.facts['status']} from" if "status" in trouble.facts else f"{trouble.code.replace('-', ' ')},"
+    return f"{what} {host_of(url)}" if isinstance(url, str) else what.rstrip(",")
 
 
 def _source(transfer: Transfer, stream: Stream) -> Source | None:

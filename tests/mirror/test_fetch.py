@@ -11,6 +11,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +21,7 @@ from pytorch_offline.crawler.model import Link, Page, PageKind
 from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.model import HashOrigin
-from pytorch_offline.mirror.progress import Silent
+from pytorch_offline.mirror.progress import Doing, Outcome, Silent, Stage
 from pytorch_offline.mirror.room import MARGIN, Room
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.workers import Stop, Stopped, for_each
@@ -30,7 +31,7 @@ from tests.mirror.loopback import Fault, Loopback, sized_wheel
 from tests.mirror.wheels import Wheel, craft_wheel, now, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pytorch_offline.mirror.model import WantedFile
@@ -71,14 +72,18 @@ class Recorder(Silent):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.plans: list[tuple[int, int]] = []
+        self.plans: list[tuple[Stage, int, int]] = []
+        self.hosts: set[str] = set()
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.said: list[str] = []
         self.positions: dict[str, int] = {}
 
-    def plan(self, files: int, size: int) -> None:
-        self.plans.append((files, size))
+    def plan(
+        self, sizes: Mapping[str, int | None], *, stage: Stage = Stage.FETCH, already: int = 0, already_size: int = 0
+    ) -> None:
+        del already, already_size
+        self.plans.append((stage, len(sizes), sum(size or 0 for size in sizes.values())))
 
     def begin(self, file: str, size: int | None, position: int) -> None:
         del size
@@ -89,7 +94,23 @@ class Recorder(Silent):
         assert size is None or position <= size
         self.positions[file] = position
 
-    def end(self, file: str) -> None:
+    def doing(
+        self,
+        file: str,
+        doing: Doing,
+        *,
+        host: str | None = None,
+        seconds: float | None = None,
+        reason: str | None = None,
+    ) -> None:
+        del seconds, reason
+        assert file in self.begun
+        if doing is Doing.RECEIVING:
+            assert host is not None
+            self.hosts.add(host)
+
+    def end(self, file: str, outcome: Outcome = Outcome.DONE) -> None:
+        del outcome
         self.ended.append(file)
 
     def say(self, message: str) -> None:
@@ -110,7 +131,8 @@ def test_files_come_and_are_published(server: Loopback, http: Http, mirror: Mirr
     for wheel in ALL:
         assert (mirror.root / wheel.path).read_bytes() == wheel.body
     assert (mirror.root / "whl/cpu/torch/index.html").is_file()
-    assert recorder.plans == [(3, report.bytes_downloaded)]
+    assert recorder.plans == [(Stage.FETCH, 3, report.bytes_downloaded)]
+    assert recorder.hosts == {urlsplit(server.url("/")).netloc}
     assert sorted(recorder.begun) == sorted(recorder.ended) == sorted(str(wheel.path) for wheel in ALL)
     assert recorder.positions == {str(wheel.path): len(wheel.body) for wheel in ALL}
     assert not list(mirror.partial.iterdir())
@@ -161,7 +183,7 @@ def test_unpublished_facts_are_computed_and_say_so(server: Loopback, http: Http,
 def test_unknown_sizes_are_asked_for_and_the_biggest_comes_first(server: Loopback, http: Http, mirror: Mirror) -> None:
     recorder = Recorder()
     fetch_files(mirror, wanted(server, *ALL, size=None), http, jobs=1, progress=recorder, now=now)
-    assert recorder.plans == [(3, sum(len(wheel.body) for wheel in ALL))]
+    assert recorder.plans == [(Stage.FETCH, 3, sum(len(wheel.body) for wheel in ALL))]
     assert recorder.begun == [str(wheel.path) for wheel in (TORCH, VISION, SYMPY)]
     asked = Counter(request.range for request in server.requests)
     assert asked == {"bytes=0-0": 3, None: 3}

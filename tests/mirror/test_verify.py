@@ -16,7 +16,7 @@ from pytorch_offline.mirror.disk import Disk
 from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin
-from pytorch_offline.mirror.progress import Silent
+from pytorch_offline.mirror.progress import Silent, Stage
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import Problem, VerifyReport, repair_mirror, verify_mirror
 from pytorch_offline.net import Http
@@ -27,7 +27,7 @@ from tests.installer.crafted import linux_target
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, Wheel, craft_wheel, now, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 WHEELS = (TORCH_CPU, TORCH_CUDA, SYMPY)
 
@@ -335,9 +335,17 @@ def test_bytes_that_two_names_share_are_read_once(mirror: Mirror) -> None:
             self.read = 0
             self.planned = 0
 
-        def plan(self, files: int, size: int) -> None:
-            assert files == 4
-            self.planned = size
+        def plan(
+            self,
+            sizes: Mapping[str, int | None],
+            *,
+            stage: Stage = Stage.FETCH,
+            already: int = 0,
+            already_size: int = 0,
+        ) -> None:
+            assert (stage, already, already_size) == (Stage.VERIFY, 0, 0)
+            assert len(sizes) == 3
+            self.planned = sum(size or 0 for size in sizes.values())
 
         def advance(self, file: str, position: int, size: int | None) -> None:
             assert position == size, file
