@@ -12,8 +12,9 @@ import click
 from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.selection import chosen, document
-from pytorch_offline.cli.session import Session, common_options, progress_option
+from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.crawler.drift_log import DriftLog
+from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.flow import CONNECTIONS
 from pytorch_offline.mirror.metadata_check import check_metadata
@@ -64,7 +65,10 @@ def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--limit-rate", callback=_read_rate, default=None, metavar="RATE", help="Bytes per second in all: 500k, 20M."
 )
-def command(session: Session, choosing: Choosing, jobs: int, connections: int, limit_rate: int | None) -> None:
+@wait_option
+def command(
+    session: Session, choosing: Choosing, *, jobs: int, connections: int, limit_rate: int | None, wait: float | None
+) -> None:
     """Choose the wheels for a target, download and verify them, and publish them in the mirror.
 
     Interrupted at any point, the same command continues where it stopped. What the mirror already holds is not
@@ -73,8 +77,8 @@ def command(session: Session, choosing: Choosing, jobs: int, connections: int, l
     now = partial(datetime.now, UTC)
     with chosen(session, choosing) as choice:
         selections = choice.selections
-        mirror = Mirror(session.mirror)
-        with mirror.lock(waiting=session.message):
+        mirror = Mirror(session.mirror, work="fetch", patience=wait)
+        with mirror.lock(waiting=session.message), disk_errors(mirror.root):
             with shown_progress(session) as progress:
                 report = fetch_files(
                     mirror,

@@ -128,6 +128,17 @@ def _note(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return callback
 
 
+def wait_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--wait``: how long it waits for another run that changes the same mirror."""
+    return click.option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        default=None,
+        metavar="SECONDS",
+        help="How long to wait for another run on the same mirror; 0 for not at all.  [default: until it ends]",
+    )(function)
+
+
 def common_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--mirror``, ``--json``, ``-q`` and ``-v``, and hand it a ``Session`` as first argument."""
 

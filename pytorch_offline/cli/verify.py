@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytorch_offline.cli.progress import shown_progress
-from pytorch_offline.cli.session import Session, common_options, progress_option
+from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.store import Mirror
@@ -44,15 +44,23 @@ Examples:
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), default=None, help="How many files at once. [default: one per core]"
 )
+@wait_option
 @click.pass_context
 def command(
-    context: click.Context, session: Session, *, deep: bool, repair: bool, days: float | None, jobs: int | None
+    context: click.Context,
+    session: Session,
+    *,
+    deep: bool,
+    repair: bool,
+    days: float | None,
+    jobs: int | None,
+    wait: float | None,
 ) -> None:
     """Read every file of the mirror, compare it with manifest.json, and name each bad one.
 
     Works on read-only media and on a bundle. Exits with 4 if anything is wrong, and still is after a repair.
     """
-    mirror = Mirror(session.mirror)
+    mirror = Mirror(session.mirror, work="verify --repair" if repair else "verify", patience=wait)
     now = partial(datetime.now, UTC)
 
     def verified(days: float | None) -> VerifyReport:

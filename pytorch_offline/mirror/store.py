@@ -25,8 +25,6 @@ from datetime import UTC
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from pytorch_offline.addresses import without_credentials
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UsageError
@@ -36,6 +34,7 @@ from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import LOCKS, STATE_NAME, sidecar_of
 from pytorch_offline.mirror.ledger import LOG_NAME, MANIFEST_NAME, Ledger
+from pytorch_offline.mirror.lock import MirrorLock
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
 from pytorch_offline.mirror.pages import render_pages
@@ -58,9 +57,13 @@ class Mirror:
     Args:
         root: the mirror's directory.
         disk: the system calls that change it; tests make them fail.
+        work: what this process does with it, for whoever has to wait for it.
+        patience: how many seconds to wait for another process that changes it; None for as long as it takes.
     """
 
-    def __init__(self, root: Path, *, disk: Disk | None = None) -> None:
+    def __init__(
+        self, root: Path, *, disk: Disk | None = None, work: str = "pytorch-offline", patience: float | None = None
+    ) -> None:
         self.root = root
         self.state = root / STATE_NAME
         self.partial = self.state / "partial"  # downloads under way
@@ -69,7 +72,7 @@ class Mirror:
         self.disk = disk or Disk()
         self._ledger = Ledger(root, self.disk)
         self._generations = Generations(root, self.state, self.disk)
-        self._file_lock = FileLock(self.state / "lock", thread_local=False)
+        self._lock = MirrorLock(root, self.state / "lock", work=work, patience=patience)
         self._mutex = threading.RLock()
         self._depth = 0
         self._files: dict[PurePosixPath, MirrorFile] = {}  # valid while the lock is held
@@ -113,11 +116,12 @@ class Mirror:
         several things at once holds it around all of them.
 
         Args:
-            waiting: told once, in one sentence, if another process has to be waited for.
+            waiting: told in one sentence who has to be waited for.
             wait: whether to wait for another process at all.
 
         Raises:
-            UsageError: ``mirror-not-writable``; ``mirror-busy`` if another process would have to be waited for.
+            UsageError: ``mirror-not-writable``; ``mirror-busy`` if another process has it and does not let go in time;
+                ``mirror-not-lockable`` where the file system keeps no locks.
             UpstreamError: ``disk-full``, ``disk-failed``.
         """
         with self._mutex:
@@ -131,17 +135,11 @@ class Mirror:
             with self._mutex:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._file_lock.release()
+                    self._lock.release()
 
     def _acquire(self, waiting: Callable[[str], None], *, wait: bool) -> None:
         make_directories(self.disk, self.state)
-        try:
-            self._file_lock.acquire(blocking=False)
-        except Timeout as busy:
-            if not wait:
-                raise UsageError("mirror-busy", f"another run is changing {self.root}") from busy
-            waiting(f"another run is changing {self.root}; waiting for it to end")
-            self._file_lock.acquire()
+        self._lock.acquire(waiting, wait=wait)
         try:
             self._generations.finish()
             sweep(self.disk, self._temporary)
@@ -152,7 +150,7 @@ class Mirror:
                 self.disk.remove(incoming_of(self.root / path))  # on its way from another file system
                 self.disk.remove(incoming_of(self.root / sidecar_of(path)))
         except BaseException:
-            self._file_lock.release()
+            self._lock.release()
             raise
 
     # Changing --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_offline.disk_errors import disk_errors
-from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.errors import IntegrityError, UpstreamError, UsageError
 from pytorch_offline.mirror.admission import check_wheel
 from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files
 from pytorch_offline.mirror.hashing import read_sha256
@@ -496,7 +496,10 @@ def _record(mirror: Mirror, files: Sequence[MirrorFile]) -> bool:
     try:
         with mirror.lock(wait=False):
             mirror.rewrite(files)
-    except UsageError:  # read-only, or another run is changing it
+    except (
+        UsageError,
+        UpstreamError,
+    ):  # read-only, or full, or another run is changing it: it was verified all the same
         return False
     return True
 

@@ -240,30 +240,6 @@ def test_locks_are_written_whole_under_names_that_stay_in_their_directory(mirror
 # The lock
 
 
-def test_a_second_writer_waits_and_says_so(mirror: Mirror) -> None:
-    said: list[str] = []
-    told = threading.Event()
-    order: list[str] = []
-
-    def wait(message: str) -> None:
-        said.append(message)
-        told.set()
-
-    def second() -> None:
-        other = Mirror(mirror.root)
-        with other.lock(wait):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    with mirror.lock():
-        thread.start()
-        assert told.wait(10)
-        order.append("first")
-    thread.join(10)
-    assert order == ["first", "second"]
-    assert said == [f"another run is changing {mirror.root}; waiting for it to end"]
-
-
 def test_reading_changes_nothing(mirror: Mirror) -> None:
     assert not mirror.exists
     assert mirror.read_files() == {}
