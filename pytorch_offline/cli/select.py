@@ -40,6 +40,12 @@ Examples:
     help="Write a lock: pylock.NAME.toml, or requirements if it ends in .txt; a directory for several.",
 )
 @click.option(
+    "--refresh",
+    is_flag=True,
+    default=False,
+    help="Ask for pages again that are still fresh by what their server said (ten minutes at most).",
+)
+@click.option(
     "--why", multiple=True, metavar="PROJECT", help="Say why this project is in the closure, and why this wheel of it."
 )
 @click.option(
@@ -49,14 +55,20 @@ Examples:
     help="Say why this was not chosen, e.g. torch==2.5.0, 2.4.0+cu124, cu126, a file's name.",
 )
 def command(
-    session: Session, choosing: Choosing, output: Path | None, why: tuple[str, ...], why_not: tuple[str, ...]
+    session: Session,
+    choosing: Choosing,
+    output: Path | None,
+    *,
+    refresh: bool,
+    why: tuple[str, ...],
+    why_not: tuple[str, ...],
 ) -> None:
     """Choose the wheels for a target and show them as a tree; download nothing.
 
     REQ is a requirement such as torch==2.4.0 or "torchvision>=0.19,<0.20". The target is a file, flags, a preset, or
     this machine.
     """
-    with chosen(session, choosing, Questions(why=why, why_not=why_not)) as choice:
+    with chosen(session, choosing, Questions(why=why, why_not=why_not), trusting=not refresh) as choice:
         selections = choice.selections
         sizes = choice.sizes(selections)
         if output is not None:

@@ -78,8 +78,12 @@ class Chosen:
 
 
 @contextmanager
-def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUESTIONS) -> Iterator[Chosen]:
+def chosen(
+    session: Session, choosing: Choosing, questions: Questions = NO_QUESTIONS, *, trusting: bool = False
+) -> Iterator[Chosen]:
     """Choose for every target, and answer questions; the network and the catalogue stay open for what follows.
+
+    ``trusting`` asks nothing again that is still fresh by what its server said of it.
 
     Raises:
         PytorchOfflineError: whatever the request, the indexes or the rules object to.
@@ -103,9 +107,9 @@ def chosen(session: Session, choosing: Choosing, questions: Questions = NO_QUEST
         as_of = None if choosing.as_of is None else parse_as_of(choosing.as_of)
         if as_of is not None:
             insist_on_readings(catalogue, plan.upstream_addresses, as_of)
-        reader = IndexReader(http, catalogue, offline=choosing.offline, as_of=as_of)
+        reader = IndexReader(http, catalogue, offline=choosing.offline, trusting=trusting, as_of=as_of)
         default_index = configured_index_url(memory) if plan.as_configured else plan.default_index
-        sizes = KnownSizes(None if choosing.offline else http, catalogue)
+        sizes = KnownSizes(None if choosing.offline else http, catalogue, trusting=trusting)
 
         def open_chooser(target: Target) -> tuple[Request, Chooser]:
             session.message(f"choosing for target {target.name} …", verbosity=1)

@@ -64,17 +64,19 @@ class PageRecord:
     parser: int | None
     first_fetched: str
     last_fetched: str
+    fresh_until: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """How a page was answered: its address after redirects, its validators, the hash of its body."""
+    """How a page was answered: its address after redirects, its validators and freshness, the hash of its body."""
 
     final_url: str
     body_sha256: str
     parser: int
     etag: str | None = None
     last_modified: str | None = None
+    fresh_until: datetime | None = None
 
 
 class Catalogue:
@@ -117,13 +119,13 @@ class Catalogue:
     def page(self, url: str) -> PageRecord | None:
         """Look up a page; None if it was never read."""
         rows = self._rows(
-            "SELECT url, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched"
-            " FROM page WHERE url = ?",
+            "SELECT url, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched,"
+            " fresh_until FROM page WHERE url = ?",
             (without_credentials(url),),
         )
         if not rows:
             return None
-        address, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched = rows[0]
+        address, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched, fresh = rows[0]
         return PageRecord(
             url=address,
             final_url=final_url,
@@ -134,6 +136,7 @@ class Catalogue:
             parser=parser,
             first_fetched=first_fetched,
             last_fetched=last_fetched,
+            fresh_until=fresh,
         )
 
     def links(self, url: str, *, as_of: datetime | None = None) -> tuple[Link, ...]:
@@ -313,7 +316,7 @@ class Catalogue:
             number, change = _store_contents(connection, without_credentials(url), page, moment)
             connection.execute(
                 "UPDATE page SET final_url = ?, kind = ?, etag = ?, last_modified = ?, body_sha256 = ?, parser = ?,"
-                " last_fetched = ? WHERE id = ?",
+                " last_fetched = ?, fresh_until = ? WHERE id = ?",
                 (
                     without_credentials(fetched.final_url),
                     page.kind.value,
@@ -322,18 +325,33 @@ class Catalogue:
                     fetched.body_sha256,
                     fetched.parser,
                     moment,
+                    None if fetched.fresh_until is None else _moment(fetched.fresh_until),
                     number,
                 ),
             )
         return change
 
-    def confirm_page(self, url: str, *, now: datetime, etag: str | None, last_modified: str | None) -> None:
+    def confirm_page(
+        self,
+        url: str,
+        *,
+        now: datetime,
+        etag: str | None,
+        last_modified: str | None,
+        fresh_until: datetime | None = None,
+    ) -> None:
         """Write down that a page still says the same; validators replace the known ones where there are new."""
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE page SET last_fetched = ?, etag = coalesce(?, etag),"
+                "UPDATE page SET last_fetched = ?, fresh_until = ?, etag = coalesce(?, etag),"
                 " last_modified = coalesce(?, last_modified) WHERE url = ?",
-                (_moment(now), etag, last_modified, without_credentials(url)),
+                (
+                    _moment(now),
+                    None if fresh_until is None else _moment(fresh_until),
+                    etag,
+                    last_modified,
+                    without_credentials(url),
+                ),
             )
 
     def mark_absent(self, url: str, *, now: datetime) -> PageChange:
@@ -343,7 +361,7 @@ class Catalogue:
             number, change = _store_contents(connection, without_credentials(url), Page(kind=PageKind.FILES), moment)
             connection.execute(
                 "UPDATE page SET kind = NULL, etag = NULL, last_modified = NULL, body_sha256 = NULL, parser = NULL,"
-                " last_fetched = ? WHERE id = ?",
+                " fresh_until = NULL, last_fetched = ? WHERE id = ?",
                 (moment, number),
             )
         return change
@@ -411,17 +429,26 @@ class Catalogue:
                 ),
             )
 
-    def wheel_size(self, link: Link) -> int | None:
-        """Look up how many bytes the wheel behind a link has by what its server said; None if that was not asked."""
-        rows = self._rows("SELECT size FROM wheel_size WHERE key = ?", (_wheel_key(link),))
+    def wheel_size(self, link: Link, *, fresh_at: datetime | None = None) -> int | None:
+        """Look up how many bytes the wheel behind a link has by what its server said; None if that was not asked.
+
+        With ``fresh_at`` it is None also where the server has to be asked again by then.
+        """
+        rows = self._rows(
+            "SELECT size FROM wheel_size WHERE key = ? AND (? IS NULL OR fresh_until > ?)",
+            (_wheel_key(link), *[None if fresh_at is None else _moment(fresh_at)] * 2),
+        )
         return int(rows[0][0]) if rows else None
 
-    def store_wheel_sizes(self, sizes: Mapping[Link, int]) -> None:
+    def store_wheel_sizes(
+        self, sizes: Mapping[Link, int], *, fresh_until: Mapping[Link, datetime | None] | None = None
+    ) -> None:
         """Keep how many bytes wheels have."""
+        until = {link: _moment(moment) for link, moment in (fresh_until or {}).items() if moment is not None}
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO wheel_size VALUES (?, ?)",
-                [(_wheel_key(link), size) for link, size in sizes.items()],
+                "INSERT OR REPLACE INTO wheel_size VALUES (?, ?, ?)",
+                [(_wheel_key(link), size, until.get(link)) for link, size in sizes.items()],
             )
 
     # The connection.

@@ -117,7 +117,12 @@ CREATE TABLE received (
     PRIMARY KEY (path, url, sha256, etag)
 ) STRICT, WITHOUT ROWID;
 """
-_STEPS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
+# Until when what was said may be used again without asking, by what the server said; NULL if not at all.
+_SCHEMA_4 = """
+ALTER TABLE page ADD COLUMN fresh_until TEXT;
+ALTER TABLE wheel_size ADD COLUMN fresh_until TEXT;
+"""
+_STEPS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3, _SCHEMA_4)
 SCHEMA_VERSION = len(_STEPS)
 
 

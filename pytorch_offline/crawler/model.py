@@ -94,7 +94,7 @@ class PageStatus(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"  # revalidated (304) or byte-equal: not parsed again
     ABSENT = "absent"  # 403 (S3 says so for what does not exist), 404, 410
-    RECORDED = "recorded"  # taken from the catalogue without asking upstream (--offline)
+    RECORDED = "recorded"  # taken from the catalogue without asking upstream (--offline, or still fresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pytorch_offline.addresses import redacted, without_credentials
 from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
+from pytorch_offline.crawler.freshness import fresh_until
 from pytorch_offline.crawler.model import PARSER_VERSION, PageKind, PageStatus, PageUpdate
 from pytorch_offline.crawler.reading import ListedWheels, PageReading
 from pytorch_offline.errors import UpstreamError
@@ -55,6 +56,7 @@ class IndexReader:
         http: speaks HTTP, with its retries.
         catalogue: where pages are remembered.
         offline: take pages from the catalogue alone.
+        trusting: take a page unasked for as long as its server said that it stays as it was (``freshness``).
         as_of: give pages as the catalogue knew them at this moment; nothing is asked of the network then. Of a page
             that was first read later, the files count that state an upload time (PEP 700) up to that moment
             (``by_upload_time``); where none does it counts as absent (``not_yet_read``).
@@ -67,6 +69,7 @@ class IndexReader:
         catalogue: Catalogue,
         *,
         offline: bool = False,
+        trusting: bool = False,
         as_of: datetime | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -75,6 +78,7 @@ class IndexReader:
         self.as_of = as_of
         self.not_yet_read: dict[str, str] = {}
         self.by_upload_time: dict[str, str] = {}
+        self._trusting = trusting
         self._http = http
         self._now = now
         self._lock = threading.Lock()
@@ -109,7 +113,11 @@ class IndexReader:
 
     def _update(self, page_url: str, *, fresh: bool) -> PageUpdate:
         if fresh or page_url not in self._updates:
-            self._updates[page_url] = self._recorded(page_url) if self.offline else self._fetched(page_url)
+            self._updates[page_url] = (
+                self._recorded(page_url)
+                if self.offline
+                else self._fetched(page_url, trusting=self._trusting and not fresh)
+            )
         return self._updates[page_url]
 
     def _recorded(self, page_url: str) -> PageUpdate:
@@ -160,9 +168,11 @@ class IndexReader:
             return self.catalogue.links(page_url, as_of=self.as_of)
         return tuple(link for link in self.catalogue.links(page_url) if uploaded_by(link.upload_time, self.as_of))
 
-    def _fetched(self, page_url: str) -> PageUpdate:
+    def _fetched(self, page_url: str, *, trusting: bool) -> PageUpdate:
         record = self.catalogue.page(page_url)
         known = record if record is not None and record.kind is not None else None
+        if trusting and known is not None and _is_fresh(known, self._now()):
+            return PageUpdate(url=page_url, status=PageStatus.RECORDED, kind=known.kind)
         response = self._http.get(page_url, headers={**_HEADERS, **_conditions(known)})
         if known is not None and response.status == HTTPStatus.NOT_MODIFIED:
             return self._unchanged(page_url, known, response)
@@ -181,7 +191,14 @@ class IndexReader:
 
     def _unchanged(self, page_url: str, known: PageRecord, response: Response) -> PageUpdate:
         etag, last_modified = _validators(response)
-        self.catalogue.confirm_page(page_url, now=self._now(), etag=etag, last_modified=last_modified)
+        now = self._now()
+        self.catalogue.confirm_page(
+            page_url,
+            now=now,
+            etag=etag,
+            last_modified=last_modified,
+            fresh_until=_fresh_until(page_url, response, now),
+        )
         return PageUpdate(url=page_url, status=PageStatus.UNCHANGED, kind=known.kind)
 
     def _absent(self, page_url: str, known: PageRecord | None, response: Response) -> PageUpdate:
@@ -209,14 +226,16 @@ class IndexReader:
                 hint="a login form or a challenge page looks like this; what is known already was kept",
             )
         etag, last_modified = _validators(response)
+        now = self._now()
         fetched = Fetched(
             final_url=response.url,
             body_sha256=sha256,
             parser=PARSER_VERSION,
             etag=etag,
             last_modified=last_modified,
+            fresh_until=_fresh_until(page_url, response, now),
         )
-        change = self.catalogue.store_page(page_url, page, fetched, now=self._now())
+        change = self.catalogue.store_page(page_url, page, fetched, now=now)
         return PageUpdate(
             url=page_url,
             status=PageStatus.NEW if known is None else PageStatus.CHANGED,
@@ -245,6 +264,19 @@ class IndexReader:
             return [_with_credentials(link, page_url) for link in self.catalogue.numbered_links(numbers)]
 
         return ListedWheels(self.catalogue.listed_names(page_url), read, page_url)
+
+
+def _is_fresh(known: PageRecord, now: datetime) -> bool:
+    """Whether a page need not be asked for; where the clock has gone back since it was read, it is."""
+    if known.fresh_until is None or known.parser != PARSER_VERSION:
+        return False
+    return known.last_fetched <= spell_moment(now) < known.fresh_until
+
+
+def _fresh_until(page_url: str, response: Response, now: datetime) -> datetime | None:
+    """Say until when a page is fresh; one behind a redirect is not, since the redirect may change by then."""
+    redirected = without_credentials(response.url) != without_credentials(page_url)
+    return None if redirected else fresh_until(response.headers, now=now)
 
 
 def _conditions(known: PageRecord | None) -> dict[str, str]:

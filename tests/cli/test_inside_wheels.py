@@ -62,6 +62,8 @@ def test_the_wheels_own_list_beats_the_table(upstream: Simulator, spec: Spec, ru
     assert file["version"] == "2.10.0+cu126"  # as the table has it: CUDA 13 compiles nothing for Volta
     spec.add_wheel("cu130", f"torch-2.11.0+cu130-{TAIL}", requires=(), architectures=("sm_70", *TABLE), padding=1)
     (file,) = run(arguments(upstream, "V100"))["files"]
+    assert file["version"] == "2.10.0+cu126"  # the page is fresh for ten minutes, as its server says
+    (file,) = run(arguments(upstream, "V100", "--refresh"))["files"]
     assert file["version"] == "2.11.0+cu130"
 
 

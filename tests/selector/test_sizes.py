@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,3 +99,20 @@ def test_a_host_that_does_not_answer_is_let_be(catalogue: Catalogue) -> None:
     with Loopback(lambda _: Answer(status=503)) as server, Http() as http:
         assert KnownSizes(http, catalogue)([selection(link(server.url))]) == {}
     assert catalogue.wheel_size(dead[0]) is None
+
+
+def test_of_an_address_it_is_believed_for_as_long_as_the_answer_is_fresh(catalogue: Catalogue) -> None:
+    def answer(_: HttpRequest) -> Answer:
+        headers = {"Content-Range": f"bytes 0-0/{SIZE}", "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        return Answer(status=206, headers=headers, body=b"P")
+
+    with Loopback(answer) as server, Http() as http:
+        wanted = link(server.url, sha256=None)
+        now = datetime.now(UTC)
+        for after, requests in ((0, 1), (500, 1), (700, 2)):
+            moment = now + timedelta(seconds=after)
+            sizes = KnownSizes(http, catalogue, trusting=True, now=lambda moment=moment: moment)  # type: ignore[misc]
+            assert sizes([selection(wanted)]) == {wanted.url: SIZE}
+            assert len(server.requests) == requests
+        assert KnownSizes(http, catalogue)([selection(wanted)]) == {wanted.url: SIZE}
+        assert len(server.requests) == 3
