@@ -34,6 +34,7 @@ from pytorch_offline.mirror.transfer import (
     Transfer,
     Verify,
     Wait,
+    is_compressed,
 )
 from pytorch_offline.mirror.workers import Stopped
 from pytorch_offline.retries import seconds_until
@@ -179,7 +180,8 @@ class Download:
                 self._stop.reaching(stream),
             ):
                 pieces = stream.iter_chunks()
-                first = _first_bytes(pieces) if stream.status in _WITH_BODY else b""
+                readable = stream.status in _WITH_BODY and not is_compressed(stream.headers)
+                first = _first_bytes(pieces) if readable else b""
                 transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=first))
                 if isinstance(transfer.step, Receive):
                     self._prepare(transfer, transfer.step)

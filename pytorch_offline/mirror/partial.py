@@ -30,13 +30,16 @@ SIDECAR_SUFFIX = ".json"
 # Pieces of at most 1 MiB that may wait for the hash: enough to bridge a hiccup, little enough to keep memory flat.
 _HASH_BACKLOG = 8
 _READ = 1 << 20
+# From here on the savings of a file that grows come as it doubles.
+_FIRST_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """How much work a power cut or a kill may cost: bytes, or seconds on a slow line, between two savings.
 
-    64 MiB is a tenth of a second of a fast disk's time, so that saving does not show in the transfer's.
+    64 MiB is a tenth of a second of a fast disk's time, so that saving does not show in the transfer's. The first
+    bytes of a file are saved at once, and then whatever doubles them: who is cut off early does not start again.
     """
 
     size: int = 64 * 1024 * 1024
@@ -72,6 +75,7 @@ class PartialFile:
         self._hash = hashlib.sha256()
         self._stopping = threading.Event()
         self._unsaved = 0
+        self._saved = 0
         self._end = 0  # of what was placed beyond the first gap
         self._saved_at = clock()
         make_directories(self._disk, path.parent)
@@ -112,7 +116,7 @@ class PartialFile:
         self._end = end
         self._file.truncate(max(size, end))
         self._file.seek(size)
-        self.size, self._unsaved = size, 0
+        self.size, self._saved, self._unsaved = size, size, 0
         self._hash = hashlib.sha256()
         self._hashing.do(bound(self._hash_span, 0, size))
 
@@ -125,7 +129,7 @@ class PartialFile:
             self._disk.sync_directory(self._sidecar.parent)
         self._file.truncate(0)
         self._file.seek(0)
-        self.size = self._unsaved = self._end = 0
+        self.size = self._saved = self._unsaved = self._end = 0
         self._hash = hashlib.sha256()
 
     def write(self, piece: bytes | memoryview) -> None:
@@ -159,7 +163,8 @@ class PartialFile:
 
     def save_now_and_then(self, partial: Partial) -> None:
         """Save in the background, as far as ``size``, if enough has come since and the last saving is over."""
-        due = self.unsaved >= self._interval.size or self._clock() - self._saved_at >= self._interval.seconds
+        enough = min(self._interval.size, max(self._saved, _FIRST_SIZE)) if self._saved else 1
+        due = self.unsaved >= enough or self._clock() - self._saved_at >= self._interval.seconds
         if due and self._saving.idle and self.unsaved:
             self._begin_saving(partial)
 
@@ -171,7 +176,11 @@ class PartialFile:
             self._saving.finish()
 
     def sha256(self) -> str:
-        """Give the hash of all bytes, lower-case hex, as soon as it is known."""
+        """Give the hash of all bytes, lower-case hex, as soon as it is known.
+
+        No saving is under way then: whoever asks is about to move the bytes elsewhere.
+        """
+        self._saving.finish()
         self._hashing.finish()
         return self._hash.hexdigest()
 
@@ -199,7 +208,7 @@ class PartialFile:
             raise
 
     def _begin_saving(self, partial: Partial) -> None:
-        self._unsaved, self._saved_at = 0, self._clock()
+        self._saved, self._unsaved, self._saved_at = self._saved + self._unsaved, 0, self._clock()
         self._saving.do(bound(self._save, replace(partial, completed=self.size)))
 
     def _save(self, partial: Partial) -> None:

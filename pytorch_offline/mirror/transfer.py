@@ -249,8 +249,8 @@ class Transfer:
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and ranged:
             return _beyond_the_end(self, head)
         if status == HTTPStatus.OK or (status == HTTPStatus.PARTIAL_CONTENT and ranged):
-            coding = head.headers.get("Content-Encoding", "")
-            if not _COMPRESSIONS.isdisjoint(coding.lower().replace(",", " ").split()):
+            if is_compressed(head.headers):
+                coding = head.headers["Content-Encoding"]
                 message = f"{redacted(url)} came encoded as {coding}, although that was not asked for"
                 return _drop(self, UpstreamError("encoded-body", message, facts=_facts(self, status=status)))
             return _started(self, head) if status == HTTPStatus.OK else _continued(self, head)
@@ -333,14 +333,6 @@ def _started(transfer: Transfer, head: Head) -> Transfer:
     """Judge a 200: the whole file from its first byte, whatever was asked for."""
     url = transfer.urls[0]
     declared = complete_length(head.status, head.headers)
-    if _of_another_host(transfer) and declared is not None and transfer.length not in {None, declared}:
-        message = f"{redacted(url)} has {declared} bytes, but the host that began this file said {transfer.length}"
-        return _drop(transfer, UpstreamError("hosts-differ", message, facts=_facts(transfer)))
-    if transfer.size is not None and declared is not None and declared != transfer.size:
-        message = f"{redacted(url)} has {declared} bytes, but the index published {transfer.size}"
-        return _drop(
-            transfer, IntegrityError("size-mismatch", message, facts=_facts(transfer, published=transfer.size))
-        )
     if not head.first:
         message = f"{redacted(url)} gave an empty body"
         return _faltered(transfer, UpstreamError("transfer-broken", message, facts=_facts(transfer)))
@@ -353,6 +345,14 @@ def _started(transfer: Transfer, head: Head) -> Transfer:
             hint="a proxy's login page or an anti-robot challenge looks like this: open the address in a browser",
         )
         return _drop(transfer, error)
+    if _of_another_host(transfer) and declared is not None and transfer.length not in {None, declared}:
+        message = f"{redacted(url)} has {declared} bytes, but the host that began this file said {transfer.length}"
+        return _drop(transfer, UpstreamError("hosts-differ", message, facts=_facts(transfer)))
+    if transfer.size is not None and declared is not None and declared != transfer.size:
+        message = f"{redacted(url)} has {declared} bytes, but the index published {transfer.size}"
+        return _drop(
+            transfer, IntegrityError("size-mismatch", message, facts=_facts(transfer, published=transfer.size))
+        )
     if declared is not None and declared > MAX_LENGTH:
         message = f"{redacted(url)} says that it has {declared} bytes, more than any wheel"
         return _drop(transfer, UpstreamError("too-large", message, facts=_facts(transfer, limit=MAX_LENGTH)))
@@ -464,8 +464,9 @@ def _faltered(transfer: Transfer, error: PytorchOfflineError, *, retry_after: st
 def _stays(transfer: Transfer, error: PytorchOfflineError, failures: int) -> bool:
     """Say whether the present address is asked once more before the next one has its turn."""
     if transfer.position > 0 and transfer.sha256 is None and _guarded(transfer):
-        # Nowhere else can what is in hand be continued: this address uses up all its tries first.
-        return failures % transfer.retry.tries != 0
+        # Nowhere else can what is in hand be continued: this address uses up all its tries first. Once: the others,
+        # where the file would start again, have their turns then.
+        return failures < transfer.retry.tries
     return transfer.gaining and error.code != STALLED
 
 
@@ -488,6 +489,11 @@ def _failed(transfer: Transfer, error: PytorchOfflineError) -> Transfer:
 
 def _facts(transfer: Transfer, **facts: object) -> dict[str, object]:
     return {"file": transfer.filename, "url": redacted(transfer.urls[0]), **facts}
+
+
+def is_compressed(headers: Mapping[str, str]) -> bool:
+    """Say whether an answer's body is not the bytes that were asked for, but a coding of them."""
+    return not _COMPRESSIONS.isdisjoint(headers.get("Content-Encoding", "").lower().replace(",", " ").split())
 
 
 def validator_of(url: str, head: Head) -> Validator | None:

@@ -61,6 +61,7 @@ class Fault:
     chunked: bool = False
     chunked_surplus: int = 0
     gzipped: bool = False
+    called: str | None = None  # a Content-Encoding that the body does not have
     challenge: bool = False
     changed_to: bytes | None = None  # the file has other bytes from now on
     bytes_per_second: int | None = None
@@ -179,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: fault.corrupt_at] + wrong + body[fault.corrupt_at + 1 :]
         if fault.gzipped:
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+        if fault.called is not None:
+            headers["Content-Encoding"] = fault.called
         self._answer(status, body, headers, fault)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str], fault: Fault) -> None:

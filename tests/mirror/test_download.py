@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -159,21 +160,60 @@ def test_saving_happens_by_size_and_by_time(tmp_path: Path) -> None:
             part._saving.finish()
             return sum(step == ("sync", "x.part") for step in disk.steps)
 
+        part.write(b"123")
+        part.save_now_and_then(claim(0))
+        assert saved() == 1, "the first bytes are saved at once"
         part.write(b"123456789")
         part.save_now_and_then(claim(0))
-        assert saved() == 0
+        assert saved() == 1
         part.write(b"0")
         part.save_now_and_then(claim(0))
-        assert saved() == 1
+        assert saved() == 2
         part.write(b"1")
         part.save_now_and_then(claim(0))
-        assert saved() == 1
+        assert saved() == 2
         seconds[0] = 5.0
         part.save_now_and_then(claim(0))
-        assert saved() == 2
+        assert saved() == 3
         seconds[0] = 50.0
         part.save_now_and_then(claim(0))  # nothing new
-        assert saved() == 2
+        assert saved() == 3
+
+
+def test_a_file_that_grows_is_saved_as_it_doubles(tmp_path: Path) -> None:
+    disk = RecordingDisk()
+    saved = []
+    with PartialFile(tmp_path / "x.part", disk=disk, interval=Interval(size=8 << 20, seconds=1e9)) as part:
+        for number in range(1, 33):
+            part.write(bytes(1 << 20))
+            part.save_now_and_then(claim(0))
+            part._saving.finish()
+            if disk.steps:
+                saved.append(number)
+                disk.steps.clear()
+    assert saved == [1, 2, 4, 8, 16, 24, 32]
+
+
+def test_no_saving_is_under_way_when_the_bytes_are_about_to_move(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(RecordingDisk):
+        def sync(self, path: Path) -> None:
+            begun.set()
+            go_on.wait(10)
+            super().sync(path)
+
+    with PartialFile(tmp_path / "x.part", disk=Slow(), interval=NEVER) as part:
+        part.write(b"abc")
+        part.save_now_and_then(claim(0))
+        assert begun.wait(10)
+        timer = threading.Timer(0.05, go_on.set)
+        timer.start()
+        assert part.sha256() == hashlib.sha256(b"abc").hexdigest()
+        (tmp_path / "x.part").rename(tmp_path / "elsewhere")
+        part.reopen()  # it would say that the bytes are not there
+        timer.join()
+    assert not (tmp_path / "x.part.json").exists()
 
 
 def test_what_the_disk_says_in_another_thread_is_heard(tmp_path: Path) -> None:

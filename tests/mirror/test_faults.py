@@ -128,6 +128,7 @@ LASTING: dict[str, tuple[Fault, str, int]] = {
     "resets": (Fault(reset_at=10), "transfer-broken", 3),
     "stalls": (Fault(stall_at=10), "stalled", 3),
     "gzip": (Fault(gzipped=True), "encoded-body", 3),
+    "gzip in name alone": (Fault(called="gzip"), "encoded-body", 3),
     "Content-Length too small": (Fault(length_lie=-10), "hash-mismatch", 4),
     "too much": (Fault(chunked=True, chunked_surplus=10), "hash-mismatch", 4),
 }

@@ -753,3 +753,25 @@ def test_breaks_alone_never_lose_a_byte_nor_fetch_one_twice(cuts: list[int]) -> 
     assert isinstance(transfer.step, Complete)
     assert bytes(loop.disk) == FILE
     assert len(server.log) <= len(FILE) // WORTHWHILE + 1
+
+
+def test_a_page_is_known_for_a_page_whatever_size_was_published() -> None:
+    page = head(200, b"<!DOCTYPE html>", Content_Length="15")
+    assert failure(begin(size=len(BODY)).answered(page)).code == "not-a-wheel-body"
+
+
+def test_an_empty_answer_is_trouble_and_no_other_file() -> None:
+    empty = head(200, b"", Content_Length="0")
+    assert isinstance(begin(size=len(BODY)).answered(empty).step, Wait)
+
+
+def test_whoever_began_a_file_uses_up_its_tries_once_and_then_all_have_their_turns() -> None:
+    transfer = broken_at(30, ONE, TWO, sha256=None)
+    asked = []
+    while not isinstance(transfer.step, Failed):
+        if isinstance(transfer.step, Send):
+            asked.append(transfer.step.url)
+            transfer = transfer.broke(BROKEN)
+        else:
+            transfer = transfer.waited()
+    assert asked == [ONE, ONE, TWO, ONE, TWO]
