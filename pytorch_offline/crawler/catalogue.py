@@ -383,6 +383,10 @@ class Catalogue:
                 raise sqlite3.DatabaseError(f"stored metadata of {link.filename} does not match its hash")
         return plain
 
+    def has_metadata(self, link: Link) -> bool:
+        """Whether the core metadata of the wheel behind a link is stored."""
+        return bool(self._rows("SELECT 1 FROM metadata WHERE key = ?", (_wheel_key(link),)))
+
     def with_metadata(self, links: Iterable[Link]) -> tuple[Link, ...]:
         """Give those links whose wheels' core metadata is stored."""
         known = {key for (key,) in self._rows("SELECT key FROM metadata", ())}

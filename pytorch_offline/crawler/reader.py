@@ -107,6 +107,13 @@ class IndexReader:
         with self._lock_of(page_url):
             return self._update(page_url, fresh=fresh)
 
+    def is_at_hand(self, page_url: str) -> bool:
+        """Whether nobody has to be asked for a page."""
+        if self.offline or page_url in self._updates:
+            return True
+        record = self.catalogue.page(page_url) if self._trusting else None
+        return record is not None and record.kind is not None and _is_fresh(record, self._now())
+
     def _lock_of(self, page_url: str) -> threading.Lock:
         with self._lock:
             return self._page_locks.setdefault(page_url, threading.Lock())

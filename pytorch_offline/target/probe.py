@@ -18,8 +18,6 @@ captured target and a described one follow one set of rules. The tag lists equal
 # Its numbers are those of formats (ELF, versions), each explained beside it.
 # ruff: noqa: PLR2004
 
-import argparse
-import ctypes
 import json
 import os
 import platform
@@ -426,6 +424,8 @@ def read_glibc() -> Optional[Tuple[int, int]]:
     try:
         text = str(os.confstr("CS_GNU_LIBC_VERSION")).rsplit(None, 1)[1]
     except (AttributeError, OSError, ValueError, IndexError):
+        import ctypes  # noqa: PLC0415  (what pytorch-offline imports of this file needs none of it)
+
         try:
             function = ctypes.CDLL(None).gnu_get_libc_version
             function.restype = ctypes.c_char_p
@@ -608,6 +608,8 @@ def observe_nvidia() -> List[Observation]:
 
 def observe_libcuda() -> Observation:
     """Ask the CUDA driver library itself, which needs no tool and counts a cuda-compat package in."""
+    import ctypes  # noqa: PLC0415  (as above)
+
     silent = Observation("libcuda")
     library = None
     for name in ("libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1", "nvcuda.dll"):
@@ -714,6 +716,8 @@ def write_file(path: Path, body: bytes) -> None:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Print or write the description of this machine."""
+    import argparse  # noqa: PLC0415  (as above)
+
     parser = argparse.ArgumentParser(description="Describe this machine as a target of pytorch-offline.")
     parser.add_argument("-o", "--output", metavar="FILE", help="write here instead of standard output")
     parser.add_argument(

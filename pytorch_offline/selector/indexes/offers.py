@@ -7,7 +7,6 @@ has nothing that fits.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -19,6 +18,7 @@ from pytorch_offline.crawler.reading import ListedWheels, anything
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.indexes.inspection import Inspector
+from pytorch_offline.selector.indexes.side_by_side import SideBySide
 from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.selector.model import Candidate, Offer, Rejection, Rejections, Source
 from pytorch_offline.selector.rules.candidates import admitted, judge_file, preference
@@ -29,6 +29,7 @@ from pytorch_offline.wheels.metadata import CoreMetadata, parse_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from packaging.specifiers import SpecifierSet
@@ -93,9 +94,9 @@ class IndexOffers:
         self._catalogue = catalogue
         self._scratch = scratch
         self._offline = offline
-        self._pool = ThreadPoolExecutor(PARALLEL_PAGES, thread_name_prefix="page")
+        self._pages = SideBySide(PARALLEL_PAGES, "page")
         self._inspector = Inspector(http=http, catalogue=catalogue, offline=offline)
-        self._readers = ThreadPoolExecutor(PARALLEL_METADATA, thread_name_prefix="metadata")
+        self._readers = SideBySide(PARALLEL_METADATA, "metadata")
         self._metadata: dict[str, CoreMetadata] = {}
         self._under_way: dict[str, Future[CoreMetadata]] = {}
         self._offers: dict[tuple[NormalizedName, tuple[Backend, ...]], Offer] = {}
@@ -104,8 +105,8 @@ class IndexOffers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._readers.shutdown(cancel_futures=True)
+        self._pages.close()
+        self._readers.close()
 
     def offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         """Say what the indexes have of a project.
@@ -136,7 +137,7 @@ class IndexOffers:
         for candidate in () if self._offline else candidates:
             url = candidate.file.link.url
             if url not in self._metadata and url not in self._under_way:
-                self._under_way[url] = self._readers.submit(self._fetch_metadata, candidate)
+                self._under_way[url] = self._readers.begin(self._fetch_metadata, candidate)
 
     def _fetch_metadata(self, candidate: Candidate) -> CoreMetadata:
         body = fetch_wheel_metadata(
@@ -155,20 +156,35 @@ class IndexOffers:
             for project, specifier in wanted.items()
             if self._key(project, (backend,)) not in self._offers
         }
-        if len(fresh) > 1 and not self._offline:
-            wait([self._pool.submit(self._look_ahead, project, fresh[project], backend) for project in fresh])
+        asked = [] if self._offline else [one for one in fresh if self._asks_for(one, fresh[one], backend)]
+        if len(asked) > 1:
+            self._pages.each(lambda project: self._look_ahead(project, fresh[project], backend), asked)
 
     def _key(self, project: NormalizedName, backends: Sequence[Backend]) -> tuple[NormalizedName, tuple[Backend, ...]]:
         """Name an offer; an index without a directory per backend has one page for all of them."""
         return project, tuple(backends) if any(upstream.by_backend for upstream in self._upstreams) else ()
 
+    def _asks_for(self, project: NormalizedName, specifier: SpecifierSet, backend: Backend) -> bool:
+        """Whether the network has to be asked for a project's pages, or for the METADATA of its best wheel."""
+        if project in family_projects() and self._upstreams:
+            pages = [self._upstreams[0].project_url(project, backend)]
+        else:
+            pages = [f"{index.rstrip('/')}/{project}/" for index in self._indexes]
+        if not pages or not all(map(self._reader.is_at_hand, pages)):
+            return True
+        best = self._best(project, specifier, backend)
+        return best is not None and not self._catalogue.has_metadata(best.file.link)
+
     def _look_ahead(self, project: NormalizedName, specifier: SpecifierSet, backend: Backend) -> None:
         with suppress(PytorchOfflineError):
-            offer = self.offer(project, (backend,))
-            candidates = [one for one in offer.candidates if one.backend in {None, backend}]
-            best = max(admitted(candidates, specifier, pre=False), key=preference, default=None)
+            best = self._best(project, specifier, backend)
             if best is not None:
                 self.metadata(best)
+
+    def _best(self, project: NormalizedName, specifier: SpecifierSet, backend: Backend) -> Candidate | None:
+        offer = self.offer(project, (backend,))
+        candidates = [one for one in offer.candidates if one.backend in {None, backend}]
+        return max(admitted(candidates, specifier, pre=False), key=preference, default=None)
 
     def _read_offer(self, project: NormalizedName, backends: Sequence[Backend]) -> Offer:
         offers: list[Offer] = []
@@ -211,7 +227,7 @@ class IndexOffers:
         urls = list(dict.fromkeys(upstream.project_url(project, backend) for backend in backends))
         if len(urls) == 1:
             return [self._reader.read(urls[0])]
-        return list(self._pool.map(self._reader.read, urls))
+        return self._pages.each(self._reader.read, urls)
 
     def _judge(
         self, project: NormalizedName, pages: Sequence[PageReading], source: Source, *, by_backend: bool

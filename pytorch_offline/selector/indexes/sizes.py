@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.crawler.freshness import fresh_until
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.selector.indexes.inspection import HURRIED
+from pytorch_offline.selector.indexes.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -96,6 +96,9 @@ class KnownSizes:
                     self._silent.add(host)
                 return link, None, None
 
-        with ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="size") as pool:
-            answers = pool.map(ask, sorted(links, key=lambda link: link.url))
-            return {link: (size, until) for link, size, until in answers if size is not None}
+        threads = SideBySide(PARALLEL_REQUESTS, "size")
+        try:
+            answers = threads.each(ask, sorted(links, key=lambda link: link.url))
+        finally:
+            threads.close()
+        return {link: (size, until) for link, size, until in answers if size is not None}

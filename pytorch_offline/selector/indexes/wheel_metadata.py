@@ -8,7 +8,6 @@ wheel's own zip directory by range requests; the whole wheel. METADATA differs b
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted
@@ -80,7 +79,10 @@ def _sidecar(link: Link, http: Http) -> bytes | None:
 
 def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
     """Download the wheel into ``scratch``, check it, read its METADATA, and remove it again."""
-    from pytorch_offline.wheels.archive import check_archive  # noqa: PLC0415  (the last resort)
+    # The last resort, for servers without ranges.
+    import tempfile  # noqa: PLC0415
+
+    from pytorch_offline.wheels.archive import check_archive  # noqa: PLC0415
 
     scratch.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
