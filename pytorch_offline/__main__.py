@@ -1,20 +1,19 @@
 """The process: what ``pytorch-offline`` and ``python -m pytorch_offline`` run."""
 
-import sys
-from typing import NoReturn
+import signal
+
+# Before anything else is imported, which takes its time: until there is something to put in order, Ctrl-C just ends it.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def main() -> NoReturn:
-    """Run the command line of this process; signals are heard before the rest is imported, which takes its time."""
-    from pytorch_offline.cli.signals import Interrupted, end_in_order  # noqa: PLC0415  (see above)
+def main() -> None:
+    """Run the command line of this process, and exit with its code."""
+    import sys  # noqa: PLC0415  (see above)
 
-    end_in_order()
-    try:
-        from pytorch_offline.cli.main import run_process  # noqa: PLC0415  (see above)
+    from pytorch_offline.cli.main import run_process  # noqa: PLC0415  (see above)
 
-        run_process(sys.argv[1:])
-    except Interrupted as interrupted:  # before anything was done, or after everything was
-        sys.exit(interrupted.exit_code)
+    run_process(sys.argv[1:])
 
 
 if __name__ == "__main__":

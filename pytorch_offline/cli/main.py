@@ -18,7 +18,7 @@ from pytorch_offline.cli import console
 from pytorch_offline.cli.goodbye import PROGRAM, Goodbye
 from pytorch_offline.cli.session import Session, render_json, spoken_to
 from pytorch_offline.cli.settings import PREFIX, add_variables, defaults_of, read_settings
-from pytorch_offline.cli.signals import Guard, Interrupted, let_go
+from pytorch_offline.cli.signals import Guard, Interrupted, end_in_order, let_go
 from pytorch_offline.cli.streams import abandon_stdout, prepare_streams, shown
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 
@@ -96,10 +96,11 @@ def cli() -> None:
 def run_process(arguments: list[str]) -> NoReturn:
     """Run the command line as this process's whole work, which ends within a second of being told to."""
     goodbye = Goodbye(arguments, _print_error)
-    Guard(goodbye)
     try:
+        end_in_order()
+        Guard(goodbye)
         main(arguments, goodbye)
-    except Interrupted as interrupted:  # while the last words were said
+    except Interrupted as interrupted:  # before anything was done, or while the last words were said
         goodbye(interrupted.number)
         sys.exit(interrupted.exit_code)
     finally:

@@ -49,7 +49,7 @@ class Interrupted(KeyboardInterrupt):
 def end_in_order() -> None:
     """Turn the signals that would end the process at once into ``Interrupted``.
 
-    What is ignored stays ignored: SIGHUP under ``nohup``, SIGINT of a background process.
+    What is ignored stays ignored: SIGHUP under ``nohup``, SIGINT of a background process. For the main thread.
     """
     for name in _ENDING:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
