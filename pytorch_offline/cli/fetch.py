@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import click
 
 from pytorch_offline.cli.choosing import Choosing, choosing_options
+from pytorch_offline.cli.fetched import document_of_fetched, render_fetched
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
@@ -21,7 +22,6 @@ from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.places import places_of
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.wanted import render_locks, wanted_files
-from pytorch_offline.selector.explaining.render import render_size
 from pytorch_offline.selector.fleet.fleet import render_selections
 
 EPILOG = """\b
@@ -102,14 +102,9 @@ def command(
     sizes = {url: held[PurePosixPath(place)].size for one in selections for url, place in places_of(one).items()}
     result = document(selections, sizes=sizes, held=held, sharing=choice.sharing) | {
         "mirror": str(session.mirror),
-        "downloaded": [str(file.path) for file in report.downloaded],
-        "already_there": [str(file.path) for file in report.already],
-        "bytes_downloaded": report.bytes_downloaded,
+        **document_of_fetched(report),
         "locks": [f"locks/pylock.{selection.target.name}.toml" for selection in selections],
     }
     lines = [render_selections(selections, sizes, choice.sharing.summary if choice.sharing else ())]
-    lines.append(
-        f"{len(report.downloaded)} wheels downloaded ({render_size(report.bytes_downloaded)}), "
-        f"{len(report.already)} already there; mirror: {session.mirror}"
-    )
+    lines += render_fetched(report, session.mirror, [selection.target.name for selection in selections])
     session.result(result, "\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytorch_offline.cli.progress import shown_progress
+from pytorch_offline.cli.progress.words import duration, speed
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.crawler.default_index import configured_http
 from pytorch_offline.errors import IntegrityError
@@ -78,6 +80,9 @@ def command(
         last = verified(days)
     session.result(document(session, first, repaired, last), render(repaired, last))
     if last.findings:
+        if not repair:
+            command = shlex.join(["pytorch-offline", "verify", "--repair", "--mirror", str(session.mirror)])
+            session.message(f"next, where upstream can be reached: {command}")
         context.exit(IntegrityError.exit_code)
 
 
@@ -98,7 +103,7 @@ def render(repaired: RepairReport | None, last: VerifyReport) -> str:
     bad = len({finding.path for finding in last.findings})
     summed = f"{last.files} files, {render_size(last.size)}"
     if last.bytes_per_second is not None:
-        lines.append(f"read {render_size(last.bytes_read)} at {render_size(last.bytes_per_second)}/s")
+        lines.append(f"read {render_size(last.bytes_read)} in {duration(last.seconds)}, {speed(last.bytes_per_second)}")
     if last.recent:
         lines.append(f"verified lately, and not read again: {last.recent} of {last.files}")
     lines.append(f"{summed}: {bad} bad" if bad else f"{summed}: all as the manifest says")

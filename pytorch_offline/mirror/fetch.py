@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytorch_offline.addresses import redacted
+from pytorch_offline.addresses import host_of, redacted
 from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
@@ -38,12 +39,34 @@ JOBS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What one host gave: files that it gave the last bytes of, and the bytes of these that came in this run."""
+
+    host: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchReport:
-    """What a fetch did: rows of the files that it brought, and of those that were there already."""
+    """What a fetch did: rows of the files that it brought, and of those that were there already.
+
+    Bringing took ``seconds``; ``troubles`` is how often something went wrong and was tried again, ``turned`` how many
+    files came from another host than the one that was asked first.
+    """
 
     downloaded: tuple[MirrorFile, ...]
     already: tuple[MirrorFile, ...]
     bytes_downloaded: int
+    seconds: float = field(default=0.0, compare=False)
+    given: tuple[Given, ...] = field(default=(), compare=False)
+    troubles: int = 0
+    turned: int = 0
+
+    @property
+    def bytes_per_second(self) -> int | None:
+        """How quickly all of it came, checks included; None if nothing did."""
+        return round(self.bytes_downloaded / self.seconds) if self.bytes_downloaded and self.seconds > 0 else None
 
 
 def fetch_files(
@@ -102,11 +125,13 @@ def fetch_files(
             log=log,
         )
         fetch.take_stock(wanted)
+        started = time.monotonic()
         if fetch.missing:
             try:
                 fetch.bring(max(1, min(jobs, connections)))
             finally:
                 fetch.flow_ended()
+        seconds = time.monotonic() - started
         try:
             mirror.publish()
         except UpstreamError:
@@ -118,6 +143,10 @@ def fetch_files(
         downloaded=tuple(sorted(fetch.downloaded, key=lambda file: file.path)),
         already=tuple(sorted(fetch.already, key=lambda file: file.path)),
         bytes_downloaded=fetch.bytes_downloaded,
+        seconds=seconds,
+        given=tuple(fetch.given[host] for host in sorted(fetch.given)),
+        troubles=fetch.troubles,
+        turned=fetch.turned,
     )
 
 
@@ -143,6 +172,9 @@ class _Fetch:
         self.downloaded: list[MirrorFile] = []
         self.failures: list[tuple[PurePosixPath, PytorchOfflineError]] = []
         self.bytes_downloaded = 0
+        self.given: dict[str, Given] = {}
+        self.troubles = 0
+        self.turned = 0
         self._mirror = mirror
         self._http = http
         self._progress = progress
@@ -205,15 +237,15 @@ class _Fetch:
         unknown = [file for file in files if file.size is None]
         for_each(unknown, self._ask_length, jobs=jobs, stop=self._stop)
         self._look_at_room(files)
-        self._progress.plan(
-            {str(file.path): self._lengths.get(file.path) for file in files},
-            already=len(self.already),
-            already_size=sum(file.size for file in self.already),
-        )
         # Files of the same bytes share one partial file: one thread sees to all of them.
         groups: dict[Path, list[WantedFile]] = {}
         for file in sorted(files, key=lambda file: self._lengths.get(file.path, 0), reverse=True):
             groups.setdefault(self._part_of(file), []).append(file)
+        self._progress.plan(
+            {str(group[0].path): self._lengths.get(group[0].path) for group in groups.values()},
+            already=len(self.already),
+            already_size=sum(file.size for file in self.already),
+        )
         for_each(list(groups.values()), self._bring_group, jobs=jobs, stop=self._stop)
 
     def flow_ended(self) -> None:
@@ -291,6 +323,7 @@ class _Fetch:
                 finally:
                     with self._lock:
                         self.bytes_downloaded += download.bytes_received
+                        self.troubles += download.troubles
             self._note(came.url, came.sha256, came.size, came.seen)
             self._progress.doing(str(file.path), Doing.CHECKING)
             try:
@@ -300,6 +333,7 @@ class _Fetch:
             finally:
                 if not path.exists():  # admitted, or rejected: in either case there is nothing left to continue
                     path.with_name(path.name + SIDECAR_SUFFIX).unlink(missing_ok=True)
+            self._count(file, came.url, download.bytes_received)
             outcome = Outcome.DONE
         except Stopped:
             outcome = Outcome.STOPPED
@@ -307,6 +341,13 @@ class _Fetch:
         finally:
             self._progress.end(str(file.path), outcome)
         return row
+
+    def _count(self, file: WantedFile, url: str, size: int) -> None:
+        host = host_of(url)
+        with self._lock:
+            before = self.given.get(host, Given(host=host, files=0, size=0))
+            self.given[host] = Given(host=host, files=before.files + 1, size=before.size + size)
+            self.turned += host != host_of(file.urls[0])
 
     def _set_aside(self, file: WantedFile, place: PurePosixPath, error: IntegrityError) -> None:
         """Keep wrong bytes apart, with what is known of them and of the right ones; and note that they came."""
