@@ -68,7 +68,7 @@ def carry_out(plan: Plan, *, now: Callable[[], datetime], say: Say) -> Evidence:
 
 def _install_and_prove(plan: Plan, interpreter: Path, *, now: Callable[[], datetime], say: Say) -> Evidence:
     """Install into an environment that was there before; its own conflicts are not held against us."""
-    before = list_conflicts(plan, interpreter) if plan.install else None
+    before = list_conflicts(plan, interpreter, plan.survey.prefix) if plan.install else None
     _put_in_place(plan, interpreter, say=say)
     return prove(plan, interpreter, before, now=now, say=say)
 

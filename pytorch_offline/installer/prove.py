@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from pytorch_offline.installer.proof import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from pytorch_offline.installer.lock import LockedWheel
@@ -37,15 +38,33 @@ TORCH_PROOF = Path(__file__).with_name("torch_proof.py")
 EVIDENCE = Path("share", "pytorch-offline", "evidence.json")
 
 
-def list_conflicts(plan: Plan, interpreter: Path) -> tuple[str, ...]:
-    """Ask the installer's own ``check`` for conflicts, one line each."""
-    with tempfile.TemporaryDirectory(prefix="pytorch-offline-") as directory:
-        work = Path(directory)
+@contextmanager
+def _work_directory(prefix: Path) -> Iterator[Path]:
+    """Give an empty directory in the destination: nothing goes to the system's temporary one, which may be tiny.
+
+    A destination that cannot be written serves as it is; what runs there then writes nothing.
+    """
+    place = prefix / EVIDENCE.parent
+    with ExitStack() as stack:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            work = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="work-", dir=place, ignore_cleanup_errors=True)
+            )
+        except OSError:
+            yield prefix
+        else:
+            yield Path(work)
+
+
+def list_conflicts(plan: Plan, interpreter: Path, prefix: Path) -> tuple[str, ...]:
+    """Ask the installer's own ``check`` for conflicts, one line each; ``prefix`` is the interpreter's."""
+    with _work_directory(prefix) as work:
         if isinstance(plan.program, Pip):
             command = (*plan.program.command(str(interpreter)), *pip_check_arguments())
         else:
             command = (str(plan.program), *uv_check_arguments(python=str(interpreter), cache=work / "cache"))
-        completed = run(command, clean_environment(os.environ), directory=work)
+        completed = run(command, clean_environment(os.environ, temporary=work), directory=work)
     if completed.returncode == 0:
         return ()
     notices = ("WARNING", "DEPRECATION", "Using Python", "Checked ", "Found ")
@@ -78,9 +97,9 @@ def prove(
             files_checked += len(distribution.record or {})
             contents = plan.contents[wheel.project]
             findings += judge_files(wheel.project, distribution, contents, kept=wheel in plan.keep)
-    conflicts = list_conflicts(plan, interpreter)
+    conflicts = list_conflicts(plan, interpreter, survey.prefix)
     findings += judge_conflicts(conflicts if conflicts_before is None else conflicts_before, conflicts)
-    report, torch_findings = _try_torch(plan, interpreter)
+    report, torch_findings = _try_torch(plan, interpreter, survey.prefix)
     evidence = Evidence(
         at=now(),
         mirror=plan.mirror.absolute(),
@@ -103,14 +122,14 @@ def _locked_torch(plan: Plan) -> LockedWheel | None:
     return next((wheel for wheel in plan.wheels if wheel.project == "torch"), None)
 
 
-def _try_torch(plan: Plan, interpreter: Path) -> tuple[TorchReport | None, tuple[Finding, ...]]:
+def _try_torch(plan: Plan, interpreter: Path, prefix: Path) -> tuple[TorchReport | None, tuple[Finding, ...]]:
     """Import torch in the destination and let it compute, where it is part of the lock."""
     torch = _locked_torch(plan)
     if torch is None:
         return None, ()
-    with tempfile.TemporaryDirectory(prefix="pytorch-offline-") as directory:
+    with _work_directory(prefix) as work:
         command = (str(interpreter), "-I", str(TORCH_PROOF))
-        completed = run(command, clean_environment(os.environ), directory=Path(directory))
+        completed = run(command, clean_environment(os.environ, temporary=work), directory=work)
     report = parse_torch_report(completed.stdout)
     if completed.returncode != 0 or report is None:
         how = f"killed by signal {-completed.returncode}: " if completed.returncode < 0 else ""

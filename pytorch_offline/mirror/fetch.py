@@ -17,7 +17,7 @@ from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.download import Download, Floor
 from pytorch_offline.mirror.flow import CONNECTIONS, Connections, Flow, Meter
-from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile
+from pytorch_offline.mirror.partial import SIDECAR_SUFFIX, Interval, PartialFile, new_of
 from pytorch_offline.mirror.progress import Doing, Outcome, Progress, Silent, Stage
 from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.room import Room, free_bytes
@@ -332,7 +332,9 @@ class _Fetch:
                 )
             finally:
                 if not path.exists():  # admitted, or rejected: in either case there is nothing left to continue
-                    path.with_name(path.name + SIDECAR_SUFFIX).unlink(missing_ok=True)
+                    sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
+                    for left in (sidecar, new_of(sidecar)):
+                        self._mirror.disk.remove(left)
             self._count(file, came.url, download.bytes_received)
             outcome = Outcome.DONE
         except Stopped:

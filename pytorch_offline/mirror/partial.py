@@ -46,6 +46,11 @@ class Interval:
     seconds: float = 5.0
 
 
+def new_of(sidecar: Path) -> Path:
+    """Name the sidecar that is about to take the place of another; a failure or a kill may leave it."""
+    return sidecar.with_name(f"{sidecar.name}.new")
+
+
 class PartialFile:
     """The bytes of one file, below a mirror's ``.state/partial``. One thread at a time may use it.
 
@@ -213,8 +218,8 @@ class PartialFile:
 
     def _save(self, partial: Partial) -> None:
         self._disk.sync(self.path)
-        temporary = self._sidecar.with_name(self._sidecar.name + ".new")
-        write_atomically(self._disk, self._sidecar, render_partial(partial).encode(), temporary=temporary)
+        body = render_partial(partial).encode()
+        write_atomically(self._disk, self._sidecar, body, temporary=new_of(self._sidecar))
 
     def _hash_span(self, start: int, stop: int) -> None:
         with self.path.open("rb", buffering=0) as file:

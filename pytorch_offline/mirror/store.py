@@ -144,11 +144,10 @@ class Mirror:
             self._generations.finish()
             sweep(self.disk, self._temporary)
             self._files = self._ledger.read()
-            for path in self._ledger.read_announced() - set(self._files):
-                self.disk.remove(self.root / sidecar_of(path))  # its wheel never came
-            for path in self._ledger.read_unpublished():
-                self.disk.remove(incoming_of(self.root / path))  # on its way from another file system
-                self.disk.remove(incoming_of(self.root / sidecar_of(path)))
+            self._remove_strays()
+            for left in (*self.partial.glob("*.part.json"), *self.partial.glob("*.part.json.new")):
+                if not left.with_name(left.name.partition(".json")[0]).exists():
+                    self.disk.remove(left)  # it spoke of bytes that have been admitted
         except BaseException:
             self._lock.release()
             raise
@@ -274,6 +273,7 @@ class Mirror:
             How many pages were written or removed.
         """
         with self.lock(), disk_errors(self.root):
+            self._remove_strays()  # before the switch forgets that their wheels were announced
             pages = render_pages(self._files.values())
             changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
             stale = [str(path) for path in self._generations.pages_on_disk() if path not in pages]
@@ -284,6 +284,14 @@ class Mirror:
             return len(changed) + len(stale)
 
     # Steps; the lock is held -----------------------------------------------------------------------------------------
+
+    def _remove_strays(self) -> None:
+        """Remove what lies in the tree of wheels that were announced and never came, or are still on their way."""
+        for path in self._ledger.read_unpublished():
+            self.disk.remove(incoming_of(self.root / path))
+            self.disk.remove(incoming_of(self.root / sidecar_of(path)))
+            if path not in self._files:
+                self.disk.remove(self.root / sidecar_of(path))
 
     def _admit_proved(
         self, part: Path, wanted: WantedFile, sha256: str, *, origin_url: str, now: Callable[[], datetime]
@@ -316,8 +324,8 @@ class Mirror:
             self._ledger.record(file)
             self._write(self.root / sidecar_of(file.path), admission.metadata)
             self.disk.replace(part, target)
+            self._files[file.path] = file  # from here on it is held, whatever becomes of what follows
             self.disk.sync_directory(target.parent)
-            self._files[file.path] = file
             self._link_twins(file)
         return file
 
