@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from itertools import chain
@@ -15,8 +15,7 @@ from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Connections, Flow, Gauge, Meter
-from pytorch_offline.mirror.parallel import WORTH_HELPING, Parallel, Source
-from pytorch_offline.mirror.probe import Probe
+from pytorch_offline.mirror.parallel import WORTH_HELPING, WORTH_SECONDS, Parallel, Source
 from pytorch_offline.mirror.progress import Doing, Silent
 from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.sidecar import origin
@@ -41,11 +40,13 @@ from pytorch_offline.retries import seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from pytorch_offline.errors import IntegrityError, PytorchOfflineError
     from pytorch_offline.mirror.model import WantedFile
     from pytorch_offline.mirror.partial import PartialFile
+    from pytorch_offline.mirror.probe import Probe
     from pytorch_offline.mirror.progress import Progress
     from pytorch_offline.mirror.room import Room
     from pytorch_offline.mirror.workers import Stop
@@ -119,7 +120,6 @@ class Download:
         self._floor = floor or Floor()
         self._clock = clock
         self._flow = flow or Flow(connections=Connections(1), meter=Meter(), pool=Pool())
-        self._probe = Probe(most=self._flow.connections.limit)
 
     def run(self) -> Complete:
         """Bring the file.
@@ -174,11 +174,10 @@ class Download:
         before = transfer
         self._progress.doing(self._label, Doing.ASKING, host=host_of(step.url))
         try:
-            with (
-                self._flow.connections.one(origin(step.url), self._stop),
-                self._http.stream(step.url, headers=step.headers) as stream,
-                self._stop.reaching(stream),
-            ):
+            with ExitStack() as answer:
+                answer.enter_context(self._flow.connections.first(origin(step.url), self._part.path, self._stop))
+                stream = answer.enter_context(self._http.stream(step.url, headers=step.headers))
+                answer.enter_context(self._stop.reaching(stream))
                 pieces = stream.iter_chunks()
                 readable = stream.status in _WITH_BODY and not is_compressed(stream.headers)
                 first = _first_bytes(pieces) if readable else b""
@@ -186,7 +185,8 @@ class Download:
                 if isinstance(transfer.step, Receive):
                     self._prepare(transfer, transfer.step)
                     self._progress.doing(self._label, Doing.RECEIVING, host=host_of(step.url))
-                    transfer = self._receive(transfer, stream, self._fast_enough(chain((first,), pieces), step.url))
+                    pieces = self._fast_enough(chain((first,), pieces), step.url)
+                    transfer = self._receive(transfer, stream, pieces, answer)
         except UpstreamError as error:
             if error.code in DISK_CODES:
                 raise
@@ -195,9 +195,10 @@ class Download:
         self._tell(before, transfer)
         return transfer
 
-    def _receive(self, transfer: Transfer, stream: Stream, pieces: Iterator[bytes]) -> Transfer:
-        """Take a body, until it is over, breaks, or comes to what is in hand already."""
+    def _receive(self, transfer: Transfer, stream: Stream, pieces: Iterator[bytes], answer: ExitStack) -> Transfer:
+        """Take a body, until it is over, breaks, or comes to what is in hand already; ``answer`` keeps it open."""
         source = _source(transfer, stream)
+        probe = self._flow.probe(origin(transfer.urls[0]))
         gauge = Gauge(self._flow.meter, clock=self._clock)
         try:
             for piece in pieces:
@@ -214,13 +215,11 @@ class Download:
                     return transfer
                 rate = gauge.rate()
                 if rate is not None:
-                    self._probe = self._probe.measured(rate)
-                    if (
-                        source is not None
-                        and self._probe.wanted > 1
-                        and source.length - transfer.in_hand >= WORTH_HELPING
-                    ):
-                        return self._receive_in_parallel(transfer, source, stream, pieces)
+                    probe = probe.measured(rate)
+                    self._flow.learn(origin(transfer.urls[0]), probe)
+                if source is not None and probe.wanted > 1 and _worth_helping(transfer, rate):
+                    first = _handed_over(answer.pop_all(), pieces)
+                    return self._receive_in_parallel(transfer, source, probe, first, stream)
         except UpstreamError as error:
             if error.code in DISK_CODES:
                 raise
@@ -231,7 +230,12 @@ class Download:
         return transfer.ended()
 
     def _receive_in_parallel(
-        self, transfer: Transfer, source: Source, stream: Stream, pieces: Iterator[bytes]
+        self,
+        transfer: Transfer,
+        source: Source,
+        probe: Probe,
+        first: AbstractContextManager[Iterator[bytes]],
+        stream: Stream,
     ) -> Transfer:
         """Take the rest of a body, and with it what further connections bring."""
 
@@ -240,7 +244,7 @@ class Download:
 
         parallel = Parallel(
             Plan(length=source.length, prefix=transfer.position, ahead=transfer.ahead),
-            self._probe,
+            probe,
             source,
             part=self._part,
             http=self._http,
@@ -251,11 +255,11 @@ class Download:
             clock=self._clock,
         )
         try:
-            error = parallel.bring(pieces, stream)
+            error = parallel.bring(first, stream)
         except (OSError, Stopped):
             self._save_if_possible(held())
             raise
-        self._probe = parallel.probe
+        self._flow.learn(origin(source.url), parallel.probe)
         return held().ended() if error is None else held().broke(error)
 
     def _fast_enough(self, pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
@@ -335,6 +339,19 @@ def _source(transfer: Transfer, stream: Stream) -> Source | None:
         published=transfer.sha256 is not None,
     )
     return source if source.guarded else None
+
+
+def _worth_helping(transfer: Transfer, rate: float | None) -> bool:
+    """Say whether there is so much to come that more connections pay; ``rate`` is what one brings, if that is known."""
+    missing = (transfer.length or 0) - transfer.in_hand
+    return missing >= WORTH_HELPING and (rate is None or missing >= WORTH_SECONDS * rate)
+
+
+@contextmanager
+def _handed_over(answer: ExitStack, pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """Give the rest of an answer to another thread, which closes it."""
+    with answer:
+        yield pieces
 
 
 def _first_bytes(pieces: Iterator[bytes]) -> bytes:

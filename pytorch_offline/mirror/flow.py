@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytorch_offline.mirror.probe import Probe
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from pytorch_offline.mirror.readers import Pool
     from pytorch_offline.mirror.workers import Stop
@@ -18,50 +20,71 @@ if TYPE_CHECKING:
 # aria2c's most for one server; a second one gains nothing where a host limits by client.
 CONNECTIONS = 16
 # How long a number of connections is measured before another one is tried, in seconds.
-WINDOW = 0.4
+WINDOW = 0.2
 # How often a wait looks whether the run was stopped, in seconds.
 _LOOK = 0.1
 
 
 class Connections:
-    """A fixed number of connections to each host. Safe from many threads."""
+    """A fixed number of connections to each host, shared fairly by the files that want them. Safe from many threads.
+
+    A file that has none goes before one that wants another, and one that has fewer before one that has more.
+    """
 
     def __init__(self, limit: int = CONNECTIONS) -> None:
         self.limit = limit
-        self._open: Counter[str] = Counter()
-        self._waiting: Counter[str] = Counter()
+        self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
         self._changed = threading.Condition()
 
     @contextmanager
-    def one(self, host: str, stop: Stop) -> Iterator[None]:
-        """Wait for a connection to a host, and hold it; a file that has none goes before one that wants another."""
+    def first(self, host: str, file: Hashable, stop: Stop) -> Iterator[None]:
+        """Wait for a file's first connection to a host, and hold it."""
         with self._changed:
-            self._waiting[host] += 1
+            here = self._hosts[host]
+            here.waiting += 1
             try:
-                while self._open[host] >= self.limit:
+                while here.held.total() >= self.limit:
                     self._changed.wait(_LOOK)
                     stop.check()
-                self._open[host] += 1
+                here.held[file] += 1
             finally:
-                self._waiting[host] -= 1
+                here.waiting -= 1
         try:
             yield
         finally:
-            self.release(host)
+            self.release(host, file)
 
-    def take(self, host: str) -> bool:
-        """Take one more connection for a file that has one, if it is free; ``release`` it."""
+    def want(self, host: str, file: Hashable, number: int) -> None:
+        """Note how many connections a file could use."""
         with self._changed:
-            free = self._open[host] < self.limit and not self._waiting[host]
-            if free:
-                self._open[host] += 1
-            return free
+            self._hosts[host].wanted[file] = number
 
-    def release(self, host: str) -> None:
+    def take(self, host: str, file: Hashable) -> bool:
+        """Take one more connection for a file, if it is free and its turn; ``release`` it."""
+        with self._changed:
+            here = self._hosts[host]
+            mine = here.held[file]
+            poorer = any(here.held[other] < min(number, mine) for other, number in here.wanted.items())
+            if here.held.total() >= self.limit or here.waiting or poorer:
+                return False
+            here.held[file] += 1
+            return True
+
+    def release(self, host: str, file: Hashable) -> None:
         """Give a connection back."""
         with self._changed:
-            self._open[host] -= 1
+            here = self._hosts[host]
+            here.held[file] -= 1
             self._changed.notify_all()
+
+
+class _Host:
+    """Who has how many connections to one host, and could use how many."""
+
+    def __init__(self) -> None:
+        self.held: Counter[Hashable] = Counter()
+        self.wanted: dict[Hashable, int] = {}
+        self.waiting = 0
 
 
 class Meter:
@@ -121,8 +144,18 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """What all downloads of one run share."""
+    """What all downloads of one run share; ``learnt`` is how many connections a file of each host was worth."""
 
     connections: Connections
     meter: Meter
     pool: Pool
+    learnt: dict[str, Probe] = field(default_factory=dict)
+
+    def probe(self, host: str) -> Probe:
+        """Begin where the last file of this host ended, if it came to a judgement."""
+        return self.learnt.get(host) or Probe(most=self.connections.limit)
+
+    def learn(self, host: str, probe: Probe) -> None:
+        """Take note of what a file learnt."""
+        if probe.settled:
+            self.learnt[host] = probe

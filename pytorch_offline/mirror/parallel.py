@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import count
@@ -26,11 +26,12 @@ from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Gauge
 from pytorch_offline.mirror.readers import Came, Over, Readers
 from pytorch_offline.mirror.sidecar import Validator, origin
-from pytorch_offline.mirror.spans import LONGEST_BLOCK
-from pytorch_offline.mirror.transfer import WORTHWHILE, Head, validator_of
+from pytorch_offline.mirror.spans import SHORTEST_BLOCK
+from pytorch_offline.mirror.transfer import STALLED, WORTHWHILE, Head, validator_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from pytorch_offline.mirror.flow import Flow
     from pytorch_offline.mirror.partial import PartialFile
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.workers import Abortable, Stop
     from pytorch_offline.net import Http
 
-# A file with less than this to come is over before a second connection has paid for itself.
-WORTH_HELPING = 2 * LONGEST_BLOCK
+# A file with less than this to come, or that one connection brings within a second, is over before more have paid.
+WORTH_HELPING = 2 * SHORTEST_BLOCK
+WORTH_SECONDS = 1.0
 # Small enough that a piece in the hand of each of many readers is little.
 _PIECE = 256 * 1024
 # How often the probe is thought of while nothing comes, in seconds.
@@ -133,6 +135,8 @@ class Parallel:
         self.plan = plan
         self.probe = probe
         self._source = source
+        self._host = origin(source.url)
+        self._file = part.path
         self._part = part
         self._http = http
         self._flow = flow
@@ -148,12 +152,12 @@ class Parallel:
         self._giving_up = False
         self._trouble: UpstreamError | None = None
 
-    def bring(self, first: Iterator[bytes], stream: Abortable) -> UpstreamError | None:
+    def bring(self, first: AbstractContextManager[Iterator[bytes]], stream: Abortable) -> UpstreamError | None:
         """Bring what the plan lacks, as far as the server lets us.
 
         Args:
-            first: the rest of the first answer, which goes on from the plan's prefix.
-            stream: that answer; left alone when this returns.
+            first: the rest of the first answer, which goes on from the plan's prefix; left by another thread.
+            stream: that answer.
 
         Returns:
             What went wrong, if not all came.
@@ -163,7 +167,7 @@ class Parallel:
             OSError: the disk failed.
         """
         self.plan = self.plan.streamed(_FIRST)
-        self._readers.start(_FIRST, nullcontext(first))
+        self._readers.start(_FIRST, first)
         self._readers.reached(_FIRST, stream)
         try:
             while self.plan.leases:
@@ -176,7 +180,8 @@ class Parallel:
                     case Over():
                         self._over(event.number, event.error)
         finally:
-            self._readers.let_all_go(_FIRST)
+            self._readers.let_all_go()
+            self._flow.connections.want(self._host, self._file, 0)
         if self.plan.whole:
             return None
         url = redacted(self._source.url)
@@ -189,11 +194,15 @@ class Parallel:
         while len(self.plan.leases) < self.probe.wanted and not self._giving_up:
             number = next(self._numbers)
             lent = self.plan.lent(number, self.probe.wanted)
-            if lent is self.plan or not self._flow.connections.take(origin(self._source.url)):
+            if lent is self.plan:
+                break
+            self._flow.connections.want(self._host, self._file, self.probe.wanted)
+            if not self._flow.connections.take(self._host, self._file):
                 return
             self.plan = lent
             lease = lent.leases[number]
             self._readers.start(number, self._part_of_file(number, lease.position, lease.stop))
+        self._flow.connections.want(self._host, self._file, len(self.plan.leases))
 
     def _came(self, number: int, piece: bytes) -> None:
         """Write what is wanted of a piece where its lease stands, and move the lease on."""
@@ -201,8 +210,9 @@ class Parallel:
         while number in self.plan.leases and rest:
             lease = self.plan.leases[number]
             wanted, rest = rest[: lease.room], rest[lease.room :]
-            self.plan = self.plan.came(number, len(wanted))
-            self._part.place(lease.position, wanted, self.plan.prefix)
+            plan = self.plan.came(number, len(wanted))
+            self._part.place(lease.position, wanted, plan.prefix)
+            self.plan = plan
             self._note(number, len(wanted))
             if len(wanted) == lease.room and lease.asked == lease.stop and rest:
                 self._drop(number)  # it gives more than was asked for
@@ -234,18 +244,20 @@ class Parallel:
         self.plan = self.plan.returned(number)
 
     def _over(self, number: int, error: BaseException | None) -> None:
-        """Take back what a reader has not brought; who brings nothing costs the file half of its connections."""
+        """Take back what a reader has not brought; one in trouble costs the file half of its connections."""
         missing = self.plan.leases[number].room
         self.plan = self.plan.returned(number)
         if error is None and missing == 0:
             return
         if error is not None and not isinstance(error, UpstreamError):
             raise error
-        if number == _FIRST:
+        code = None if error is None else error.code
+        if number == _FIRST or code == STALLED:
             self._trouble = error
-        mistaken = error is not None and error.code == MISTAKEN
-        if mistaken or self._brought[number] < WORTHWHILE:
-            self._giving_up = (mistaken or self.probe.wanted == 1) and _FIRST not in self.plan.leases
+        mistaken = code == MISTAKEN
+        if mistaken or code == STALLED or self._brought[number] < WORTHWHILE:
+            if (mistaken or self.probe.wanted == 1) and _FIRST not in self.plan.leases:
+                self._giving_up = True
             self.probe = self.probe.alone() if mistaken else self.probe.refused()
 
     @contextmanager
@@ -265,4 +277,4 @@ class Parallel:
                 else:
                     yield iter(())
         finally:
-            self._flow.connections.release(origin(source.url))
+            self._flow.connections.release(self._host, self._file)

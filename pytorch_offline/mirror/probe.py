@@ -8,31 +8,56 @@ from dataclasses import dataclass, replace
 FAST = 250_000_000
 # What a step must bring to be worth its connections.
 _GAIN = 1.1
+# A connection that has just begun grows faster by itself; so long as it does, and not for ever, nothing is judged.
+_GROWTH = 1.15
+_WINDOWS = 5
+# Each step up is by so much: two steps to 16.
+_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """How many connections one file is worth: more, as long as each step makes all of them together faster.
 
-    ``wanted`` is the answer. It doubles from one; where a step brought less than a tenth, it is taken back and that is
-    the end. Who has the line's speed with one connection stays at one.
+    A step that brought less than a tenth is taken back, and that is the end: who has the line's speed with one
+    connection stays at one. It is the end until what comes falls to half, as behind a host that slows down after a
+    while.
+
+    Args:
+        most: how many there may be.
+        wanted: the answer.
+        before: how many there were before the last step.
+        rate: what they brought, in bytes per second.
+        last: what the present number brought in the window before.
+        windows: for how long the present number has been measured.
+        settled: whether the answer stands.
     """
 
     most: int
     wanted: int = 1
+    before: int = 1
     rate: float | None = None
+    last: float | None = None
+    windows: int = 0
     settled: bool = False
 
     def measured(self, rate: float) -> Probe:
-        """Judge what the present number of connections brought, in bytes per second."""
+        """Judge what the present number of connections brought in one more window."""
         if self.settled:
-            return self
+            slower = self.rate is not None and rate < self.rate / 2 and self.wanted < self.most
+            return replace(self, rate=None, last=None, windows=0, settled=False) if slower else self
         if self.rate is None and rate >= FAST:
-            return replace(self, rate=rate, settled=True)
-        if self.rate is not None and rate < _GAIN * self.rate:
-            return replace(self, wanted=max(1, self.wanted // 2), settled=True)
-        following = min(self.most, 2 * self.wanted)
-        return replace(self, wanted=following, rate=rate, settled=following == self.wanted)
+            return self._at(self.wanted, rate)
+        growing = self.last is None or rate > _GROWTH * self.last
+        if growing and self.windows + 1 < _WINDOWS:
+            return replace(self, last=rate, windows=self.windows + 1)
+        best = max(rate, self.last or 0.0)
+        if self.rate is not None and best < _GAIN * self.rate:
+            return self._at(self.before, self.rate)
+        following = min(self.most, _FACTOR * self.wanted)
+        if following == self.wanted:
+            return self._at(self.wanted, best)
+        return replace(self, wanted=following, before=self.wanted, rate=best, last=None, windows=0)
 
     def refused(self) -> Probe:
         """Take note that the server does not want so many: half of them, for good."""
@@ -42,3 +67,6 @@ class Probe:
     def alone(self) -> Probe:
         """Take note that parts of this file cannot be had: one connection."""
         return replace(self, most=1, wanted=1, settled=True)
+
+    def _at(self, wanted: int, rate: float) -> Probe:
+        return replace(self, wanted=wanted, rate=rate, last=None, windows=0, settled=True)

@@ -90,13 +90,11 @@ class Readers:
         self._changed = threading.Condition()
         self._table: deque[Came | Over] = deque()
         self._reading: dict[int, Abortable | None] = {}  # whom we want to hear of, and how to stop the waiting
-        self._busy: set[int] = set()
 
     def start(self, number: int, answer: AbstractContextManager[Iterator[bytes]]) -> None:
         """Let a thread enter ``answer`` and read it to its end; what that raises comes with ``Over``."""
         with self._changed:
             self._reading[number] = None
-            self._busy.add(number)
         self._pool.do(lambda: self._read(number, answer))
 
     def reached(self, number: int, stream: Abortable) -> bool:
@@ -127,13 +125,10 @@ class Readers:
         if stream is not None:
             stream.abort()
 
-    def let_all_go(self, wait_for: int) -> None:
-        """Hear no more of anybody, and wait until reader ``wait_for`` has left its answer alone."""
+    def let_all_go(self) -> None:
+        """Hear no more of anybody."""
         for number in tuple(self._reading):
             self.let_go(number)
-        with self._changed:
-            while wait_for in self._busy:
-                self._changed.wait()
 
     def _read(self, number: int, answer: AbstractContextManager[Iterator[bytes]]) -> Callable[[], None]:
         error: BaseException | None = None
@@ -144,10 +139,6 @@ class Readers:
                         break
         except BaseException as raised:  # noqa: BLE001  (it is for the thread that takes from the table)
             error = raised
-        finally:
-            with self._changed:
-                self._busy.discard(number)
-                self._changed.notify_all()
         return lambda: self._end(number, error)
 
     def _put(self, number: int, piece: bytes) -> bool:

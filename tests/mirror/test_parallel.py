@@ -39,6 +39,7 @@ SMALL = {
     "spans.LONGEST_BLOCK": 128 * 1024,
     "spans.WORTH_SHARING": 32 * 1024,
     "download.WORTH_HELPING": 64 * 1024,
+    "download.WORTH_SECONDS": 0.0,
     "flow.WINDOW": 0.05,
 }
 

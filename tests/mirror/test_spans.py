@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.mirror.probe import Probe
+from pytorch_offline.mirror.probe import FAST, Probe
 from pytorch_offline.mirror.spans import MIB, SHORTEST_BLOCK, WORTH_SHARING, Plan, count, joined
 
 
@@ -46,13 +46,41 @@ def test_the_end_is_shared() -> None:
     assert small.lent(1, 2) is small
 
 
-def test_a_probe_stops_where_more_connections_bring_nothing() -> None:
-    probe = Probe(most=16)
-    for rate, wanted in ((20.0, 2), (40.0, 4), (80.0, 8), (81.0, 4), (500.0, 4)):
+def probed(*rates: float, most: int = 16) -> Probe:
+    probe = Probe(most=most)
+    for rate in rates:
         probe = probe.measured(rate)
-        assert probe.wanted == wanted
-    assert probe.settled
-    assert Probe(most=16).measured(100.0).measured(100.0).wanted == 1
+    return probe
+
+
+def test_a_probe_stops_where_more_connections_bring_nothing() -> None:
+    assert probed(20.0, 20.0).wanted == 4
+    assert probed(20.0, 20.0, 80.0, 80.0).wanted == 16
+    assert probed(20.0, 20.0, 80.0, 80.0, 82.0, 82.0) == probed(20.0, 20.0, 80.0, 80.0, 82.0, 82.0, 500.0)
+    assert probed(20.0, 20.0, 80.0, 80.0, 82.0, 82.0).wanted == 4
+    assert probed(20.0, 20.0, 80.0, 80.0, 320.0, 320.0).settled
+    assert probed(20.0, 20.0, 80.0, 80.0, most=6).wanted == 6
+    assert probed(20.0, 20.0, 80.0, 80.0, 80.0, 80.0, most=6).wanted == 4
+
+
+def test_who_has_the_lines_speed_stays_at_one_connection() -> None:
+    assert probed(100.0, 100.0, 101.0, 101.0).wanted == 1
+    assert probed(FAST, FAST, FAST).wanted == 1
+
+
+def test_a_connection_that_still_grows_is_not_judged_but_not_for_ever() -> None:
+    assert probed(10.0, 20.0, 40.0, 80.0).wanted == 1
+    assert probed(10.0, 20.0, 40.0, 80.0, 160.0).wanted == 4
+
+
+def test_a_host_that_slows_down_is_probed_again() -> None:
+    assert probed(100.0, 100.0, 101.0, 101.0, 40.0, 40.0, 40.0).wanted == 4
+
+
+def test_a_refusal_halves_and_lasts() -> None:
+    probe = probed(20.0, 20.0, 80.0, 80.0).refused()
+    assert (probe.wanted, probe.measured(1.0).measured(1.0).measured(1.0).wanted) == (8, 8)
+    assert probe.alone().wanted == 1
 
 
 @given(data=st.data(), size=st.integers(1, 200 * MIB), number=st.integers(1, 6))
