@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 1 << 32))
 def test_whatever_happens_the_end_is_right_and_the_sidecar_was(
     tmp_path_factory: pytest.TempPathFactory, seed: int
