@@ -286,7 +286,8 @@ def small_blocks() -> Iterator[None]:
         (spans, "LONGEST_BLOCK"): 96 * 1024,
         (spans, "WORTH_SHARING"): 64 * 1024,
         (download, "WORTH_HELPING"): 144 * 1024,
-        (download, "Probe"): lambda most: Probe(most=most, wanted=min(4, most)),
+        (download, "WORTH_SECONDS"): 0.0,
+        (flow, "Probe"): lambda most: Probe(most=most, wanted=min(4, most)),
         (flow, "WINDOW"): 0.02,
         (os, "fsync"): lambda _: None,
     }
