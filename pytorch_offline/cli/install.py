@@ -10,6 +10,7 @@ import click
 from packaging.requirements import InvalidRequirement, Requirement
 
 from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.signals import patience
 from pytorch_offline.errors import UsageError
 from pytorch_offline.installer.carry_out import carry_out
 from pytorch_offline.installer.evidence import Evidence, evidence_document, wheel_document
@@ -21,6 +22,9 @@ from pytorch_offline.target.capture import this_machine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# A virtual environment with torch has 15,000 files and more; to take them away again takes a slow disk some seconds.
+CLEARING_SECONDS = 60.0
+CLEARING = "what was begun is taken away again; another Ctrl-C ends at once and leaves it"
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -75,7 +79,8 @@ def command(
     if dry_run:
         session.result(plan_document(plan), render_plan(plan))
         return
-    evidence = carry_out(plan, now=lambda: datetime.now(UTC), say=session.message)
+    with patience(CLEARING_SECONDS, lambda: session.message(CLEARING)):
+        evidence = carry_out(plan, now=lambda: datetime.now(UTC), say=session.message)
     for finding in evidence.warnings:
         session.warn(f"{finding.check}, {finding.subject}: {finding.detail}")
     session.result(evidence_document(evidence), render_summary(evidence))

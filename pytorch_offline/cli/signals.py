@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -92,13 +93,15 @@ class Guard:
     def _watch(self) -> None:
         number = self._next_wish(None)
         told = time.monotonic()
+        saying = True
         while (left := _patience.left(told)) > 0:
+            if saying and time.monotonic() - told >= GRACE_SECONDS:
+                saying = False
+                _spoken(_patience.say)
             again = self._next_wish(min(left, _LOOK_SECONDS))
             if again and time.monotonic() - told >= _SAME_WISH_SECONDS:
                 break
-        speaker = threading.Thread(target=self._goodbye, args=(number,), daemon=True)
-        speaker.start()
-        speaker.join(_GOODBYE_SECONDS)
+        _spoken(partial(self._goodbye, number))
         os._exit(128 + number)
 
     def _next_wish(self, seconds: float | None) -> int:
@@ -114,10 +117,15 @@ class Guard:
                 return heard[0]
 
 
+def _nothing() -> None:
+    """Say nothing."""
+
+
 class _Patience:
     """How long the end may take: little, or as much as somebody needs who puts something in order."""
 
     def __init__(self) -> None:
+        self.say: Callable[[], None] = _nothing
         self._seconds = [GRACE_SECONDS]
         self._since = 0.0
 
@@ -126,16 +134,26 @@ class _Patience:
         return max(told, self._since) + self._seconds[-1] - time.monotonic()
 
     @contextmanager
-    def of(self, seconds: float) -> Iterator[None]:
+    def of(self, seconds: float, say: Callable[[], None] | None = None) -> Iterator[None]:
         """Have more of it for a while."""
         self._seconds.append(seconds)
+        self.say = say or _nothing
         try:
             yield
         finally:
             self._since = time.monotonic()
             self._seconds.pop()
+            self.say = _nothing
 
 
 _patience = _Patience()
 # Let what is put in order within take so many seconds after the first signal; a second one still ends it at once.
+# Where it takes longer than people are used to, ``say`` tells them why.
 patience = _patience.of
+
+
+def _spoken(say: Callable[[], None]) -> None:
+    """Say something, unless nobody takes it."""
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    speaker.join(_GOODBYE_SECONDS)

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,7 +87,7 @@ try:
     print("ready", flush=True)
     time.sleep(60)
 except Interrupted:
-    with patience(60):
+    with patience(60, lambda: print("it takes its time", flush=True)):
         print("putting in order", flush=True)
         time.sleep(float(sys.argv[1]))
 print("in order", flush=True)
@@ -105,7 +104,7 @@ def test_a_second_ctrl_c_ends_at_once_what_may_take_its_time() -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)  # `timeout` does so: that is one wish
         assert process.stdout.readline() == "putting in order\n"
-        time.sleep(0.5)
+        assert process.stdout.readline() == "it takes its time\n"
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == "goodbye 2\n"
@@ -113,12 +112,12 @@ def test_a_second_ctrl_c_ends_at_once_what_may_take_its_time() -> None:
 
 
 def test_what_was_allowed_its_time_has_no_more_than_that() -> None:
-    command = [sys.executable, "-c", PATIENT, "1", "60"]
+    command = [sys.executable, "-c", PATIENT, "2", "60"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.stdout.read() == "putting in order\nin order\ngoodbye 15\n"
+        assert process.stdout.read() == "putting in order\nit takes its time\nin order\ngoodbye 15\n"
         assert process.wait(timeout=SOON) == 143
 
 
