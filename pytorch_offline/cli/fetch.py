@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -11,7 +12,7 @@ import click
 
 from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.fetched import document_of_fetched, render_fetched
-from pytorch_offline.cli.progress import shown_progress
+from pytorch_offline.cli.progress import shown_progress, shown_wait
 from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.crawler.drift_log import DriftLog
@@ -75,7 +76,9 @@ def command(
     downloaded again. The locks are written to MIRROR/locks.
     """
     now = partial(datetime.now, UTC)
-    with chosen(session, choosing) as choice:
+    with ExitStack() as stack:
+        with shown_wait(session, "choosing what to fetch"):
+            choice = stack.enter_context(chosen(session, choosing))
         selections = choice.selections
         mirror = Mirror(session.mirror, work="fetch", patience=wait)
         with mirror.lock(waiting=session.message), disk_errors(mirror.root):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pytorch_offline.cli.choosing import Choosing, choosing_options
+from pytorch_offline.cli.progress import shown_wait
 from pytorch_offline.cli.selection import Questions, chosen, document
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import UsageError
@@ -68,7 +70,10 @@ def command(
     REQ is a requirement such as torch==2.4.0 or "torchvision>=0.19,<0.20". The target is a file, flags, a preset, or
     this machine.
     """
-    with chosen(session, choosing, Questions(why=why, why_not=why_not), trusting=not refresh) as choice:
+    questions = Questions(why=why, why_not=why_not)
+    with ExitStack() as stack:
+        with shown_wait(session, "choosing"):
+            choice = stack.enter_context(chosen(session, choosing, questions, trusting=not refresh))
         selections = choice.selections
         sizes = choice.sizes(selections)
         if output is not None:

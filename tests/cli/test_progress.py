@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tqdm.utils import disp_len
 
 from pytorch_offline.cli import console
-from pytorch_offline.cli.progress import Lines, shown_progress
+from pytorch_offline.cli.progress import Lines, shown_progress, shown_wait
 from pytorch_offline.cli.progress.board import Board, Ended, FileStanding, Restarted, Speed, Standing
 from pytorch_offline.cli.progress.documents import document_of, progress_document
 from pytorch_offline.cli.progress.lines import REPEAT_SECONDS, Repeats, pause_after
@@ -441,6 +441,18 @@ def test_which_way_fits_a_terminal(named: Style, term: str, expected: Style, mon
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("TERM", term)
     assert session(0, style=named).shown_style is expected
+
+
+def test_choosing_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with shown_wait(session(0), "choosing"):
+        deadline = time.monotonic() + 30
+        while "choosing, 1 s" not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert screen.getvalue().startswith("\rchoosing, 1 s\x1b[K")
+    assert screen.getvalue().endswith("\r\x1b[J")
 
 
 def test_which_way_fits_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,9 @@ who work next to nothing, a terminal that takes no output holds nobody up, and a
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +18,7 @@ from pytorch_offline.cli.progress.board import Board, Planned, Said
 from pytorch_offline.cli.progress.documents import document_of, progress_document
 from pytorch_offline.cli.progress.lines import Repeats, line_of, pause_after, progress_line
 from pytorch_offline.cli.progress.screen import render_screen
-from pytorch_offline.cli.progress.words import closing
+from pytorch_offline.cli.progress.words import closing, duration
 from pytorch_offline.cli.session import Style
 from pytorch_offline.cli.streams import shown
 from pytorch_offline.mirror.progress import Progress, Silent, Stage
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.1
 # Between two events that say where the work stands.
 _EVENT_SECONDS = 1.0
+# What takes no longer needs no line that says that it is under way.
+_FIRST_WAIT_SECONDS = 10.0
 # A terminal that takes no output must not keep us at the end.
 _LAST_WORDS_SECONDS = 0.5
 
@@ -51,6 +55,37 @@ def shown_progress(session: Session) -> Iterator[Progress]:
         teller.close(complete=False)
         raise
     teller.close(complete=True)
+
+
+@contextmanager
+def shown_wait(session: Session, doing: str) -> Iterator[None]:
+    """Show that something without a measure is under way, and for how long."""
+    style, over, started = session.shown_style, threading.Event(), time.monotonic()
+
+    def show() -> None:
+        due = _FIRST_WAIT_SECONDS
+        while not over.wait(_LOOK_SECONDS):
+            seconds = time.monotonic() - started
+            if style is Style.BARS and seconds >= 1:
+                console.draw([shown(f"{doing}, {duration(seconds)}")[: console.terminal_size()[0] - 1]])
+            elif seconds >= due:
+                due += pause_after(seconds)
+                if style is Style.JSON:
+                    session.tell("wait", text=doing, seconds=round(seconds, 3))
+                elif style is Style.LINES:
+                    _write_line(f"still {doing}, {duration(seconds)}")
+
+    thread = threading.Thread(target=show, name="wait", daemon=True)
+    if style is not Style.NONE:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if style is not Style.NONE:
+            thread.join(_LAST_WORDS_SECONDS)
+        if style is Style.BARS:
+            console.draw(())
 
 
 class Shower(Protocol):
@@ -107,7 +142,8 @@ class Lines:
 class Block:
     """Draws on the terminal, with the lines for what happened above."""
 
-    def __init__(self, *, every_file: bool = False) -> None:
+    def __init__(self, *, every_file: bool = False, result_shown: bool = False) -> None:
+        self._result_shown = result_shown
         self._lines = Lines(_write_line, every_file=every_file)
 
     def happened(self, happening: Happening, standing: Standing | None) -> None:
@@ -121,9 +157,10 @@ class Block:
         console.draw(render_screen(standing, *console.terminal_size()))
 
     def close(self, standing: Standing, *, complete: bool) -> None:
-        """Take the block away, and write what came."""
+        """Take the block away, and write what came, unless the result says so on the same terminal."""
         console.draw(())
-        self._lines.close(standing, complete=complete)
+        if not complete or not self._result_shown:
+            self._lines.close(standing, complete=complete)
 
 
 class Events:
@@ -159,7 +196,10 @@ def _shower(session: Session, style: Style) -> Shower:
     every_file = session.verbosity > 0
     if style is Style.JSON:
         return Events(session)
-    return Block(every_file=every_file) if style is Style.BARS else Lines(_write_line, every_file=every_file)
+    if style is Style.LINES:
+        return Lines(_write_line, every_file=every_file)
+    result_shown = not session.as_json and sys.stdout is not None and sys.stdout.isatty()
+    return Block(every_file=every_file, result_shown=result_shown)
 
 
 class _Teller:
