@@ -42,7 +42,8 @@ def disk_error(error: OSError, root: Path, *, called: str = "mirror") -> Pytorch
     if error.errno == errno.EFBIG:
         return file_too_large(root, facts)
     if error.errno in _NOT_WRITABLE or isinstance(error, (FileExistsError, NotADirectoryError)):
-        return UsageError("mirror-not-writable", f"the {called} {root} cannot be written", facts=facts)
+        may_not = "may not be read or changed by this user" if error.errno == errno.EACCES else "cannot be written"
+        return UsageError("mirror-not-writable", f"the {called} {root} {may_not}", facts=facts)
     return UpstreamError("disk-failed", f"the disk that holds {root} failed", facts=facts)
 
 

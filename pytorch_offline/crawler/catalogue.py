@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import threading
@@ -95,7 +96,7 @@ class Catalogue:
             PytorchOfflineError: what ``open_database`` and ``check_place`` say.
         """
         catalogue = cls(path)
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110  (what may not be looked at is not there)
             catalogue._opened()
         else:
             check_place(path)
@@ -464,7 +465,7 @@ class Catalogue:
 
     def _rows(self, query: str, parameters: Sequence[object]) -> list[Any]:
         with self._lock:
-            if self._connection is None and not self._path.exists():
+            if self._connection is None and not os.path.exists(self._path):  # noqa: PTH110  (as above)
                 return []
             with translated(self._path):
                 return self._opened().execute(query, parameters).fetchall()

@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from pytorch_offline.disk_errors import ask_disk, disk_error
@@ -132,7 +132,7 @@ def check_place(path: Path) -> None:
     Raises:
         UsageError: ``catalogue-unusable`` if a file is in the way or the directory may not be written.
     """
-    place = next(parent for parent in path.absolute().parents if parent.exists())
+    place = next(parent for parent in path.absolute().parents if os.path.exists(parent))  # noqa: PTH110  (as below)
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UsageError("catalogue-unusable", f"{path} cannot be created: {place} is no directory that may be written")
 
@@ -150,30 +150,52 @@ def open_database(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.exists(path):  # noqa: PTH110  (what may not be looked at is not there)
+            path.touch()  # with the permissions that the umask gives: SQLite would give a group none to write
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UsageError("catalogue-unusable", f"{path.parent} cannot be created: {error.strerror}") from error
+        raise UsageError("catalogue-unusable", f"{path} cannot be created: {error.strerror}") from error
     except OSError as error:
         raise disk_error(error, path.parent) from error
-    writable = not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return _open_to_read(path)
     with translated(path):
-        place = str(path) if writable else _to_be_read(path)
-        connection = sqlite3.connect(
-            place, uri=not writable, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = _connect(str(path))
     try:
         with translated(path):
-            # What a large sort sets aside stays in memory: SQLite would put it in the system's temporary directory.
-            connection.execute("PRAGMA temp_store = MEMORY")
-            if writable:
-                _keep_a_log(connection)
-                connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: never damaged by a power cut
-                connection.execute("PRAGMA foreign_keys = ON")
-                _prepare(connection, path)
-            else:
-                _check_readable(connection, path)
+            _keep_a_log(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: never damaged by a power cut
+            connection.execute("PRAGMA foreign_keys = ON")
+            _prepare(connection, path)
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _connect(place: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        place, uri=place.startswith("file:"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    # What a large sort sets aside stays in memory: SQLite would put it in the system's temporary directory.
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database that may not be written; one of an older version is copied to memory and brought up to date."""
+    with translated(path), ExitStack() as stack:
+        connection = stack.enter_context(closing(_connect(_to_be_read(path))))
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        _check(path, version=version, ours=application == APPLICATION_ID)
+        if version < SCHEMA_VERSION:
+            copy = _connect(":memory:")
+            connection.backup(copy)
+            connection.close()
+            connection = stack.enter_context(closing(copy))
+            _prepare(connection, path)
+        connection.execute("PRAGMA query_only = ON")
+        stack.pop_all()
     return connection
 
 
@@ -186,18 +208,6 @@ def _to_be_read(path: Path) -> str:
     log = path.with_name(f"{path.name}-wal")
     steady = "" if log.exists() and log.stat().st_size else "&immutable=1"
     return f"{path.absolute().as_uri()}?mode=ro{steady}"
-
-
-def _check_readable(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    _check(path, version=version, ours=application == APPLICATION_ID)
-    if version < SCHEMA_VERSION:
-        raise UsageError(
-            "catalogue-unusable",
-            f"{path} was written by an older version of pytorch-offline, and cannot be brought up to date here",
-            hint="run any command on the mirror where it may be written, or copy it",
-        )
 
 
 def _keep_a_log(connection: sqlite3.Connection) -> None:

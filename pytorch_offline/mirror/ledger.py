@@ -9,6 +9,7 @@ passed over, and never a file without a line.
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from pytorch_offline.mirror.disk import make_directories
@@ -36,7 +37,8 @@ class Ledger:
     @property
     def exists(self) -> bool:
         """Whether anything was ever admitted or published here."""
-        return self._manifest.exists() or self._log.exists()
+        # Whoever may not look into the private directory has nothing there.
+        return self._manifest.exists() or os.path.exists(self._log)  # noqa: PTH110
 
     @property
     def has_unpublished(self) -> bool:
@@ -92,6 +94,10 @@ class Ledger:
             lines = self._log.read_bytes().splitlines()
         except FileNotFoundError:
             return {}
+        except PermissionError:
+            if os.path.exists(self._log):  # noqa: PTH110
+                raise
+            return {}  # the private directory is closed to whoever only reads
         rows = {}
         for number, line in enumerate(lines, start=1):
             try:

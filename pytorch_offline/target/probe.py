@@ -583,8 +583,10 @@ def find_nvidia_smi() -> Optional[str]:
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/lib/wsl/lib"]
     folders += [os.environ.get("SYSTEMROOT", "C:\\Windows") + "\\System32"]
     folders += [os.environ.get("PROGRAMFILES", "C:\\Program Files") + "\\NVIDIA Corporation\\NVSMI"]
+    # Not Path.is_file: that raises where a folder of PATH may not be looked into.
     names = [Path(folder) / name for folder in folders for name in ("nvidia-smi", "nvidia-smi.exe")]
-    return next((str(name) for name in names if name.is_file() and os.access(str(name), os.X_OK)), None)
+    is_file = os.path.isfile
+    return next((str(name) for name in names if is_file(str(name)) and os.access(str(name), os.X_OK)), None)
 
 
 def observe_nvidia() -> List[Observation]:

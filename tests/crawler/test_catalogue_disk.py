@@ -18,6 +18,7 @@ from pytorch_offline.crawler.catalogue import Catalogue, Fetched
 from pytorch_offline.crawler.database import translated
 from pytorch_offline.crawler.model import Link, Page, PageKind
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
+from tests.crawler.test_schema import old_catalogue
 from tests.mounts import mounted, resize, small_disk
 
 if TYPE_CHECKING:
@@ -121,6 +122,32 @@ def test_on_media_that_can_only_be_read_the_catalogue_is_read(tmp_path: Path) ->
             assert caught.value.code == "catalogue-unusable"
             assert catalogue.count_links(URL) == 7
     assert sorted(path.name for path in (tmp_path / "mirror").iterdir()) == before
+
+
+def test_an_older_catalogue_that_can_only_be_read_is_brought_up_to_date_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    old = old_catalogue(tmp_path / "mirror")
+    before = old.read_bytes()
+    with mounted(tmp_path / "media", "--bind", str(tmp_path / "mirror")) as media:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(media)], check=True)
+        with Catalogue.open(media / "catalogue.sqlite") as catalogue:
+            assert catalogue.projects("https://upstream.invalid/whl/") == ("torch", "torchvision")
+            assert catalogue.receipts() == ()
+            with pytest.raises(UsageError, match="cannot be opened and written"):
+                store(catalogue, 1)
+    assert old.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_group_that_may_write_the_mirror_may_write_its_catalogue(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with Catalogue.open(tmp_path / "catalogue.sqlite") as catalogue:
+            store(catalogue, 1)
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"), 0o664)
 
 
 WRITER = """
