@@ -15,7 +15,7 @@ from email.errors import MessageError, MissingHeaderBodySeparatorDefect
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, TypeVar
 
-from packaging.metadata import parse_email
+from packaging.metadata import RawMetadata, parse_email
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -35,6 +35,7 @@ MAX_METADATA = 16 * 1024 * 1024
 MAX_LINE = 4000
 
 _FOLD = re.compile(r"\r?\n[ \t]+|[\r\n]+")
+_EMPTY_LINE = re.compile(r"(?:\r\n|\r(?!\n)|\n)(?:\r\n|\r|\n)")
 _LOST_FIELD = re.compile(r"^(?:Requires-Dist|Requires-Python)[ \t]*:", re.MULTILINE | re.IGNORECASE)
 
 
@@ -103,7 +104,7 @@ def parse_metadata(body: bytes) -> CoreMetadata:
     try:
         # Decoded first: bytes that are not UTF-8 then spoil their own line only.
         text = body.decode("utf-8", "replace")
-        raw, unparsed = parse_email(text)
+        raw, unparsed = _fields(text)
     except (MessageError, ValueError, LookupError) as error:
         raise IntegrityError("bad-metadata", f"METADATA cannot be read: {error}") from error
     problems: list[str] = []
@@ -176,6 +177,18 @@ def _first_readable(text: str, parse: Callable[[str], _Read]) -> _Read | None:
         except (ValueError, RecursionError):  # packaging's errors are ValueErrors; a marker may nest without end
             continue
     return None
+
+
+def _fields(text: str) -> tuple[RawMetadata, dict[str, list[str]]]:
+    fields = parse_email(_headers(text))
+    # A description that stands in a header, or headers that break off: then all of it matters.
+    return parse_email(text) if "description" in fields[0] else fields
+
+
+def _headers(text: str) -> str:
+    """Leave out what stands behind the first empty line: the description, most of a file and nothing that is read."""
+    end = _EMPTY_LINE.search(text)
+    return text if end is None else text[: end.start()] + "\n"
 
 
 def _identity(name: str | None, version: str | None) -> tuple[NormalizedName, Version]:

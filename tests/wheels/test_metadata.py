@@ -5,7 +5,7 @@ import csv
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -16,6 +16,7 @@ from pytorch_offline.wheels.metadata import (
     FIX_UPS,
     MAX_LINE,
     MAX_METADATA,
+    CoreMetadata,
     FixUp,
     parse_metadata,
     parse_requirement,
@@ -205,3 +206,27 @@ def test_every_recorded_requirement_is_read(shared: Path) -> None:
     core = parse_metadata(metadata(*(f"Requires-Dist: {line}" for line in lines)))
     assert core.problems == ()
     assert len(core.requires_dist) == len(lines)
+
+
+LINES = st.sampled_from([
+    "Metadata-Version: 2.1", "Name: a", "Version: 1", "Requires-Dist: b", "Requires-Python: >=3", "Provides-Extra: x",
+    "Description: said in a header", "  folded", "", " ", "no header", "From: me", ": ", "From me",
+])  # fmt: skip
+
+
+@given(lines=st.lists(LINES, max_size=12), ends=st.sampled_from(["\n", "\r\n", "\r"]))
+@example(lines=["Name: a", "Version: 1", "no header", "Requires-Dist: b", "", "Requires-Dist: c"], ends="\n")
+@example(lines=["Name: a", "Version: 1", "", "no header", "Requires-Dist: b"], ends="\r\n")
+def test_what_stands_behind_the_headers_changes_nothing(lines: list[str], ends: str) -> None:
+    body = ends.join(lines).encode()
+
+    def read(*, whole: bool) -> CoreMetadata | str:
+        with pytest.MonkeyPatch.context() as patch:
+            if whole:
+                patch.setattr("pytorch_offline.wheels.metadata._headers", lambda text: text)
+            try:
+                return parse_metadata(body)
+            except IntegrityError as error:
+                return error.message
+
+    assert read(whole=False) == read(whole=True)

@@ -129,6 +129,10 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         self._ranked: dict[NormalizedName, RankedCandidates] = {}
         self._usable: dict[tuple[str, frozenset[NormalizedName]], bool] = {}
         self._needs: dict[tuple[str, frozenset[NormalizedName]], list[Need]] = {}
+        # By the requirement's identity, since comparing two takes longer than what is remembered; each is kept with its
+        # answer, so that no other can take its place in memory.
+        self._applied: dict[tuple[int, str], tuple[Requirement, bool]] = {}
+        self._satisfied: dict[tuple[int, str], tuple[Requirement, bool]] = {}
 
     # What resolvelib asks.
 
@@ -224,9 +228,9 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
             case SameWheel(wheel), Candidate():
                 return wheel == candidate
             case Wanted(wanted), Candidate():
-                return wanted.specifier.contains(candidate.version, prereleases=True)
+                return self._admits(wanted, candidate)
             case Wanted(wanted), WithExtras(inner, _):
-                return wanted.specifier.contains(inner.version, prereleases=True)
+                return self._admits(wanted, inner)
             case _, Agreement():
                 return True  # whoever does not agree is turned away in find_matches
             case _:
@@ -294,11 +298,20 @@ class SelectionProvider(AbstractProvider["Need", "Pin", str]):
         """Whether a requirement's marker holds on the target; all of the environment is given, nothing is filled in."""
         if requirement.marker is None:
             return True
-        text = str(requirement.marker)
-        for variable in ("platform_release", "platform_version"):
-            if variable in text and not self._target.marker_environment[variable]:
-                self.warnings[f"'{requirement}' depends on {variable}, which is not known of the target"] = None
-        return applies(requirement, self._target.marker_environment, extra)
+        key = id(requirement), extra
+        if key not in self._applied:
+            text = str(requirement.marker)
+            for variable in ("platform_release", "platform_version"):
+                if variable in text and not self._target.marker_environment[variable]:
+                    self.warnings[f"'{requirement}' depends on {variable}, which is not known of the target"] = None
+            self._applied[key] = requirement, applies(requirement, self._target.marker_environment, extra)
+        return self._applied[key][1]
+
+    def _admits(self, wanted: Requirement, candidate: Candidate) -> bool:
+        key = id(wanted), candidate.file.link.url
+        if key not in self._satisfied:
+            self._satisfied[key] = wanted, wanted.specifier.contains(candidate.version, prereleases=True)
+        return self._satisfied[key][1]
 
     def candidates(self, project: NormalizedName) -> list[Candidate]:
         """All candidates of a project that were built for this backend, or for any."""
