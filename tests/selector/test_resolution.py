@@ -153,6 +153,25 @@ def test_a_chain_goes_from_the_roots_to_both_sides_and_leaves_out_what_does_not_
     ]
 
 
+def test_a_chain_names_both_branches_in_the_same_order_in_every_run() -> None:
+    # Python orders sets of texts anew in each process: of eight pairs, some would come out the other way round.
+    for number in range(8):
+        first, second = f"first{number}", f"second{number}"
+        universe: Universe = {
+            "root": {"1": [f"{second}==1", f"{first}==1"]},
+            first: {"1": ["tensor==1"]},
+            second: {"1": ["tensor==2"]},
+            "tensor": {"1": [], "2": []},
+        }
+        assert facts(universe, "root") == [
+            "you asked for root",
+            f"root 1 requires {first}==1",
+            f"{first} 1 requires tensor==1",
+            f"root 1 requires {second}==1",
+            f"{second} 1 requires tensor==2",
+        ]
+
+
 def test_a_chain_speaks_of_versions_together() -> None:
     universe: Universe = {
         "model": {"1": ["speed"]},

@@ -157,7 +157,7 @@ def _follow(examined: Examined, identifier: str, found: _Derivation, allowed: Ca
     """Apply both rules to what a needed project's wheels require; whether anything follows."""
     required: dict[str, dict[str, list[Asked]]] = {}
     unread = False
-    for wheel in found.left[identifier]:
+    for wheel in sorted(found.left[identifier]):  # a set's order changes from run to run, and the words with it
         requires = examined.required(identifier, wheel)
         unread |= requires is None
         for one in requires or ():
@@ -174,7 +174,7 @@ def _follow(examined: Examined, identifier: str, found: _Derivation, allowed: Ca
         whole = out == found.left[identifier]
         if out and (on in found.needed or any(one.brings for asks in of_wheel.values() for one in asks)):
             found.narrow(identifier, found.left[identifier] - out, {edge, *found.why.get(on, ())})
-            found.say(edge, {wheel: texts[wheel] for wheel in out}, whole=whole)
+            found.say(edge, {wheel: texts[wheel] for wheel in sorted(out)}, whole=whole)
             changed = True
         rest = found.left[identifier]
         if unread or not rest or not rest <= admits.keys():
@@ -187,7 +187,7 @@ def _follow(examined: Examined, identifier: str, found: _Derivation, allowed: Ca
         if narrowed or on not in found.needed:
             found.needed[on] = None
             found.why.setdefault(on, set()).update(why)
-            found.say(edge, {wheel: texts[wheel] for wheel in rest}, whole=True)
+            found.say(edge, {wheel: texts[wheel] for wheel in sorted(rest)}, whole=True)
             changed = True
     return changed
 
@@ -201,9 +201,11 @@ def _told(examined: Examined, premises: set[_Premise], found: _Derivation) -> It
     """Put the premises in order: each root, and below it what its project requires, as far as it matters."""
     told: set[_Premise] = set()
 
+    edges = sorted(premise for premise in premises if isinstance(premise, tuple))
+
     def below(identifier: str) -> Iterable[Step]:
-        for premise in premises:
-            if isinstance(premise, tuple) and premise[0] == identifier and premise not in told:
+        for premise in edges:
+            if premise[0] == identifier and premise not in told:
                 told.add(premise)
                 step = _required(examined, premise, found)
                 if step is not None:
