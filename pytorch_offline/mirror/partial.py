@@ -30,8 +30,9 @@ SIDECAR_SUFFIX = ".json"
 # Pieces of at most 1 MiB that may wait for the hash: enough to bridge a hiccup, little enough to keep memory flat.
 _HASH_BACKLOG = 8
 _READ = 1 << 20
-# From here on the savings of a file that grows come as it doubles.
-_FIRST_SIZE = 1 << 20
+# From here on savings come as the bytes or the seconds double, up to the interval.
+_FIRST = 1 << 20
+_FIRST_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Interval:
     """How much work a power cut or a kill may cost: bytes, or seconds on a slow line, between two savings.
 
     64 MiB is a tenth of a second of a fast disk's time, so that saving does not show in the transfer's. The first
-    bytes of a file are saved at once, and then whatever doubles them: who is cut off early does not start again.
+    bytes that come are saved at once, and then whenever they, or the seconds, have doubled: who is cut off again and
+    again keeps half of what came each time.
     """
 
     size: int = 64 * 1024 * 1024
@@ -80,9 +82,9 @@ class PartialFile:
         self._hash = hashlib.sha256()
         self._stopping = threading.Event()
         self._unsaved = 0
-        self._saved = 0
+        self._saved = 0  # since it was opened
         self._end = 0  # of what was placed beyond the first gap
-        self._saved_at = clock()
+        self._saved_at = self._opened_at = clock()
         make_directories(self._disk, path.parent)
         self._file = _open(path, "r+b" if path.exists() else "w+b")
         self._hashing = _Worker(f"hash {path.name}", backlog=_HASH_BACKLOG)
@@ -121,7 +123,7 @@ class PartialFile:
         self._end = end
         self._file.truncate(max(size, end))
         self._file.seek(size)
-        self.size, self._saved, self._unsaved = size, size, 0
+        self.size, self._unsaved = size, 0
         self._hash = hashlib.sha256()
         self._hashing.do(bound(self._hash_span, 0, size))
 
@@ -168,8 +170,9 @@ class PartialFile:
 
     def save_now_and_then(self, partial: Partial) -> None:
         """Save in the background, as far as ``size``, if enough has come since and the last saving is over."""
-        enough = min(self._interval.size, max(self._saved, _FIRST_SIZE)) if self._saved else 1
-        due = self.unsaved >= enough or self._clock() - self._saved_at >= self._interval.seconds
+        size = min(self._interval.size, max(self._saved, _FIRST)) if self._saved else 1
+        seconds = min(self._interval.seconds, max(self._saved_at - self._opened_at, _FIRST_SECONDS))
+        due = self.unsaved >= size or self._clock() - self._saved_at >= seconds
         if due and self._saving.idle and self.unsaved:
             self._begin_saving(partial)
 

@@ -172,12 +172,32 @@ def test_saving_happens_by_size_and_by_time(tmp_path: Path) -> None:
         part.write(b"1")
         part.save_now_and_then(claim(0))
         assert saved() == 2
-        seconds[0] = 5.0
+        seconds[0] = 0.5
         part.save_now_and_then(claim(0))
         assert saved() == 3
         seconds[0] = 50.0
         part.save_now_and_then(claim(0))  # nothing new
         assert saved() == 3
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_savings_come_as_the_seconds_double(tmp_path: Path, kept: int) -> None:
+    seconds = [0.0]
+    (tmp_path / "x.part").write_bytes(bytes(kept))
+    disk = RecordingDisk()
+    saved = []
+    interval = Interval(size=1 << 30, seconds=5.0)
+    with PartialFile(tmp_path / "x.part", disk=disk, interval=interval, clock=lambda: seconds[0]) as part:
+        part.keep(kept)
+        for tenth in range(1, 201):
+            seconds[0] = tenth / 10
+            part.write(b"x")
+            part.save_now_and_then(claim(0))
+            part._saving.finish()
+            if disk.steps:
+                saved.append(seconds[0])
+                disk.steps.clear()
+    assert saved == [0.1, 0.6, 1.2, 2.4, 4.8, 9.6, 14.6, 19.6]
 
 
 def test_a_file_that_grows_is_saved_as_it_doubles(tmp_path: Path) -> None:
