@@ -220,7 +220,8 @@ class Connections:
                 facts=facts,
                 hint=distrust_hint(root, self._bundles),
             ) from error
-        if isinstance(error, requests.exceptions.ProxyError) and proxy is not None:
+        # Once the proxy has taken a request, what breaks may be the server's doing.
+        if isinstance(error, requests.exceptions.ProxyError) and proxy is not None and not _broke_off(root):
             answered = reason.removeprefix("Tunnel connection failed: ")
             if answered != reason and answered.startswith("4"):
                 raise _proxy_refuses(url, proxy, answered) from error
@@ -237,11 +238,11 @@ class Connections:
             raise UpstreamError("transfer-broken", f"{shown} answers nonsense: {reason}", facts=facts) from error
         if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, InvalidHeader, LocationParseError, UnicodeError
             raise UpstreamError("bad-url", f"{shown!r} cannot be requested: {reason}", facts=facts) from error
+        by = f" by way of {proxy.shown}" if proxy is not None else ""
         if _never_connected(error):
-            by = f" by way of {proxy.shown}" if proxy is not None else ""
             lost = UpstreamError("unreachable", f"{shown} cannot be reached{by}: {reason}", facts=facts)
             raise Failure(lost, connecting=True) from error
-        cut = UpstreamError("transfer-broken", f"{shown} did not answer: {reason}", facts=facts)
+        cut = UpstreamError("transfer-broken", f"{shown} did not answer{by}: {reason}", facts=facts)
         raise Failure(cut) from error
 
 
@@ -313,6 +314,10 @@ def _proxy_refuses(url: str, proxy: Proxy, answer: str) -> UpstreamError:
         if asks
         else "ask whoever runs the proxy to admit this host, or list it in NO_PROXY if it can be reached without",
     )
+
+
+def _broke_off(error: BaseException) -> bool:
+    return isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
 
 
 def _never_connected(error: Exception) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.requirement_sources import read_location
 from pytorch_offline.cli.target_options import target_options
 from pytorch_offline.crawler.upstream import DEFAULT_UPSTREAM
@@ -21,6 +23,7 @@ from pytorch_offline.wheels.backend import parse_backend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytorch_offline.crawler.default_index import Reach
     from pytorch_offline.target.model import Target
 
 
@@ -45,6 +48,7 @@ class Choosing:
     index_url: str | None
     extra_index_urls: tuple[str, ...]
     find_links: tuple[str, ...]
+    reach: Reach
 
     def asked(self) -> Asked:
         """Read what is asked for.
@@ -57,7 +61,7 @@ class Choosing:
             self.requirements,
             self.requirement_files,
             self.constraint_files,
-            read=read_location,
+            read=partial(read_location, reach=self.reach),
             exists=Path.exists,
             environment=os.environ,
             index_options=[
@@ -157,6 +161,7 @@ def choosing_options(function: Callable[..., None]) -> Callable[..., None]:
         default=False,
         help="Prefer versions that serve several targets alike: fewer bytes, older than the newest where need be.",
     )
+    @network_options
     @functools.wraps(function)
     def wrapper(*args: Any, **options: Any) -> None:  # noqa: ANN401  (click passes by keyword)
         names = set(Choosing.__dataclass_fields__) - {"use_default_index"}

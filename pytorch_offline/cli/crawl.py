@@ -11,10 +11,11 @@ from packaging.utils import InvalidName, canonicalize_name
 from tqdm import tqdm
 
 from pytorch_offline.addresses import redacted
+from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.session import Session, Style, common_options, progress_option
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.crawl import CrawlReport, crawl
-from pytorch_offline.crawler.default_index import configured_http
+from pytorch_offline.crawler.default_index import Reach, configured_http
 from pytorch_offline.crawler.model import PageStatus
 from pytorch_offline.crawler.reader import IndexReader
 from pytorch_offline.crawler.recognition import recognise_upstream
@@ -53,10 +54,11 @@ _SHOWN = 10
     "--backend", "backends", multiple=True, metavar="B", help="Only this backend (cpu, cu126, rocm6.4 …); repeatable."
 )
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
+@network_options
 @common_options
 @progress_option
-def command(
-    session: Session, upstream: str, channel: str, backends: tuple[str, ...], projects: tuple[str, ...]
+def command(  # noqa: PLR0917  (click passes by keyword)
+    session: Session, upstream: str, channel: str, backends: tuple[str, ...], projects: tuple[str, ...], reach: Reach
 ) -> None:
     """Read upstream's index pages into the catalogue, and say what appeared, changed and vanished.
 
@@ -70,7 +72,10 @@ def command(
     """  # noqa: D301  (\b is click's mark for a paragraph that is not wrapped)
     wanted_backends = tuple(parse_backend(name) for name in backends)
     wanted_projects = tuple(_project(name) for name in projects)
-    with configured_http() as http, Catalogue.open(session.mirror / STATE_NAME / CATALOGUE_NAME) as catalogue:
+    with (
+        configured_http(reach=reach) as http,
+        Catalogue.open(session.mirror / STATE_NAME / CATALOGUE_NAME) as catalogue,
+    ):
         reader = IndexReader(http, catalogue)
         session.message(f"reading {redacted(upstream)} …")
         index = recognise_upstream(reader, upstream, channel)

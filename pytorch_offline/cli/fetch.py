@@ -15,6 +15,7 @@ from pytorch_offline.cli.fetched import document_of_fetched, render_fetched
 from pytorch_offline.cli.progress import shown_progress, shown_wait
 from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
+from pytorch_offline.crawler.default_index import retrying
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.mirror.fetch import fetch_files
@@ -22,6 +23,7 @@ from pytorch_offline.mirror.flow import CONNECTIONS
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.places import places_of
 from pytorch_offline.mirror.store import Mirror
+from pytorch_offline.mirror.transfer import PATIENCE
 from pytorch_offline.mirror.wanted import render_locks, wanted_files
 from pytorch_offline.selector.fleet.fleet import render_selections
 
@@ -90,6 +92,7 @@ def command(
                     jobs=jobs,
                     connections=connections,
                     limit_rate=limit_rate,
+                    retry=PATIENCE if (retries := choosing.reach.retries) is None else retrying(PATIENCE, retries),
                     progress=progress,
                     now=now,
                     log=DriftLog(choice.catalogue, now=now),

@@ -6,12 +6,12 @@ from http import HTTPStatus
 from pathlib import Path
 
 from pytorch_offline.addresses import redacted
-from pytorch_offline.crawler.default_index import configured_http
+from pytorch_offline.crawler.default_index import SILENT, Reach, configured_http
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.net import MAX_SMALL_BODY
 
 
-def read_location(location: str) -> bytes:
+def read_location(location: str, *, reach: Reach = SILENT) -> bytes:
     """Read a requirements file or a lock.
 
     Raises:
@@ -32,7 +32,7 @@ def read_location(location: str) -> bytes:
                 "bad-requirements-file", f"requirements file {location} has more than {MAX_SMALL_BODY} bytes"
             )
         return body
-    with configured_http() as http:
+    with configured_http(reach=reach) as http:
         response = http.get(location)
     if response.status != HTTPStatus.OK:
         raise UpstreamError(

@@ -100,7 +100,7 @@ def chosen(
     state = session.mirror / STATE_NAME
     memory = PipMemory(state / "pip.json")
     with (
-        Http() if choosing.offline else configured_http(asked.options.trusted_hosts, memory) as http,
+        Http() if choosing.offline else configured_http(asked.options.trusted_hosts, memory, choosing.reach) as http,
         Catalogue.open(state / CATALOGUE_NAME) as catalogue,
         ExitStack() as stack,
     ):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.progress.words import duration, speed
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
-from pytorch_offline.crawler.default_index import configured_http
+from pytorch_offline.crawler.default_index import Reach, configured_http
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import Finding, RepairReport, VerifyReport, repair_mirror, verify_mirror
@@ -47,6 +48,7 @@ Examples:
     "-j", "--jobs", type=click.IntRange(min=1), default=None, help="How many files at once. [default: one per core]"
 )
 @wait_option
+@network_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -57,6 +59,7 @@ def command(
     days: float | None,
     jobs: int | None,
     wait: float | None,
+    reach: Reach,
 ) -> None:
     """Read every file of the mirror, compare it with manifest.json, and name each bad one.
 
@@ -75,7 +78,7 @@ def command(
     if repair and first.findings:
         for finding in first.findings:
             session.message(f"repairing {render_finding(finding)}")
-        with configured_http() as http, shown_progress(session) as progress:
+        with configured_http(reach=reach) as http, shown_progress(session) as progress:
             repaired = repair_mirror(mirror, first.findings, http, progress=progress, now=now)
         last = verified(days)
     session.result(document(session, first, repaired, last), render(repaired, last))

@@ -13,12 +13,13 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.net import Http
+from pytorch_offline.net import Http, Timeouts
+from pytorch_offline.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 # pip answers in about a second; a minute is for a cold disk.
 _PIP_SECONDS = 60.0
+# Up to where pip's timeout lengthens ours: some proxies look through a whole file before they pass its first byte on.
+_LONGEST_CONNECT, _LONGEST_READ = 60.0, 120.0
+# Seconds or tries that nobody means, and sockets do not take.
+_ABSURD = 1_000_000.0
 _DEFAULT_IN_HELP = re.compile(r"--index-url\s+<url>.*?\(default:?\s+(\S+?)\)", re.DOTALL)
 # Where pip looks for a setting of `pip install`, the strongest first.
 _SECTIONS = (":env:", "install", "global")
@@ -36,14 +41,38 @@ _SECTIONS = (":env:", "install", "global")
 class PipSettings:
     """What pip is told about networks; None and empty where nothing is set.
 
-    ``index_url`` may hold a user and a password.
+    ``index_url`` and ``proxy`` may hold a user and a password. ``variables`` names the settings that came from the
+    environment (``PIP_…``); the others stand in pip's files.
     """
 
     index_url: str | None = None
     ca_bundle: Path | None = None
     client_certificate: Path | None = None
     proxy: str | None = None
+    environment_proxies: bool = True
     trusted_hosts: tuple[str, ...] = ()
+    timeout: float | None = None
+    retries: int | None = None
+    variables: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What the user says of networks on the command line, in pip's words; None and empty leave it to pip's settings.
+
+    An empty ``proxy`` means none at all.
+    """
+
+    proxy: str | None = None
+    cert: Path | None = None
+    client_cert: Path | None = None
+    trusted_hosts: tuple[str, ...] = ()
+    timeout: float | None = None
+    retries: int | None = None
+
+
+# Nothing is said on the command line.
+SILENT = Reach()
 
 
 def configured_index_url(memory: PipMemory | None = None) -> str:
@@ -69,21 +98,61 @@ def pip_settings(memory: PipMemory | None = None) -> PipSettings:
     return parse_pip_settings(_asked(memory, "config list", lambda: _run_pip(["config", "list"], os.environ)))
 
 
-def configured_http(trusted_hosts: Sequence[str] = (), memory: PipMemory | None = None) -> Http:
-    """Make an HTTP client that reaches the network as pip does: its CA bundle, client certificate, proxy.
+def configured_http(trusted_hosts: Sequence[str] = (), memory: PipMemory | None = None, reach: Reach = SILENT) -> Http:
+    """Make an HTTP client that reaches the network as the command line says, else as pip does.
 
-    Where pip cannot be asked, the environment's settings alone hold. ``trusted_hosts`` are added to those of pip.
+    Where pip cannot be asked, the environment's settings alone hold. ``trusted_hosts`` are added to those of both.
     """
     try:
-        settings = pip_settings(memory)
+        pip = pip_settings(memory)
     except UsageError:
-        settings = PipSettings()
+        pip = PipSettings()
     return Http(
-        proxy=settings.proxy,
-        ca_bundle=settings.ca_bundle,
-        client_certificate=settings.client_certificate,
-        trusted_hosts=(*settings.trusted_hosts, *trusted_hosts),
+        timeouts=_timeouts(pip.timeout, reach.timeout),
+        retry=_retry(pip.retries, reach.retries),
+        proxy=pip.proxy if reach.proxy is None else reach.proxy,
+        environment_proxies=pip.environment_proxies,
+        ca_bundle=pip.ca_bundle if reach.cert is None else reach.cert,
+        client_certificate=pip.client_certificate if reach.client_cert is None else reach.client_cert,
+        trusted_hosts=(*pip.trusted_hosts, *reach.trusted_hosts, *trusted_hosts),
+        said_by={
+            name: f"--{name}" if given is not None else _called(name, pip.variables)
+            for name, given in (("proxy", reach.proxy), ("cert", reach.cert), ("client-cert", reach.client_cert))
+        },
     )
+
+
+def _timeouts(configured: float | None, said: float | None) -> Timeouts:
+    """Take the command line's seconds as they are. Pip's only lengthen ours, and within reason.
+
+    Whoever has set pip to hours has a slow line, and wants a dead host to be noticed all the same.
+    """
+    if said is not None:
+        return Timeouts(connect=said, read=said)
+    ours, asked = Timeouts(), configured or 0.0
+    return Timeouts(
+        connect=max(ours.connect, min(asked, _LONGEST_CONNECT)), read=max(ours.read, min(asked, _LONGEST_READ))
+    )
+
+
+def _retry(configured: int | None, said: int | None) -> RetryPolicy:
+    """Take the command line's tries as they are; pip's are tried if they are more, within the usual time."""
+    ours = RetryPolicy()
+    if said is not None:
+        return retrying(ours, said)
+    return replace(ours, tries=max(ours.tries, (configured or 0) + 1))
+
+
+def retrying(policy: RetryPolicy, retries: int) -> RetryPolicy:
+    """Give a policy another number of tries, with as much waiting as they may take."""
+    tries = retries + 1
+    return replace(policy, tries=tries, connect_tries=tries, budget=max(policy.budget, retries * policy.longest_wait))
+
+
+def _called(name: str, variables: frozenset[str]) -> str:
+    if name in variables:
+        return "PIP_" + name.replace("-", "_").upper()
+    return f"pip's setting '{name}', see `pip config debug`"
 
 
 @functools.cache
@@ -109,18 +178,39 @@ def parse_pip_settings(listing: str) -> PipSettings:
         if mark and section in _SECTIONS:
             settings[f"{section}.{name.replace('_', '-')}"] = _unquoted(value.strip())
 
-    def strongest(name: str) -> str | None:
-        values = (settings.get(f"{section}.{name}") for section in _SECTIONS)
+    def strongest(*names: str) -> str | None:
+        values = (settings.get(f"{section}.{name}") for section in _SECTIONS for name in names)
         return next((value.strip() for value in values if value and value.strip()), None)
 
     cert, client_cert = strongest("cert"), strongest("client-cert")
     return PipSettings(
         index_url=strongest("index-url"),
-        ca_bundle=None if cert is None else Path(cert),
-        client_certificate=None if client_cert is None else Path(client_cert),
+        ca_bundle=None if cert is None else Path(cert).expanduser(),
+        client_certificate=None if client_cert is None else Path(client_cert).expanduser(),
         proxy=strongest("proxy"),
+        environment_proxies=not _is_true(strongest("no-proxy-env")),
         trusted_hosts=tuple((strongest("trusted-host") or "").split()),
+        timeout=_number(strongest("timeout", "default-timeout")),
+        retries=None if (retries := _number(strongest("retries"))) is None else int(retries),
+        variables=frozenset(
+            name.removeprefix(":env:.")
+            for name, value in settings.items()
+            if name.startswith(":env:.") and value.strip()
+        ),
     )
+
+
+def _is_true(value: str | None) -> bool:
+    return (value or "").lower() in {"y", "yes", "t", "true", "on", "1"}  # as pip reads them
+
+
+def _number(value: str | None) -> float | None:
+    """Read a number of seconds or of tries; pip itself stops at one that is none, so it is not for us to."""
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if 0 <= number < _ABSURD else None
 
 
 def parse_index_url_in_help(text: str) -> str:

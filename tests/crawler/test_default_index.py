@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytorch_offline.crawler import default_index
 from pytorch_offline.crawler.default_index import (
     PipSettings,
+    Reach,
     configured_http,
     configured_index_url,
     parse_index_url_in_help,
@@ -17,7 +20,7 @@ from pytorch_offline.crawler.default_index import (
     pip_settings,
 )
 from pytorch_offline.crawler.pip_memory import PipMemory
-from pytorch_offline.errors import UsageError
+from pytorch_offline.errors import UpstreamError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +42,7 @@ def test_settings_are_read_with_their_precedence() -> None:
         ca_bundle=Path("/etc/ca.pem"),
         proxy="http://proxy.example:3128",
         trusted_hosts=("a.example", "b.example:8443"),
+        variables=frozenset({"trusted-host"}),
     )
     assert parse_pip_settings(listing + "\n:env:.index-url='https://env.example/'").index_url == "https://env.example/"
     assert parse_pip_settings("") == PipSettings()
@@ -145,3 +149,63 @@ def test_pip_is_asked_once_until_something_changes_that_it_reads(
     assert "secret" not in memory.path.read_text()
     memory.path.write_text("{")
     assert answered()[0] == "https://me:secret@mine.example/simple"
+
+
+# --- what pip is configured with reaches the network ---
+
+
+def test_networks_settings_are_read() -> None:
+    listing = """\
+:env:.default-timeout='100'
+:env:.proxy='http://proxy.example:3128'
+global.timeout='3'
+global.retries='20'
+install.no-proxy-env='true'
+global.client-cert='~/mine.pem'
+"""
+    settings = parse_pip_settings(listing)
+    assert (settings.timeout, settings.retries, settings.environment_proxies) == (100.0, 20, False)
+    assert settings.client_certificate == Path("~/mine.pem").expanduser()
+    assert settings.variables == {"default-timeout", "proxy"}
+    assert parse_pip_settings("global.timeout='soon'\nglobal.retries='-1'") == PipSettings()
+
+
+@given(st.none() | st.floats(0, 1e5), st.none() | st.floats(0.1, 1e5))
+def test_a_timeout_of_pips_lengthens_within_reason(configured: float | None, said: float | None) -> None:
+    timeouts = default_index._timeouts(configured, said)
+    if said is not None:
+        assert (timeouts.connect, timeouts.read) == (said, said)
+    else:
+        assert 10 <= timeouts.connect <= 60
+        assert 30 <= timeouts.read <= 120
+        assert timeouts.read >= min(configured or 0, 120)
+
+
+@given(st.none() | st.integers(0, 1000), st.none() | st.integers(0, 1000))
+def test_tries(configured: int | None, said: int | None) -> None:
+    policy = default_index._retry(configured, said)
+    if said is not None:
+        assert (policy.tries, policy.connect_tries) == (said + 1, said + 1)
+    else:
+        assert policy.tries == max(6, (configured or 0) + 1)
+        assert policy.budget == 90
+
+
+@pytest.mark.parametrize("place", ["file", "variable", "command line"])
+def test_an_error_says_which_setting_it_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
+    for name in [name for name in os.environ if name.startswith("PIP_") or name.lower() == "no_proxy"]:
+        monkeypatch.delenv(name)
+    settings = tmp_path / "pip.conf"
+    settings.write_text("[global]\nproxy = http://127.0.0.1:1\n" if place == "file" else "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    if place == "variable":
+        monkeypatch.setenv("PIP_PROXY", "http://127.0.0.1:1")
+    reach = Reach(retries=0, proxy="127.0.0.1:1" if place == "command line" else None)
+    with configured_http(reach=reach) as http, pytest.raises(UpstreamError) as caught:
+        http.get("http://wheels.example/")
+    words = {
+        "file": "pip's setting 'proxy', see `pip config debug`",
+        "variable": "PIP_PROXY",
+        "command line": "--proxy",
+    }
+    assert f"http://127.0.0.1:1 (from {words[place]})" in caught.value.message
