@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
@@ -11,22 +12,26 @@ from pytorch_offline.errors import UpstreamError
 
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PASSWORD = re.compile(r"//[^/?#\s]*@")
+_QUERY = re.compile(r"(//[^\s?#\"<>]*)\?[^\s#\"<>]+")
 
 
 def redacted(url: str) -> str:
-    """Hide the user and password of a URL, for messages and logs."""
+    """Hide what may be secret in a URL, for messages and logs: its user and password, and its whole query.
+
+    Presigned addresses and tokens stand in queries, under any name.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
-        return _PASSWORD.sub("//***@", url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+        return redacted_text(url)
+    if "@" in parts.netloc:
+        parts = parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2])
+    return urlunsplit(parts._replace(query="***")) if parts.query else urlunsplit(parts) if "@" in url else url
 
 
 def redacted_text(text: str) -> str:
-    """Hide the users and passwords of all URLs in a text, for messages and logs."""
-    return _PASSWORD.sub("//***@", text)
+    """Hide the users, passwords and queries of all URLs in a text, for messages and logs."""
+    return _QUERY.sub(r"\1?***", _PASSWORD.sub("//***@", text)) if "//" in text else text
 
 
 def host_of(url: str) -> str:
@@ -38,11 +43,18 @@ def host_of(url: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """Take ``user:password@`` out of an address: what is stored never holds a secret."""
+    """Take ``user:password@`` and the query out of an address: what is stored never holds a secret."""
     parts = urlsplit(url)
-    if "@" not in parts.netloc:
+    if "@" not in parts.netloc and not parts.query:
         return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+def page_key(url: str) -> str:
+    """Name a page by its address without secrets; addresses that differ in their queries stay apart by a digest."""
+    query = urlsplit(url).query
+    plain = without_credentials(url)
+    return urlsplit(plain)._replace(query=sha256(query.encode()).hexdigest()[:16]).geturl() if query else plain
 
 
 def sendable_url(url: str) -> str:

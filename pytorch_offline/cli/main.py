@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from pytorch_offline import __version__
+from pytorch_offline.addresses import redacted_text
 from pytorch_offline.cli import console
 from pytorch_offline.cli.goodbye import PROGRAM, Goodbye
 from pytorch_offline.cli.session import Session, render_json, spoken_to
@@ -176,7 +177,7 @@ def _unexpected(error: Exception) -> PytorchOfflineError:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return PytorchOfflineError("system", f"the system refuses: {where}{error.strerror}")
-    said = " ".join(str(error).split())[:300]
+    said = redacted_text(" ".join(str(error).split()))[:300]
     return PytorchOfflineError(
         "unexpected",
         f"something went wrong that is not foreseen ({type(error).__name__}{': ' if said else ''}{said})",
@@ -209,7 +210,7 @@ def report(
     if session.verbosity > 1:
         import traceback  # noqa: PLC0415  (only with -vv)
 
-        console.write_line("".join(traceback.format_exception(cause or error)))
+        console.write_line(redacted_text("".join(traceback.format_exception(cause or error))))
     return error.exit_code
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Self
 
-from pytorch_offline.addresses import without_credentials
+from pytorch_offline.addresses import page_key, without_credentials
 from pytorch_offline.crawler.database import check_place, open_database, translated
 from pytorch_offline.crawler.model import (
     HashChange,
@@ -122,7 +122,7 @@ class Catalogue:
         rows = self._rows(
             "SELECT url, final_url, kind, etag, last_modified, body_sha256, parser, first_fetched, last_fetched,"
             " fresh_until FROM page WHERE url = ?",
-            (without_credentials(url),),
+            (page_key(url),),
         )
         if not rows:
             return None
@@ -147,7 +147,7 @@ class Catalogue:
             "SELECT path, filename, url, sha256, metadata_sha256, has_metadata, requires_python, yanked, upload_time,"
             " size FROM observation WHERE page = (SELECT id FROM page WHERE url = ?)"
             " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY id",
-            (without_credentials(url), moment, moment),
+            (page_key(url), moment, moment),
         )
         return tuple(map(_link, rows))
 
@@ -156,7 +156,7 @@ class Catalogue:
         return self._rows(
             "SELECT id, filename FROM observation WHERE page = (SELECT id FROM page WHERE url = ?)"
             " AND ended IS NULL ORDER BY id",
-            (without_credentials(url),),
+            (page_key(url),),
         )
 
     def numbered_links(self, numbers: Sequence[int]) -> tuple[Link, ...]:
@@ -172,13 +172,13 @@ class Catalogue:
         """Count the links that a page lists."""
         rows = self._rows(
             "SELECT count(*) FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND ended IS NULL",
-            (without_credentials(url),),
+            (page_key(url),),
         )
         return int(rows[0][0]) if rows else 0
 
     def unlisted(self, url: str, *, as_of: datetime | None = None) -> tuple[Observation, ...]:
         """Give what a page last said of files that it once listed and, at a moment or now, no longer does."""
-        address = without_credentials(url)
+        address = page_key(url)
         any_ended = self._rows(
             "SELECT 1 FROM observation WHERE page = (SELECT id FROM page WHERE url = ?) AND ended IS NOT NULL LIMIT 1",
             (address,),
@@ -195,7 +195,7 @@ class Catalogue:
 
     def first_reading(self, root: str) -> str | None:
         """Say when a page at an address or below it was first read, ISO 8601 in UTC; None if none ever was."""
-        address = without_credentials(root)
+        address = page_key(root)
         rows = self._rows("SELECT min(first_fetched) FROM page WHERE substr(url, 1, ?) = ?", (len(address), address))
         return None if not rows else rows[0][0]
 
@@ -209,13 +209,13 @@ class Catalogue:
             rows = self._rows(
                 "SELECT name FROM project WHERE page = (SELECT id FROM page WHERE url = ?)"
                 " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY position",
-                (without_credentials(url), moment, moment),
+                (page_key(url), moment, moment),
             )
             return tuple(name for (name,) in rows)
         rows = self._rows(
             "SELECT name FROM project WHERE page = (SELECT id FROM page WHERE url = ?)"
             " AND (ended IS NULL OR ?) ORDER BY ended IS NOT NULL, position",
-            (without_credentials(url), with_unlisted),
+            (page_key(url), with_unlisted),
         )
         return tuple(name for (name,) in rows)
 
@@ -223,7 +223,7 @@ class Catalogue:
         """Give the links that were not taken from a page, each with its reason."""
         rows = self._rows(
             "SELECT href, reason, detail FROM rejected WHERE page = (SELECT id FROM page WHERE url = ?) ORDER BY rowid",
-            (without_credentials(url),),
+            (page_key(url),),
         )
         return tuple(RejectedLink(href=href, reason=reason, detail=detail) for href, reason, detail in rows)
 
@@ -234,7 +234,7 @@ class Catalogue:
 
     def observations(self, url: str) -> tuple[Observation, ...]:
         """Give everything that a page ever said about files, oldest first."""
-        rows = self._rows("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (without_credentials(url),))
+        rows = self._rows("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (page_key(url),))
         return tuple(_observation(row) for row in rows)
 
     def sayings_about(self, project: NormalizedName) -> tuple[Observation, ...]:
@@ -314,7 +314,7 @@ class Catalogue:
         """Write down a page that was read, in one transaction, and say how it differs from before."""
         moment = _moment(now)
         with self._transaction() as connection:
-            number, change = _store_contents(connection, without_credentials(url), page, moment)
+            number, change = _store_contents(connection, page_key(url), page, moment)
             connection.execute(
                 "UPDATE page SET final_url = ?, kind = ?, etag = ?, last_modified = ?, body_sha256 = ?, parser = ?,"
                 " last_fetched = ?, fresh_until = ? WHERE id = ?",
@@ -351,7 +351,7 @@ class Catalogue:
                     None if fresh_until is None else _moment(fresh_until),
                     etag,
                     last_modified,
-                    without_credentials(url),
+                    page_key(url),
                 ),
             )
 
@@ -359,7 +359,7 @@ class Catalogue:
         """Write down that a page is not there; what it said before ends, and is kept."""
         moment = _moment(now)
         with self._transaction() as connection:
-            number, change = _store_contents(connection, without_credentials(url), Page(kind=PageKind.FILES), moment)
+            number, change = _store_contents(connection, page_key(url), Page(kind=PageKind.FILES), moment)
             connection.execute(
                 "UPDATE page SET kind = NULL, etag = NULL, last_modified = NULL, body_sha256 = NULL, parser = NULL,"
                 " fresh_until = NULL, last_fetched = ? WHERE id = ?",

@@ -2,7 +2,8 @@
 
 To ask pip takes a third of a second, more than all the rest of choosing from a warm catalogue. Pip tells which files it
 reads (``pip config debug``); together with the environment's variables, the interpreter and pip itself they are all
-that its settings depend on. An answer with an ``@`` may hold a password, and is never written down.
+that its settings depend on. An answer with an ``@`` or a ``?`` may hold a password or a token, and is never written
+down.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class PipMemory:
             return answers[question]
         files = known.get("files") or _states(parse_files(list_files()))  # before the answer: a change shows
         answer = ask()
-        if files and "@" not in answer:
+        if files and not {"@", "?"} & set(answer):
             self._write({"surroundings": surroundings, "files": files, "answers": {**answers, question: answer}})
         return answer
 

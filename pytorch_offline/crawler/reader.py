@@ -85,6 +85,7 @@ class IndexReader:
         self._page_locks: dict[str, threading.Lock] = {}
         self._updates: dict[str, PageUpdate] = {}
         self._readings: dict[str, PageReading] = {}
+        self._full_links: dict[str, dict[str, str]] = {}  # addresses with tokens, which no file keeps
 
     def read(self, page_url: str, *, fresh: bool = False) -> PageReading:
         """Read a page and give what it lists; ``fresh`` asks again for a page that this run has read before.
@@ -225,6 +226,15 @@ class IndexReader:
         from pytorch_offline.crawler.page import parse_page  # noqa: PLC0415  (HTML parsers; most pages are known)
 
         page = parse_page(response.body, without_credentials(response.url))
+        full = {link.path: link.url for link in page.links if without_credentials(link.url) != link.url}
+        self._full_links[page_url] = full
+        page = replace(
+            page,
+            links=tuple(replace(link, url=without_credentials(link.url)) for link in page.links)
+            if full
+            else page.links,
+            rejected=tuple(replace(link, href=redacted(link.href)) for link in page.rejected),
+        )
         if page.kind is PageKind.JUNK:
             raise UpstreamError(
                 "not-an-index-page",
@@ -236,11 +246,12 @@ class IndexReader:
         now = self._now()
         fetched = Fetched(
             final_url=response.url,
-            body_sha256=sha256,
+            # Presigned links are not kept, so such a page must come whole and be read anew by every run.
+            body_sha256=sha256 if not full else "",
             parser=PARSER_VERSION,
-            etag=etag,
-            last_modified=last_modified,
-            fresh_until=_fresh_until(page_url, response, now),
+            etag=etag if not full else None,
+            last_modified=last_modified if not full else None,
+            fresh_until=_fresh_until(page_url, response, now) if not full else None,
         )
         change = self.catalogue.store_page(page_url, page, fetched, now=now)
         return PageUpdate(

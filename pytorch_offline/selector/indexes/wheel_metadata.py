@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pytorch_offline.addresses import redacted
 from pytorch_offline.disk_errors import disk_errors
@@ -63,7 +64,8 @@ def _sidecar(link: Link, http: Http) -> bytes | None:
     if not link.has_metadata:
         return None
     try:
-        response = http.get(f"{link.url}.metadata", max_bytes=MAX_METADATA)
+        address = urlsplit(link.url)
+        response = http.get(address._replace(path=f"{address.path}.metadata").geturl(), max_bytes=MAX_METADATA)
     except UpstreamError as error:
         if error.code in {"unreachable", "bad-proxy", "proxy-refused"}:
             raise
