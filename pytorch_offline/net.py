@@ -269,6 +269,7 @@ class Http:
                     "server-error",
                     f"{redacted(url)} answers {stream.status}",
                     facts={"url": redacted(stream.url), "status": stream.status},
+                    hint=_hint_of(stream.status),
                 )
                 raise Failure(error, retry_after=stream.headers.get("Retry-After"))
             body = self._read_whole(stream, max_bytes)
@@ -350,6 +351,12 @@ def _stream(response: requests.Response) -> Stream:
         length=int(declared) if declared.isdecimal() and not coded and not bodiless else None,
         _source=response,
     )
+
+
+def _hint_of(status: int) -> str | None:
+    if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED:
+        return "this network wants a login first: open any page in a browser"
+    return None
 
 
 def _cut(url: str, received: int, expected: int | None) -> UpstreamError:

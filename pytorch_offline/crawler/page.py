@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
 # What the file names of distributions end in: whatever an index has been seen to offer for download.
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.z", ".tar", ".egg", ".exe", ".msi", ".rpm")
+# What such a name looks like beyond its ending: a login page may offer a program or a manual for download as well.
+_DISTRIBUTION = re.compile(
+    r".+\.whl|[A-Z0-9][^/]*-v?[0-9][^/]*\.(?:tar(?:\.\w+)?|tgz|zip|egg|rpm)|.+\.(?:win|macosx|linux)[^/]*\.(?:exe|msi)",
+    re.IGNORECASE,
+)
 _SIDECAR = ".whl.metadata"
 # Marks of the index frame on a page that has no links: the generators' headings, PEP 629's version, upstream's stamp.
 _FRAME = re.compile(
     rb"<h1>\s*links for |<title>\s*(?:links for|simple index)|pypi:repository-version|<!--TIMESTAMP ", re.IGNORECASE
 )
+# Marks of a page that wants something of its reader; an index does not.
+_ASKS = re.compile(rb"""<form\b|<input\b|http-equiv\s*=\s*["']?refresh""", re.IGNORECASE)
 _REPOSITORY_VERSION = re.compile(rb"""pypi:repository-version["']?\s+content=["']?(\d+)""", re.IGNORECASE)
 _SUPPORTED_MAJOR = 1  # of the simple repository API (PEP 629)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -87,7 +94,7 @@ def _parse_html(body: bytes, page: Base) -> Page:
     links = tuple(gathered.links.values())
     if sizes or gathered.sidecars:
         links = tuple(_completed(link, sizes.get(link.filename), gathered.sidecars) for link in links)
-    kind = _kind(gathered, framed=listing or _FRAME.search(body) is not None)
+    kind = _kind(gathered, framed=listing or _FRAME.search(body) is not None, asks=_ASKS.search(body) is not None)
     if kind is PageKind.JUNK:
         return Page(kind=kind)
     return Page(
@@ -128,7 +135,10 @@ class _Gathered:
             return
         name = location.filename
         if name.lower().endswith(_ARCHIVES):
-            self.offers_files = True
+            if _DISTRIBUTION.fullmatch(name):
+                self.offers_files = True
+            else:
+                self.strangers += 1
             try:
                 self.add(href, html_link(location, anchor))
             except _Refused as refusal:
@@ -169,11 +179,11 @@ def _raw_directory(base: Base) -> str:
         return ""
 
 
-def _kind(gathered: _Gathered, *, framed: bool) -> PageKind:
+def _kind(gathered: _Gathered, *, framed: bool, asks: bool) -> PageKind:
     if gathered.offers_files:
         return PageKind.FILES
     # On a list of projects nearly every link is one; on a login page at best a few look so.
-    if gathered.projects and (framed or len(gathered.projects) >= gathered.strangers):
+    if gathered.projects and (framed or (not asks and len(gathered.projects) >= gathered.strangers)):
         return PageKind.PROJECT_LIST
     # A frame without links is an empty page of files.
     return PageKind.FILES if framed else PageKind.JUNK

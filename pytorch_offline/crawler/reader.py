@@ -18,6 +18,7 @@ from pytorch_offline.crawler.freshness import fresh_until
 from pytorch_offline.crawler.model import PARSER_VERSION, PageKind, PageStatus, PageUpdate
 from pytorch_offline.crawler.reading import ListedWheels, PageReading
 from pytorch_offline.errors import UpstreamError
+from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -217,6 +218,9 @@ class IndexReader:
                 f"{redacted(page_url)} was read before and is now refused with status {response.status}",
                 facts={"url": redacted(response.url), "status": response.status},
             )
+        if known is not None and _leads_away(page_url, known, response):
+            # A network's login server, to which all is redirected, has none of our pages either.
+            raise _led_away(page_url, response)
         change = self.catalogue.mark_absent(page_url, now=self._now())
         return PageUpdate(
             url=page_url, status=PageStatus.ABSENT, change=change, warnings=_shrink_warnings(page_url, change)
@@ -236,12 +240,15 @@ class IndexReader:
             rejected=tuple(replace(link, href=redacted(link.href)) for link in page.rejected),
         )
         if page.kind is PageKind.JUNK:
+            kind = response.headers.get("Content-Type")
             raise UpstreamError(
                 "not-an-index-page",
-                f"{redacted(page_url)} answers with something that is no index page",
+                f"{redacted(page_url)} gave no index page but {describe_body(response.body[:4096], kind)}",
                 facts={"url": redacted(response.url), "begins": _beginning(response.body)},
-                hint="a login form or a challenge page looks like this; what is known already was kept",
+                hint=f"{LOGIN_HINT}; what is known already was kept",
             )
+        if known is not None and _leads_away(page_url, known, response) and page.kind is not known.kind:
+            raise _led_away(page_url, response)
         etag, last_modified = _validators(response)
         now = self._now()
         fetched = Fetched(
@@ -274,12 +281,17 @@ class IndexReader:
             unlisted=self.catalogue.unlisted(page_url, as_of=self.as_of),
         )
 
+    def _complete(self, link: Link, page_url: str) -> Link:
+        """Give a link back what no file keeps of it: the page's password, or a token that the page has just said."""
+        full = self._full_links.get(page_url, {}).get(link.path)
+        return _with_credentials(link, page_url) if full is None else replace(link, url=full)
+
     def _wheels(self, page_url: str) -> ListedWheels:
         if self.as_of is not None:
-            return ListedWheels.of_links([_with_credentials(one, page_url) for one in self._links(page_url)], page_url)
+            return ListedWheels.of_links([self._complete(one, page_url) for one in self._links(page_url)], page_url)
 
         def read(numbers: Sequence[int]) -> list[Link]:
-            return [_with_credentials(link, page_url) for link in self.catalogue.numbered_links(numbers)]
+            return [self._complete(link, page_url) for link in self.catalogue.numbered_links(numbers)]
 
         return ListedWheels(self.catalogue.listed_names(page_url), read, page_url)
 
@@ -313,6 +325,22 @@ def _validators(response: Response) -> tuple[str | None, str | None]:
 def _same_page(known: PageRecord, response: Response, sha256: str) -> bool:
     same_address = known.final_url == without_credentials(response.url)  # or its links would lead elsewhere
     return known.body_sha256 == sha256 and known.parser == PARSER_VERSION and same_address
+
+
+def _leads_away(page_url: str, known: PageRecord, response: Response) -> bool:
+    """Whether a page that was read before now comes from a host that never gave it."""
+    before = {urlsplit(page_url).hostname, urlsplit(known.final_url).hostname}
+    return urlsplit(response.url).hostname not in before
+
+
+def _led_away(page_url: str, response: Response) -> UpstreamError:
+    host = urlsplit(response.url).hostname
+    return UpstreamError(
+        "page-refused",
+        f"{redacted(page_url)} was read before, and now leads to {host}, which has no such page",
+        facts={"url": redacted(response.url), "status": response.status},
+        hint=LOGIN_HINT,
+    )
 
 
 def _is_s3_denial(body: bytes) -> bool:

@@ -34,6 +34,7 @@ from pytorch_offline.errors import IntegrityError, PytorchOfflineError, Upstream
 from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
 from pytorch_offline.mirror.spans import count
 from pytorch_offline.retries import RetryPolicy
+from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -340,9 +341,9 @@ def _started(transfer: Transfer, head: Head) -> Transfer:
         kind = head.headers.get("Content-Type", "unknown")
         error = UpstreamError(
             "not-a-wheel-body",
-            f"{redacted(url)} gave something that is no wheel (content type {kind})",
+            f"{redacted(url)} gave no wheel but {describe_body(head.first, kind)}",
             facts=_facts(transfer, content_type=kind, starts_with=repr(head.first[:80])),
-            hint="a proxy's login page or an anti-robot challenge looks like this: open the address in a browser",
+            hint=LOGIN_HINT,
         )
         return _drop(transfer, error)
     if _of_another_host(transfer) and declared is not None and transfer.length not in {None, declared}:

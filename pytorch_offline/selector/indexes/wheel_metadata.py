@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pytorch_offline.addresses import redacted
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UpstreamError
+from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body, is_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,16 @@ def _from_whole_wheel(file: IndexFile, http: Http, scratch: Path) -> bytes:
             digest.update(chunk)
             sink.write(chunk)
         sink.flush()
+        sink.seek(0)
+        first = sink.read(4096)
+        if is_page(first):
+            kind = stream.headers.get("Content-Type")
+            raise UpstreamError(
+                "not-a-wheel-body",
+                f"{redacted(file.link.url)} gave no wheel but {describe_body(first, kind)}",
+                facts={"file": file.link.filename, "url": redacted(stream.url)},
+                hint=LOGIN_HINT,
+            )
         if file.link.sha256 is not None and digest.hexdigest() != file.link.sha256:
             raise IntegrityError(
                 "hash-mismatch",
