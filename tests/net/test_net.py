@@ -141,7 +141,7 @@ def test_an_unencodable_address_is_our_error(http: Http) -> None:
 
 
 def test_passwords_are_not_shown(http: Http) -> None:
-    assert redacted("https://user:secret@host:8080/p?q") == "https://***@host:8080/p?q"
+    assert redacted("https://user:secret@host:8080/p?q#f") == "https://***@host:8080/p?***#f"
     assert redacted("https://host/a@b") == "https://host/a@b"
     assert "secret" not in redacted("http://user:secret@[::1/x")
     for host in (
