@@ -48,14 +48,13 @@ def test_addresses_without_secrets_stay_as_they_are(host: str, path: str, fragme
     assert redacted(url) == without_credentials(url) == page_key(url) == redacted_text(url) == url
 
 
-def _signed_index(requests: list[str]) -> tuple[Loopback, bytes]:
+def _signed_index() -> tuple[Loopback, bytes]:
     """Make an index whose links are signed anew for each reading of the page, as object stores do it."""
     wheel = craft_wheel("whl/probe-1.0-py3-none-any.whl", content="# probe")
     readings: list[int] = []
 
     def answer(request: Request) -> Answer:
         path, _, query = request.path.partition("?")
-        requests.append(request.path)
         if path == "/simple/probe/":
             readings.append(1)
             link = f"/files/{wheel.path.name}?X-Amz-Signature={SECRET}{len(readings)}"
@@ -73,8 +72,7 @@ def _signed_index(requests: list[str]) -> tuple[Loopback, bytes]:
 
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_a_signed_file_is_fetched_and_its_signature_forgotten(tmp_path: Path, spoilt: bool) -> None:  # noqa: FBT001
-    asked: list[str] = []
-    index, body = _signed_index(asked)
+    index, body = _signed_index()
     with index:
         sound = index.answer
         if spoilt:
@@ -92,7 +90,7 @@ def test_a_signed_file_is_fetched_and_its_signature_forgotten(tmp_path: Path, sp
     else:
         assert all(one.returncode == 3 for one in done), done[0].stderr
         assert "probe-1.0-py3-none-any.whl?***" in done[0].stderr
-    assert any(SECRET in path for path in asked)
+    assert any(SECRET in request.path for request in index.requests)
     for one in done:
         assert SECRET not in one.stdout + one.stderr
     for path in (tmp_path / "mirror").rglob("*"):
