@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,7 +79,12 @@ def interruption(arguments: Sequence[str], number: int) -> PytorchOfflineError:
 
 def command_line(arguments: Sequence[str]) -> str:
     """Write the command as it can be typed again; passwords in addresses are left out."""
-    by_module = Path(sys.argv[0]).name == "__main__.py"
-    program = [Path(sys.executable).name, "-m", "pytorch_offline"] if by_module else [PROGRAM]
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        program = [sys.orig_argv[0], "-m", "pytorch_offline"]
+    elif called.stem == PROGRAM and shutil.which(PROGRAM) != str(called):
+        program = [str(called)]  # another one than the shell would find
+    else:
+        program = [PROGRAM]
     words = [*program, *arguments]
     return redacted_text(subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))

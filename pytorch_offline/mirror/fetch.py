@@ -264,7 +264,8 @@ class _Fetch:
                 self._room.expect(file.path, max(0, size - _size_of(part)), size=size, place=place)
         unknown = sum(file.path not in self._lengths for file in files)
         if unknown:
-            self._progress.say(f"the size of {unknown} files will be known only when they come")
+            several, they = ("1 file", "it comes") if unknown == 1 else (f"{unknown} files", "they come")
+            self._progress.say(f"the size of {several} will be known only when {they}")
         self._room.check()
 
     def _ask_length(self, file: WantedFile) -> None:

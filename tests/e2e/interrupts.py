@@ -152,7 +152,7 @@ def _unavailable(scene: Scene, _: ExitStack) -> None:
 
 
 PHASES = (
-    Phase(name="starting", come=lambda _: True),
+    Phase(name="starting", come=told(event="start")),
     Phase(name="reading pages that do not come", come=after(1.0), prepare=_stalled("*/torch/*")),
     Phase(name="waiting for an answer", come=told(event="doing", doing="asking"), prepare=_stalled("*.whl")),
     Phase(name="waiting between tries", come=told(event="doing", doing="waiting"), prepare=_unavailable),
