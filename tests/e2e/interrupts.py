@@ -107,9 +107,12 @@ def after(seconds: float) -> Callable[[list[Event]], bool]:
     started: list[float] = []
 
     def come(events: list[Event]) -> bool:
-        if events and not started:
+        if not events:
+            started.clear()
+            return False
+        if not started:
             started.append(time.monotonic())
-        return bool(started) and time.monotonic() - started[0] >= seconds
+        return time.monotonic() - started[0] >= seconds
 
     return come
 
