@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +12,7 @@ import click
 from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.fetched import document_of_fetched, render_fetched
 from pytorch_offline.cli.progress import shown_progress, shown_wait
+from pytorch_offline.cli.rates import rate_option
 from pytorch_offline.cli.selection import chosen, document
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.crawler.default_index import retrying
@@ -35,22 +35,6 @@ Examples:
 """
 
 
-_RATE = re.compile(r"(?P<count>[0-9]{1,9}(\.[0-9]{1,6})?)\s*(?P<unit>[kmg]?)i?b?(/s)?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
-
-
-def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Read bytes per second, as ``curl --limit-rate`` and ``wget --limit-rate`` take them: ``500k``, ``2.5M``."""
-    del ctx, param
-    if value is None:
-        return None
-    match = _RATE.fullmatch(value.strip())
-    rate = 0 if match is None else int(float(match["count"]) * _UNITS[match["unit"].lower()])
-    if rate < 1:
-        raise click.BadParameter(f"{value!r} is no number of bytes per second: write 500k or 20M")
-    return rate
-
-
 @click.command("fetch", epilog=EPILOG)
 @common_options
 @progress_option
@@ -65,9 +49,7 @@ def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) ->
     show_default=True,
     help="How many connections to one host, all files together; a file has more than one only where that is faster.",
 )
-@click.option(
-    "--limit-rate", callback=_read_rate, default=None, metavar="RATE", help="Bytes per second in all: 500k, 20M."
-)
+@rate_option("Bytes per second in all: 500k, 20M.")
 @wait_option
 def command(
     session: Session, choosing: Choosing, *, jobs: int, connections: int, limit_rate: int | None, wait: float | None

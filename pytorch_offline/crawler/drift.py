@@ -150,12 +150,30 @@ def facts_of_mismatch(
         content for content in contents_of(sayings, receipts) if content.sha256 is not None and content.published_by
     ]
     if len(contents) > 1:
-        facts["uploaded again"] = [
-            f"{content.sha256} {content.first_seen[:10]} to {content.last_seen[:10]}" for content in contents
-        ]
+        facts["uploaded again"] = [_upload(content) for content in contents]
     else:
         facts["uploaded again"] = "not that the catalogue knows"
     return facts
+
+
+def facts_of_fate(sayings: Sequence[Observation], receipts: Sequence[Receipt]) -> dict[str, object]:
+    """Say what is known of a file that could not be had: until when it was listed, and what was uploaded again."""
+    facts: dict[str, object] = {}
+    ends = [saying.ended for saying in sayings]
+    if ends and None not in ends:
+        facts["no longer listed"] = f"since {max(end for end in ends if end is not None)[:10]}"
+    elif sayings:
+        facts["last seen listed"] = max(saying.last_seen for saying in sayings)[:10]
+    if receipts:
+        facts["last received"] = max(receipt.last_seen for receipt in receipts)[:10]
+    uploads = [content for content in contents_of(sayings, receipts) if content.sha256 is not None]
+    if len(uploads) > 1:
+        facts["uploaded again"] = [_upload(content) for content in uploads]
+    return facts
+
+
+def _upload(content: Content) -> str:
+    return f"{content.sha256} {content.first_seen[:10]} to {content.last_seen[:10]}"
 
 
 def _said(sayings: Sequence[Observation]) -> str:

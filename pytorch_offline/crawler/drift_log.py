@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pytorch_offline.addresses import without_credentials
 from pytorch_offline.crawler.as_of import spell_moment
-from pytorch_offline.crawler.drift import facts_of_mismatch
+from pytorch_offline.crawler.drift import contents_of, facts_of_fate, facts_of_mismatch
 from pytorch_offline.crawler.model import Receipt
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytorch_offline.crawler.catalogue import Catalogue
+    from pytorch_offline.crawler.drift import Content
 
 
 class DriftLog:
@@ -51,6 +52,16 @@ class DriftLog:
             sayings=self._catalogue.history(path),
             receipts=self._catalogue.receipts(path),
         )
+
+    def contents(self, url: str) -> tuple[Content, ...]:
+        """Give the contents that the file at an address is known to have had, the oldest first."""
+        path = _path(url)
+        return contents_of(self._catalogue.history(path), self._catalogue.receipts(path))
+
+    def fate(self, url: str) -> dict[str, object]:
+        """Say what became of the file at an address, as ``facts_of_fate``."""
+        path = _path(url)
+        return facts_of_fate(self._catalogue.history(path), self._catalogue.receipts(path))
 
 
 def _path(url: str) -> str:

@@ -15,6 +15,7 @@ from pytorch_offline.wheels.archive import ArchiveProblem, check_archive
 from pytorch_offline.wheels.metadata import parse_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytorch_offline.mirror.model import WantedFile
@@ -170,13 +171,13 @@ def check_demanded(wanted: WantedFile, sha256: str) -> None:
         )
 
 
-def check_wheel(path: Path, name: WheelName) -> Admission:
-    """Read a wheel to its end: the zip, RECORD and METADATA.
+def check_wheel(path: Path, name: WheelName, *, seen: Callable[[memoryview], object] | None = None) -> Admission:
+    """Read a wheel to its end: the zip, RECORD and METADATA; ``seen`` is told of all its bytes in order.
 
     Raises:
         IntegrityError: ``bad-wheel`` with the problems that no exception covers, or what ``parse_metadata`` raises.
     """
-    report = check_archive(path, name)
+    report = check_archive(path, name, seen=seen)
     excuses = {problem: excuse_for(name, problem) for problem in report.problems}
     unexcused = [problem for problem, excuse in excuses.items() if excuse is None]
     if unexcused:

@@ -15,11 +15,11 @@ from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Connections, Flow, Gauge, Meter
-from pytorch_offline.mirror.parallel import WORTH_HELPING, WORTH_SECONDS, Parallel, Source
+from pytorch_offline.mirror.parallel import WORTH_SECONDS, Parallel, Source
 from pytorch_offline.mirror.progress import Doing, Silent
 from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.sidecar import origin
-from pytorch_offline.mirror.spans import Plan
+from pytorch_offline.mirror.spans import WORTH_HELPING, Plan
 from pytorch_offline.mirror.transfer import (
     PATIENCE,
     STALLED,

@@ -84,6 +84,7 @@ def fetch_files(
     limit_rate: int | None = None,
     free: Callable[[Path], int] = free_bytes,
     log: DriftLog | None = None,
+    failed: Callable[[PurePosixPath, PytorchOfflineError], None] | None = None,
 ) -> FetchReport:
     """Bring files into a mirror and publish its pages; what is there already is not asked for.
 
@@ -104,6 +105,7 @@ def fetch_files(
         limit_rate: how many bytes per second, of all connections together.
         free: how many bytes a directory's disk has free.
         log: told what hosts gave, and asked what is known of a file whose bytes are wrong.
+        failed: told of each file that could not be brought, in place of raising the worst.
 
     Raises:
         UpstreamError: as ``Download.run``, or ``disk-full`` before anything was downloaded.
@@ -137,7 +139,10 @@ def fetch_files(
         except UpstreamError:
             if not fetch.failures:  # else it is the same full disk, and the pages are as old as before
                 raise
-    if fetch.failures:
+    if failed is not None:
+        for path, error in sorted(fetch.failures, key=lambda failure: failure[0]):
+            failed(path, error)
+    elif fetch.failures:
         raise _worst(fetch.failures)
     return FetchReport(
         downloaded=tuple(sorted(fetch.downloaded, key=lambda file: file.path)),
@@ -378,8 +383,13 @@ class _Fetch:
             self._progress.say(f"what {redacted(url)} gave was not noted: {error.message}")
 
     def _part_of(self, file: WantedFile) -> Path:
-        key = file.sha256 or hashlib.sha256(str(file.path).encode()).hexdigest()
-        return self._mirror.partial / f"{key}.part"
+        return part_of(self._mirror, file)
+
+
+def part_of(mirror: Mirror, file: WantedFile) -> Path:
+    """Say where the bytes of a file go while it comes; files of the same bytes share the place."""
+    key = file.sha256 or hashlib.sha256(str(file.path).encode()).hexdigest()
+    return mirror.partial / f"{key}.part"
 
 
 def _size_of(path: Path) -> int:

@@ -20,11 +20,25 @@ def read_sha256(path: Path, *, advanced: Callable[[int], None] = lambda _: None)
         OSError: what reading the file said.
     """
     digest = hashlib.sha256()
+
+    def seen(piece: memoryview) -> None:
+        digest.update(piece)
+        advanced(len(piece))
+
+    size = read_pieces(path, seen)
+    return digest.hexdigest(), size
+
+
+def read_pieces(path: Path, seen: Callable[[memoryview], object]) -> int:
+    """Tell ``seen`` of a file's bytes, piece by piece, which it must not keep; count them.
+
+    Raises:
+        OSError: what reading the file said.
+    """
     size = 0
     buffer = memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
-            digest.update(buffer[:count])
+            seen(buffer[:count])
             size += count
-            advanced(count)
-    return digest.hexdigest(), size
+    return size

@@ -26,7 +26,6 @@ from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Gauge
 from pytorch_offline.mirror.readers import Came, Over, Readers
 from pytorch_offline.mirror.sidecar import Validator, origin
-from pytorch_offline.mirror.spans import SHORTEST_BLOCK
 from pytorch_offline.mirror.transfer import STALLED, WORTHWHILE, Head, validator_of
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.workers import Abortable, Stop
     from pytorch_offline.net import Http
 
-# A file with less than this to come, or that one connection brings within a second, is over before more have paid.
-WORTH_HELPING = 2 * SHORTEST_BLOCK
+# A file that one connection brings within a second is over before more have paid.
 WORTH_SECONDS = 1.0
 # Small enough that a piece in the hand of each of many readers is little.
 _PIECE = 256 * 1024

@@ -21,6 +21,8 @@ MIB = 1024 * 1024
 SHORTEST_BLOCK = 4 * MIB
 # ... and short against a file, so that the prefix, and with it the hash, is never far behind what came.
 LONGEST_BLOCK = 16 * MIB
+# A file with less than this to come is over before a second connection has paid for itself.
+WORTH_HELPING = 2 * SHORTEST_BLOCK
 # What is left of a block at the end of a file is shared as long as both halves are worth a request.
 WORTH_SHARING = 1 * MIB
 

@@ -29,6 +29,7 @@ from pytorch_offline.addresses import without_credentials
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.admission import check_bytes, check_demanded, check_wheel
+from pytorch_offline.mirror.blocks import BlockNotes, BlockSums
 from pytorch_offline.mirror.disk import Disk, incoming_of, make_directories, write_atomically
 from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
@@ -68,6 +69,7 @@ class Mirror:
         self.state = root / STATE_NAME
         self.partial = self.state / "partial"  # downloads under way
         self.rejected = self.state / "rejected"  # bytes that did not pass the gate, kept for inspection
+        self.blocks = BlockNotes(self.state / "blocks")  # where a file is bad, once it is
         self._temporary = self.state / "temporary"
         self.disk = disk or Disk()
         self._ledger = Ledger(root, self.disk)
@@ -178,10 +180,12 @@ class Mirror:
             if listed is not None:
                 self._check_conflict(wanted, wanted.sha256, now)
                 check_demanded(wanted, listed.sha256)
-                return self._adopt_listed(listed, wanted, now, advanced)
+                here = self._adopt_listed(listed, wanted, now, advanced)
+                if here is not None:
+                    return here
             if wanted.sha256 is None:
                 return None
-            if target.is_file() and read_sha256(target, advanced=advanced)[0] == wanted.sha256:
+            if listed is None and target.is_file() and read_sha256(target, advanced=advanced)[0] == wanted.sha256:
                 origin = next(iter(wanted.urls), target.resolve().as_uri())
                 return self._admit_proved(target, wanted, wanted.sha256, origin_url=origin, now=now)
             return self._adopt_twin(wanted, wanted.sha256, now)
@@ -297,8 +301,9 @@ class Mirror:
         self, part: Path, wanted: WantedFile, sha256: str, *, origin_url: str, now: Callable[[], datetime]
     ) -> MirrorFile:
         """Admit bytes whose sha256 was taken, and is the published one if there is one."""
+        sums = BlockSums()
         try:
-            admission = check_wheel(part, wanted.name)
+            admission = check_wheel(part, wanted.name, seen=sums.update)
         except IntegrityError as error:
             self._reject(part, error, origin_url=origin_url, now=now, filename=wanted.path.name)
             raise
@@ -327,6 +332,7 @@ class Mirror:
             self._files[file.path] = file  # from here on it is held, whatever becomes of what follows
             self.disk.sync_directory(target.parent)
             self._link_twins(file)
+        self.blocks.note(sha256, sums.blocks)
         return file
 
     def _adopt_listed(

@@ -32,7 +32,7 @@ from pytorch_offline.addresses import redacted
 from pytorch_offline.byte_ranges import complete_length, parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
-from pytorch_offline.mirror.spans import count
+from pytorch_offline.mirror.spans import WORTH_HELPING, count
 from pytorch_offline.retries import RetryPolicy
 from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body
 
@@ -429,10 +429,20 @@ def _asking(transfer: Transfer) -> Transfer:
     here = transfer if transfer.validator is not None or _joinable(transfer) else _emptied(transfer)
     headers: dict[str, str] = {}
     if _joinable(here):
-        headers["Range"] = f"bytes={here.position}-"
+        headers["Range"] = f"bytes={here.position}-{_last_byte(here)}"
         if _guarded(here) and here.validator is not None:
             headers["If-Range"] = here.validator.value
     return replace(here, gaining=False, step=Send(url=here.urls[0], headers=headers))
+
+
+def _last_byte(transfer: Transfer) -> str:
+    """Say up to where to ask: no further than the gap if little is missing, so that the connection can be used again.
+
+    Where much is missing the answer goes on, because other connections may bring what lies behind the gap, or not.
+    """
+    if not transfer.ahead or (transfer.length or MAX_LENGTH) - transfer.in_hand >= WORTH_HELPING:
+        return ""
+    return str(transfer.ahead[0][0] - 1)
 
 
 def _as_begun(wanted: WantedFile, partial: Partial) -> tuple[str, ...]:

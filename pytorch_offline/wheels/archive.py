@@ -26,11 +26,13 @@ from pytorch_offline.wheels.dist_info import find_dist_info
 from pytorch_offline.wheels.metadata import MAX_METADATA, parse_metadata
 from pytorch_offline.wheels.zip_format import (
     LOCAL_HEADER_SIZE,
+    LONGEST_DESCRIPTOR,
     LONGEST_END,
     Member,
     disagreement,
     find_directory,
     inflate,
+    inflate_at_once,
     is_descriptor,
     local_header_span,
     malformed,
@@ -39,12 +41,17 @@ from pytorch_offline.wheels.zip_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pytorch_offline.wheels.filename import WheelName
 
-# Measured best for inflating and hashing torch: small enough that what was inflated is hashed out of the cache.
+# What is read at once, and what of it is inflated at once: measured best for torch (benchmarks/verify.py).
 _PIECE = 256 * 1024
+_SLICE = 64 * 1024
+# A member up to this size is inflated in one call; most are, and a call costs more than inflating a small one.
+_SMALL = 128 * 1024
+# What is read at once where only headers are wanted.
+_HEADER_READ = 512
 # The largest torch wheel unpacks to about 5 GB. Deflate cannot exceed 1032:1, so this only bounds the time spent on a
 # hostile archive.
 MAX_UNPACKED = 64 * 1024**3
@@ -91,22 +98,85 @@ class ArchiveReport:
     metadata: bytes
 
 
-def check_archive(path_or_file: Path | BinaryIO, name: WheelName, *, deep: bool = True) -> ArchiveReport:
+def check_archive(
+    path_or_file: Path | BinaryIO,
+    name: WheelName,
+    *,
+    deep: bool = True,
+    seen: Callable[[memoryview], object] | None = None,
+) -> ArchiveReport:
     """Check a wheel against the zip format, its own RECORD, and its file name.
 
     ``deep`` inflates and hashes every member, in one pass over the file with flat memory; without it only the listing,
-    the headers, RECORD, METADATA and WHEEL are read.
+    the headers, RECORD, METADATA and WHEEL are read. In the course of that pass ``seen`` is told of all bytes of the
+    file, in order and each once, whatever is found; it must not keep them.
 
     Raises:
         IntegrityError: ``unreadable-file`` if the file cannot be opened or read.
     """
     try:
         if isinstance(path_or_file, Path):
-            with path_or_file.open("rb", buffering=_PIECE) as file:
-                return _Check(file, name).run(deep=deep)
-        return _Check(path_or_file, name).run(deep=deep)
+            with path_or_file.open("rb", buffering=0) as file:
+                return _Check(file, name).run(deep=deep, seen=seen)
+        return _Check(path_or_file, name).run(deep=deep, seen=seen)
     except OSError as error:
         raise IntegrityError("unreadable-file", f"{name.filename} cannot be read: {error}") from error
+
+
+class _Stream:
+    """A file from its first byte on, each read at most once; ``at`` is how far that has come.
+
+    ``piece`` bytes are read at once. ``seen`` is told of every byte; without it, what is skipped is not read.
+    """
+
+    def __init__(self, file: BinaryIO, piece: int, seen: Callable[[memoryview], object] | None) -> None:
+        self.at = 0
+        self._file = file
+        self._piece = piece
+        self._seen = seen
+        self._data = memoryview(b"")  # what was read and not taken yet
+        file.seek(0)
+
+    def take(self, length: int) -> bytes:
+        """Take the next bytes."""
+        data = self._data[:length]
+        if len(data) == length:
+            self._data = self._data[length:]
+            self.at += length
+            return bytes(data)
+        return b"".join(self.pieces(length))
+
+    def pieces(self, length: int) -> Iterator[memoryview]:
+        """Take the next bytes in pieces of at most ``_SLICE``."""
+        while length > 0:
+            if not self._data and not self._fill():
+                raise malformed("it is cut off")
+            piece = self._data[: min(length, _SLICE)]
+            self._data = self._data[len(piece) :]
+            self.at += len(piece)
+            length -= len(piece)
+            yield piece
+
+    def skip(self, length: int) -> None:
+        """Leave out the next bytes."""
+        if self._seen is not None or length <= len(self._data):
+            for _ in self.pieces(length):
+                pass
+            return
+        self._file.seek(length - len(self._data), io.SEEK_CUR)
+        self._data = memoryview(b"")
+        self.at += length
+
+    def drain(self) -> None:
+        """Let the rest be seen."""
+        while self._seen is not None and self._fill():
+            pass
+
+    def _fill(self) -> bool:
+        self._data = memoryview(self._file.read(self._piece))
+        if self._seen is not None and self._data:
+            self._seen(self._data)
+        return bool(self._data)
 
 
 class _Check:
@@ -117,73 +187,104 @@ class _Check:
         self.wheel = wheel
         self.problems: list[ArchiveProblem] = []
 
-    def run(self, *, deep: bool) -> ArchiveReport:
+    def run(self, *, deep: bool, seen: Callable[[memoryview], object] | None) -> ArchiveReport:
+        members, start, metadata, record = self._look()
+        stream = _Stream(self.file, _PIECE if deep else _HEADER_READ, seen if deep else None)
+        try:
+            self._walk(members, start, stream, record if deep else None)
+        except IntegrityError as error:
+            self.problems, metadata = [_bad_archive(error)], b""
+        stream.drain()
+        return ArchiveReport(problems=tuple(self.problems), metadata=metadata)
+
+    def _look(self) -> tuple[Sequence[Member], int, bytes, Mapping[str, RecordEntry] | None]:
+        """Look at what says the most: the directory and the members of ``.dist-info``.
+
+        Gives the members in the order of the file, where the directory starts, METADATA and RECORD. Without a sound
+        skeleton there are no members, for nothing in such an archive means anything.
+        """
         try:
             total = self.file.seek(0, io.SEEK_END)
             directory = find_directory(self._read(max(0, total - LONGEST_END), min(total, LONGEST_END)), total)
             members = parse_directory(self._read(directory.offset, directory.size), directory)
-            data_offsets = dict(self._walk(sorted(members, key=lambda member: member.offset), directory.offset))
         except IntegrityError as error:
-            # Nothing in an archive without a sound skeleton means anything.
-            self._report("bad-archive", "", error.message)
-            return self._finish(b"")
+            self.problems.append(_bad_archive(error))
+            return (), 0, b"", None
         self.problems += check_listing(members, self.wheel)
         if self.problems:
-            return self._finish(b"")
+            return (), 0, b"", None
         try:
             dist_info = find_dist_info([member.name for member in members], self.wheel)
         except IntegrityError as error:
             self._report(error.code, "", error.message)
-            return self._finish(b"")
+            return (), 0, b"", None
         by_name = {member.name: member for member in members}
-        metadata = self._small(by_name, f"{dist_info}/METADATA", data_offsets, "bad-metadata", MAX_METADATA)
-        wheel_file = self._small(by_name, f"{dist_info}/WHEEL", data_offsets, "bad-wheel-file", MAX_METADATA)
-        record_file = self._small(by_name, f"{dist_info}/RECORD", data_offsets, "bad-record", MAX_RECORD)
+        metadata = self._small(by_name, f"{dist_info}/METADATA", "bad-metadata", MAX_METADATA)
+        wheel_file = self._small(by_name, f"{dist_info}/WHEEL", "bad-wheel-file", MAX_METADATA)
+        record_file = self._small(by_name, f"{dist_info}/RECORD", "bad-record", MAX_RECORD)
         if metadata is not None:
             self.problems += check_identity(metadata, self.wheel)
         if wheel_file is not None:
             self.problems += check_wheel_file(wheel_file)
         self.problems += check_data_directory(members, dist_info)
         if (entry_points := f"{dist_info}/entry_points.txt") in by_name:
-            text = self._small(by_name, entry_points, data_offsets, "bad-entry-points", MAX_METADATA)
+            text = self._small(by_name, entry_points, "bad-entry-points", MAX_METADATA)
             self.problems += check_entry_points(text or b"")
+        record = None
         if record_file is not None:
             record, problems = parse_record(record_file)
             self.problems += problems
             self.problems += compare_record(record, by_name, dist_info)
-            if deep:
-                self._hash_members(members, record, data_offsets)
-        return self._finish(metadata or b"")
+        return sorted(members, key=lambda member: member.offset), directory.offset, metadata or b"", record
 
-    def _walk(self, members: Sequence[Member], stop: int) -> Iterator[tuple[str, int]]:
-        """Go through the local headers in file order, and give where each member's data begins.
+    def _walk(
+        self, members: Sequence[Member], stop: int, stream: _Stream, record: Mapping[str, RecordEntry] | None
+    ) -> None:
+        """Go through the file: every member's header, and with RECORD its data.
 
         The members must fill the file from its first byte to the directory: whatever lies between, before or under them
         is what another reader might see.
         """
-        at = 0
         for index, member in enumerate(members):
             following = members[index + 1].offset if index + 1 < len(members) else stop
-            if member.offset != at:
-                raise malformed(f"{abs(member.offset - at)} bytes overlap or hide before member {member.name!r}")
-            fixed = self._read(at, LOCAL_HEADER_SIZE)
-            header = parse_local_header(fixed + self.file.read(local_header_span(fixed) - len(fixed)))
+            if member.offset != stream.at:
+                raise malformed(f"{abs(member.offset - stream.at)} bytes overlap or hide before member {member.name!r}")
+            fixed = stream.take(LOCAL_HEADER_SIZE)
+            header = parse_local_header(fixed + stream.take(local_header_span(fixed) - len(fixed)))
             if (detail := disagreement(member, header)) is not None:
                 self._report("header-mismatch", member.name, detail)
-            yield member.name, at + header.size
-            at += header.size + member.compressed_size
-            if at > stop:
+            end = stream.at + member.compressed_size
+            if end > stop:
                 raise malformed(f"member {member.name!r} reaches into the directory")
-            if member.has_descriptor and at < following <= at + 24:
-                if not is_descriptor(member, self._read(at, following - at)):
-                    raise malformed(f"what follows member {member.name!r} is not its descriptor")
-                at = following
-        if at != stop:
-            raise malformed(f"{abs(stop - at)} bytes overlap or hide before the directory")
+            if record is not None:
+                self._hash(member, stream, record.get(member.name))
+            stream.skip(end - stream.at)
+            described = member.has_descriptor and end < following <= end + LONGEST_DESCRIPTOR
+            if described and not is_descriptor(member, stream.take(following - end)):
+                raise malformed(f"what follows member {member.name!r} is not its descriptor")
+        if members and stream.at != stop:
+            raise malformed(f"{abs(stop - stream.at)} bytes overlap or hide before the directory")
 
-    def _small(
-        self, by_name: Mapping[str, Member], name: str, data_offsets: Mapping[str, int], code: str, limit: int
-    ) -> bytes | None:
+    def _hash(self, member: Member, stream: _Stream, entry: RecordEntry | None) -> None:
+        """Inflate a member's data, and compare it with its checksum and its row in RECORD."""
+        said = entry.hash_ if entry is not None else None
+        algorithm = said.name if said is not None and said.name in _STRONG_HASHES else "sha256"
+        try:
+            if max(member.size, member.compressed_size) <= _SMALL:
+                digest = hashlib.new(algorithm, inflate_at_once(member, stream.take(member.compressed_size)))
+            else:
+                digest = hashlib.new(algorithm)
+                for piece in inflate(member, stream.pieces(member.compressed_size)):
+                    digest.update(piece)
+        except IntegrityError as error:
+            self._report("bad-member", member.name, error.message)
+            return
+        if said is not None and said.name == algorithm:
+            found = base64.urlsafe_b64encode(digest.digest()).decode("ascii").rstrip("=")
+            if said.value.rstrip("=") != found:
+                self._report("record-mismatch", member.name, f"RECORD says {said}, its bytes say {found}")
+
+    def _small(self, by_name: Mapping[str, Member], name: str, code: str, limit: int) -> bytes | None:
         """Read a member of ``.dist-info`` whole, or report why not."""
         member = by_name.get(name)
         if member is None:
@@ -193,28 +294,11 @@ class _Check:
             self._report(code, name, f"{member.size} bytes are more than the {limit} that are read")
             return None
         try:
-            return b"".join(inflate(member, self._pieces(data_offsets[name], member.compressed_size)))
+            data = member.offset + local_header_span(self._read(member.offset, LOCAL_HEADER_SIZE))
+            return b"".join(inflate(member, self._pieces(data, member.compressed_size)))
         except IntegrityError as error:
             self._report(code, name, error.message)
             return None
-
-    def _hash_members(
-        self, members: Iterable[Member], record: Mapping[str, RecordEntry], data_offsets: Mapping[str, int]
-    ) -> None:
-        for member in sorted(members, key=lambda member: member.offset):
-            entry = record.get(member.name)
-            algorithm = entry.hash_.name if entry is not None and entry.hash_ is not None else "sha256"
-            digest = hashlib.new(algorithm if algorithm in _STRONG_HASHES else "sha256")
-            try:
-                for piece in inflate(member, self._pieces(data_offsets[member.name], member.compressed_size)):
-                    digest.update(piece)
-            except IntegrityError as error:
-                self._report("bad-member", member.name, error.message)
-                continue
-            if entry is not None and entry.hash_ is not None and entry.hash_.name in _STRONG_HASHES:
-                found = base64.urlsafe_b64encode(digest.digest()).decode("ascii").rstrip("=")
-                if entry.hash_.value.rstrip("=") != found:
-                    self._report("record-mismatch", member.name, f"RECORD says {entry.hash_}, its bytes say {found}")
 
     def _read(self, offset: int, length: int) -> bytes:
         self.file.seek(offset)
@@ -235,8 +319,9 @@ class _Check:
     def _report(self, code: str, member: str, detail: str) -> None:
         self.problems.append(ArchiveProblem(code=code, member=member, detail=detail))
 
-    def _finish(self, metadata: bytes) -> ArchiveReport:
-        return ArchiveReport(problems=tuple(self.problems), metadata=metadata)
+
+def _bad_archive(error: IntegrityError) -> ArchiveProblem:
+    return ArchiveProblem(code="bad-archive", member="", detail=error.message)
 
 
 def check_listing(members: Sequence[Member], wheel: WheelName) -> Iterator[ArchiveProblem]:
@@ -276,6 +361,10 @@ def _check_clashes(members: Iterable[Member], *, folds_case: bool) -> Iterator[A
             code = "duplicate-name" if other.name.rstrip("/") == member.name.rstrip("/") else "case-clash"
             yield ArchiveProblem(code=code, member=member.name, detail=f"it would replace {other.name}")
         written[place] = member
+    parents = {parent for place in written for parent in _parents(place)}
+    files = {place for place, member in written.items() if not member.is_directory}
+    if parents.isdisjoint(files):
+        return
     for place, member in written.items():
         for parent in _parents(place):
             other = written.get(parent)
@@ -285,6 +374,7 @@ def _check_clashes(members: Iterable[Member], *, folds_case: bool) -> Iterator[A
 
 
 def _parents(path: str) -> Iterator[str]:
+    """Name the directories above a path."""
     at = path.find("/")
     while at >= 0:
         yield path[:at]

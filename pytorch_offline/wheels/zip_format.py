@@ -12,7 +12,7 @@ import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytorch_offline.errors import IntegrityError
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 # Inflating is most of what reading a wheel to its end costs; ISA-L takes half the time for it (benchmarks/README.md).
 _inflation: Any = zlib
-_inflate_errors: Any = zlib.error
+_inflate_errors: Any = (zlib.error,)
 with suppress(ImportError):  # the extra ``fast``
     from isal import isal_zlib
 
     _inflation = isal_zlib
     _inflate_errors = (zlib.error, isal_zlib.error)
+
+# What comes as views of a buffer goes as such, where it is stored as it is.
+Data = TypeVar("Data", bytes, memoryview)
 
 STORED = 0
 DEFLATED = 8
@@ -47,6 +50,7 @@ _ENTRY_SIGNATURE = b"PK\x01\x02"
 _LOCAL = struct.Struct("<4s5H3L2H")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 LOCAL_HEADER_SIZE = _LOCAL.size
+LONGEST_DESCRIPTOR = 24
 
 _FULL16 = 0xFFFF
 _FULL32 = 0xFFFFFFFF
@@ -279,7 +283,24 @@ def is_descriptor(member: Member, data: bytes) -> bool:
     )
 
 
-def inflate(member: Member, compressed: Iterable[bytes], *, piece: int = 128 * 1024) -> Iterator[bytes]:
+def crc32(data: bytes | memoryview, crc: int = 0) -> int:
+    """Go on with the CRC-32 of some bytes."""
+    return int(_inflation.crc32(data, crc))
+
+
+def inflate_at_once(member: Member, compressed: bytes) -> bytes:
+    """Decompress a small member's data, as ``inflate`` does: most of a wheel's members are small."""
+    if member.method == DEFLATED and member.is_readable and not member.is_encrypted:
+        inflater = _inflation.decompressobj(-zlib.MAX_WBITS)
+        with suppress(*_inflate_errors):
+            data: bytes = inflater.decompress(compressed, member.size + 1)
+            ended = inflater.eof and not inflater.unused_data
+            if ended and len(data) == member.size and crc32(data) == member.crc:
+                return data
+    return b"".join(inflate(member, [compressed]))  # which says what is wrong
+
+
+def inflate(member: Member, compressed: Iterable[Data], *, piece: int = 128 * 1024) -> Iterator[Data]:
     """Decompress a member's data in pieces of at most ``piece`` bytes; never more than its declared size.
 
     Raises:
@@ -291,7 +312,7 @@ def inflate(member: Member, compressed: Iterable[bytes], *, piece: int = 128 * 1
         left -= len(data)
         if left < 0:
             raise malformed(f"member {member.name!r} is longer than the {member.size} bytes that it declares")
-        crc = _inflation.crc32(data, crc)
+        crc = crc32(data, crc)
         yield data
     if left != 0:
         raise malformed(f"member {member.name!r} is {left} bytes shorter than the {member.size} that it declares")
@@ -299,7 +320,7 @@ def inflate(member: Member, compressed: Iterable[bytes], *, piece: int = 128 * 1
         raise malformed(f"member {member.name!r} does not have its checksum")
 
 
-def _decompressed(member: Member, compressed: Iterable[bytes], piece: int) -> Iterator[bytes]:
+def _decompressed(member: Member, compressed: Iterable[Data], piece: int) -> Iterator[Data]:
     if member.is_encrypted or not member.is_readable:
         raise malformed(f"member {member.name!r} is encrypted or compressed in another way than deflate")
     if member.method == STORED:

@@ -177,7 +177,8 @@ def check(server: Loopback, root: Path, step: int, number: int, expected: dict[s
     assert again <= sum(len(wheel.body) for wheel in WHEELS)
     assert tree(root) == expected
     left = {path.relative_to(root / ".state").as_posix() for path in (root / ".state").rglob("*")}
-    assert left <= {"lock", "partial", "temporary"}, left
+    noted = {f"blocks/{wheel.sha256}.json" for wheel in WHEELS}
+    assert left <= {"lock", "partial", "temporary", "blocks", *noted}, left
     return outcome
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from pytorch_offline.errors import PytorchOfflineError
-from pytorch_offline.mirror import download, flow, spans
+from pytorch_offline.mirror import download, flow, spans, transfer
 from pytorch_offline.mirror.download import Floor
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.probe import Probe
@@ -274,7 +274,7 @@ def _what_shows(mirror: Mirror, right: set[bytes], *, success: bool) -> str | No
         return "it does not show" if success else "it shows, although it failed"
     state = mirror.root / ".state"
     left = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()} - {"lock"}
-    left = {path for path in left if not path.startswith("rejected/")}
+    left = {path for path in left if not path.startswith(("rejected/", "blocks/"))}
     return f"left behind: {sorted(left)}" if success and left else None
 
 
@@ -287,6 +287,7 @@ def small_blocks() -> Iterator[None]:
         (spans, "WORTH_SHARING"): 64 * 1024,
         (download, "WORTH_HELPING"): 144 * 1024,
         (download, "WORTH_SECONDS"): 0.0,
+        (transfer, "WORTH_HELPING"): 144 * 1024,
         (flow, "Probe"): lambda most: Probe(most=most, wanted=min(4, most)),
         (flow, "WINDOW"): 0.02,
         (os, "fsync"): lambda _: None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytorch_offline.mirror import download, flow, spans
+from pytorch_offline.mirror import download, flow, spans, transfer
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http, Timeouts
@@ -40,6 +40,7 @@ SMALL = {
     "spans.WORTH_SHARING": 32 * 1024,
     "download.WORTH_HELPING": 64 * 1024,
     "download.WORTH_SECONDS": 0.0,
+    "transfer.WORTH_HELPING": 64 * 1024,
     "flow.WINDOW": 0.02,
 }
 
@@ -48,7 +49,8 @@ SMALL = {
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SMALL.items():
         module, _, constant = name.partition(".")
-        monkeypatch.setattr({"spans": spans, "download": download, "flow": flow}[module], constant, value)
+        modules = {"spans": spans, "download": download, "transfer": transfer, "flow": flow}
+        monkeypatch.setattr(modules[module], constant, value)
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
@@ -161,7 +163,7 @@ def test_the_rate_is_held_over_all_connections(server: Loopback, http: Http, mir
 PROGRAM = """
 import json, sys
 from pathlib import Path, PurePosixPath
-from pytorch_offline.mirror import download, flow, spans
+from pytorch_offline.mirror import download, flow, spans, transfer
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.model import WantedFile
 from pytorch_offline.mirror.partial import Interval
@@ -172,7 +174,7 @@ from pytorch_offline.wheels.filename import parse_wheel_name
 root, url, path, sha256, small = sys.argv[1:]
 for name, value in json.loads(small).items():
     module, _, constant = name.partition(".")
-    setattr({"spans": spans, "download": download, "flow": flow}[module], constant, value)
+    setattr({"spans": spans, "download": download, "transfer": transfer, "flow": flow}[module], constant, value)
 place = PurePosixPath(path)
 wanted = WantedFile(name=parse_wheel_name(place.name), path=place, urls=(url,), sha256=sha256)
 with Http() as http:

@@ -221,7 +221,7 @@ def test_publication_shows_every_file_and_removes_what_no_file_needs(mirror: Mir
     assert mirror.publish() == 1
     assert not stale.parent.exists()
     assert mirror.publish() == 0
-    assert sorted(path.name for path in mirror.state.iterdir()) == ["lock", "partial"]
+    assert sorted(path.name for path in mirror.state.iterdir()) == ["blocks", "lock", "partial"]
 
 
 def test_an_empty_mirror_publishes_an_empty_index(mirror: Mirror) -> None:
@@ -410,7 +410,8 @@ def test_a_run_cut_off_at_any_step_shows_nothing_bad_and_the_next_one_finishes(
         second_run(root, FragileDisk(0, Crash))
         assert tree(root) == whole, step
         left = {path.relative_to(root / ".state").as_posix() for path in (root / ".state").rglob("*")}
-        assert left <= {"lock", "partial", "temporary"}
+        noted = {f"blocks/{file.sha256}.json" for file in Mirror(root).read_files().values()}
+        assert left <= {"lock", "partial", "temporary", "blocks", *noted}
 
 
 @pytest.mark.parametrize(

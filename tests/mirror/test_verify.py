@@ -13,12 +13,15 @@ import pytest
 
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.disk import Disk
+from pytorch_offline.mirror.findings import Problem
 from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin
 from pytorch_offline.mirror.progress import Silent, Stage
+from pytorch_offline.mirror.repair import repair_mirror
+from pytorch_offline.mirror.scrub import Pace
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.mirror.verify import Problem, VerifyReport, repair_mirror, verify_mirror
+from pytorch_offline.mirror.verify import VerifyReport, verify_mirror
 from pytorch_offline.net import Http
 from pytorch_offline.selector.lock import LockedWheel, render_pylock, render_requirements
 from pytorch_offline.target.codec import render_target
@@ -54,7 +57,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
 
 
 def verify(mirror: Mirror, *, deep: bool = False) -> VerifyReport:
-    return verify_mirror(mirror, deep=deep, jobs=2, now=later)
+    return verify_mirror(mirror, deep=deep, pace=Pace(jobs=2), now=later)
 
 
 def problems(report: VerifyReport) -> list[tuple[str, Problem]]:
@@ -265,9 +268,12 @@ def test_repair_keeps_what_the_manifest_said_of_the_hash(mirror: Mirror) -> None
 def test_repair_does_not_take_other_bytes_from_the_origin(mirror: Mirror, tmp_path: Path) -> None:
     flip(mirror.root / SYMPY.path)
     flip(tmp_path / "upstream" / SYMPY.path)
-    with Http() as http, pytest.raises(IntegrityError) as caught:
-        repair_mirror(mirror, verify(mirror).findings, http, now=now)
-    assert SYMPY.sha256 in map(str, caught.value.facts.values())
+    with Http() as http:
+        repaired = repair_mirror(mirror, verify(mirror).findings, http, now=now)
+    ((path, error),) = repaired.failures
+    assert path == SYMPY.path
+    assert isinstance(error, IntegrityError)
+    assert SYMPY.sha256 in map(str, error.facts.values())
     assert problems(verify(mirror)) == [(str(SYMPY.path), Problem.MISSING)]
 
 
@@ -352,7 +358,7 @@ def test_bytes_that_two_names_share_are_read_once(mirror: Mirror) -> None:
             self.read += position
 
     counting = Counting()
-    assert verify_mirror(mirror, jobs=1, progress=counting, now=later).findings == ()
+    assert verify_mirror(mirror, pace=Pace(jobs=1), progress=counting, now=later).findings == ()
     assert counting.read == counting.planned == sum(len(wheel.body) for wheel in WHEELS)
     flip(mirror.root / SYMPY.path)
     assert {path for path, _ in problems(verify(mirror))} == {str(SYMPY.path), str(twin.path)}
@@ -435,11 +441,11 @@ def test_large_files_are_read_first_and_the_others_as_they_lie(mirror: Mirror, m
 
     by_inode = sorted((str(wheel.path) for wheel in WHEELS), key=lambda path: (mirror.root / path).stat().st_ino)
     order = Order()
-    verify_mirror(mirror, jobs=1, progress=order, now=later)
+    verify_mirror(mirror, pace=Pace(jobs=1), progress=order, now=later)
     assert order.begun == by_inode
-    monkeypatch.setattr("pytorch_offline.mirror.verify._LARGE", 1)
+    monkeypatch.setattr("pytorch_offline.mirror.scrub._LARGE", 1)
     order = Order()
-    verify_mirror(mirror, jobs=1, progress=order, now=later)
+    verify_mirror(mirror, pace=Pace(jobs=1), progress=order, now=later)
     sizes = {str(wheel.path): len(wheel.body) for wheel in WHEELS}
     assert [sizes[path] for path in order.begun] == sorted(sizes.values(), reverse=True)
 

@@ -15,6 +15,7 @@ from pytorch_offline.mirror.model import HashOrigin, MirrorFile, WantedFile
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pytorch_offline.mirror.store import Mirror
@@ -80,8 +81,12 @@ def craft_wheel(
     requires_python: str | None = ">=3.6",
     content: str = "",
     wrong_record_for: str | None = None,
+    further: Mapping[str, bytes] | None = None,
 ) -> Wheel:
-    """Make the wheel that belongs at ``path``: one package, named like the project, with ``content`` in it."""
+    """Make the wheel that belongs at ``path``: one package, named like the project, with ``content`` in it.
+
+    ``further`` are members that come after its first.
+    """
     place = PurePosixPath(path)
     name = parse_wheel_name(place.name)
     package = str(name.project).replace("-", "_")
@@ -93,6 +98,7 @@ def craft_wheel(
     tags = "\n".join(f"Tag: {tag}" for tag in sorted(map(str, name.tags)))
     members = {
         f"{package}/__init__.py": f'__version__ = "{name.version}"\n{content}\n'.encode(),
+        **(further or {}),
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n{tags}\n".encode(),
     }

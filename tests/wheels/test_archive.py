@@ -69,6 +69,19 @@ def test_a_good_wheel_has_no_problem_and_gives_its_metadata(deep: bool) -> None:
     assert report.metadata == METADATA
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_the_pass_sees_all_bytes_in_order_whatever_is_wrong(data: st.DataObject) -> None:
+    archive = bytearray(good_wheel())
+    for _ in range(data.draw(st.integers(0, 3))):
+        archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))
+    archive = archive[: data.draw(st.sampled_from([len(archive), len(archive) // 2, 1, 0]))]
+    seen = bytearray()
+    report = check_archive(io.BytesIO(archive), wheel_name(), seen=seen.extend)
+    assert seen == archive
+    assert report == check(bytes(archive))
+
+
 def test_a_good_wheel_on_disk(tmp_path: Path) -> None:
     path = tmp_path / NAME
     path.write_bytes(good_wheel())
