@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from pytorch_offline.body import Body
     from pytorch_offline.connections import Connections
 
 # Measured best with requests: research/performance.md, "downloading".
@@ -77,24 +78,25 @@ class Stream:
     status: int
     headers: Mapping[str, str]
     length: int | None
-    _source: requests.Response
+    _body: Body
 
-    def iter_chunks(self, size: int = CHUNK) -> Iterator[bytes]:
-        """Give the body in pieces of at most ``size`` bytes, each as soon as it is here.
+    def iter_chunks(self, size: int = CHUNK) -> Iterator[bytearray]:
+        """Give the body in pieces of at most ``size`` bytes.
 
-        A piece is never held back until it is full: what came before a break or a stall is not lost with it.
+        What came before a break or a stall is not lost with it; nothing is held back longer than a moment as long as
+        more comes.
 
         Raises:
-            UpstreamError: ``transfer-broken`` if the body ends early or is empty where it must not be; ``stalled`` if
-                no byte comes for as long as ``Timeouts.read``.
+            UpstreamError: ``transfer-broken`` if the body ends early, is aborted, or is empty where it must not be;
+                ``stalled`` if no byte comes for as long as ``Timeouts.read``.
         """
         from urllib3.exceptions import HTTPError  # noqa: PLC0415  (imported with the connections, not before)
 
         received = 0
         try:
-            while chunk := self._source.raw.read1(size, decode_content=True):
-                received += len(chunk)
-                yield chunk
+            for piece in self._body.pieces(size):
+                received += len(piece)
+                yield piece
         except (OSError, HTTPError) as error:
             stalled = isinstance(innermost(error), TimeoutError)
             raise UpstreamError(
@@ -111,7 +113,7 @@ class Stream:
         """Stop the transfer from another thread: an ``iter_chunks`` that waits for the network ends at once."""
         # Already over, or not a socket's: then nothing waits.
         with suppress(OSError, RuntimeError, ValueError):
-            self._source.raw.shutdown()
+            self._body.abort()
 
 
 class _OnceAsked:
@@ -341,6 +343,8 @@ def _redirected_headers(headers: Mapping[str, str], old: str, new: str) -> dict[
 
 
 def _stream(response: requests.Response) -> Stream:
+    from pytorch_offline.body import Body  # noqa: PLC0415  (imported with the connections, not before)
+
     declared = response.headers.get("Content-Length", "")
     coded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
     bodiless = response.status_code in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
@@ -349,7 +353,7 @@ def _stream(response: requests.Response) -> Stream:
         status=response.status_code,
         headers=response.headers,
         length=int(declared) if declared.isdecimal() and not coded and not bodiless else None,
-        _source=response,
+        _body=Body(response.raw),
     )
 
 

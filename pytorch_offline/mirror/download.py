@@ -180,8 +180,8 @@ class Download:
                 answer.enter_context(self._stop.reaching(stream))
                 pieces = stream.iter_chunks()
                 readable = stream.status in _WITH_BODY and not is_compressed(stream.headers)
-                first = _first_bytes(pieces) if readable else b""
-                transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=first))
+                first = _first_bytes(pieces) if readable else bytearray()
+                transfer = transfer.answered(Head(status=stream.status, headers=stream.headers, first=bytes(first)))
                 if isinstance(transfer.step, Receive):
                     self._prepare(transfer, transfer.step)
                     self._progress.doing(self._label, Doing.RECEIVING, host=host_of(step.url))
@@ -195,7 +195,7 @@ class Download:
         self._tell(before, transfer)
         return transfer
 
-    def _receive(self, transfer: Transfer, stream: Stream, pieces: Iterator[bytes], answer: ExitStack) -> Transfer:
+    def _receive(self, transfer: Transfer, stream: Stream, pieces: Iterator[bytearray], answer: ExitStack) -> Transfer:
         """Take a body, until it is over, breaks, or comes to what is in hand already; ``answer`` keeps it open."""
         source = _source(transfer, stream)
         probe = self._flow.probe(origin(transfer.urls[0]))
@@ -234,7 +234,7 @@ class Download:
         transfer: Transfer,
         source: Source,
         probe: Probe,
-        first: AbstractContextManager[Iterator[bytes]],
+        first: AbstractContextManager[Iterator[bytearray]],
         stream: Stream,
     ) -> Transfer:
         """Take the rest of a body, and with it what further connections bring."""
@@ -262,7 +262,7 @@ class Download:
         self._flow.learn(origin(source.url), parallel.probe)
         return held().ended() if error is None else held().broke(error)
 
-    def _fast_enough(self, pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
+    def _fast_enough(self, pieces: Iterator[bytearray], url: str) -> Iterator[bytearray]:
         """Pass pieces on; break off where what comes falls under the floor. Only waiting for the server counts."""
         waited, came = 0.0, 0
         while True:
@@ -348,15 +348,15 @@ def _worth_helping(transfer: Transfer, rate: float | None) -> bool:
 
 
 @contextmanager
-def _handed_over(answer: ExitStack, pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+def _handed_over(answer: ExitStack, pieces: Iterator[bytearray]) -> Iterator[Iterator[bytearray]]:
     """Give the rest of an answer to another thread, which closes it."""
     with answer:
         yield pieces
 
 
-def _first_bytes(pieces: Iterator[bytes]) -> bytes:
+def _first_bytes(pieces: Iterator[bytearray]) -> bytearray:
     """Take as many pieces as it needs to see what a body is."""
-    first = b""
+    first = bytearray()
     for piece in pieces:
         first += piece
         if len(first) >= len(WHEEL_MAGIC):

@@ -127,7 +127,7 @@ class Parallel:
         flow: Flow,
         stop: Stop,
         wrote: Callable[[int], None],
-        fast_enough: Callable[[Iterator[bytes], str], Iterator[bytes]],
+        fast_enough: Callable[[Iterator[bytearray], str], Iterator[bytearray]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan = plan
@@ -150,7 +150,7 @@ class Parallel:
         self._giving_up = False
         self._trouble: UpstreamError | None = None
 
-    def bring(self, first: AbstractContextManager[Iterator[bytes]], stream: Abortable) -> UpstreamError | None:
+    def bring(self, first: AbstractContextManager[Iterator[bytearray]], stream: Abortable) -> UpstreamError | None:
         """Bring what the plan lacks, as far as the server lets us.
 
         Args:
@@ -202,7 +202,7 @@ class Parallel:
             self._readers.start(number, self._part_of_file(number, lease.position, lease.stop))
         self._flow.connections.want(self._host, self._file, len(self.plan.leases))
 
-    def _came(self, number: int, piece: bytes) -> None:
+    def _came(self, number: int, piece: bytes | bytearray) -> None:
         """Write what is wanted of a piece where its lease stands, and move the lease on."""
         rest = memoryview(piece)
         while number in self.plan.leases and rest:
@@ -259,7 +259,7 @@ class Parallel:
             self.probe = self.probe.alone() if mistaken else self.probe.refused()
 
     @contextmanager
-    def _part_of_file(self, number: int, start: int, stop: int) -> Iterator[Iterator[bytes]]:
+    def _part_of_file(self, number: int, start: int, stop: int) -> Iterator[Iterator[bytearray]]:
         """Ask for a part, and give its pieces, if that is what the answer has. For a reader's thread."""
         source = self._source
         try:

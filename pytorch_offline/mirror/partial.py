@@ -139,14 +139,14 @@ class PartialFile:
         self.size = self._saved = self._unsaved = self._end = 0
         self._hash = hashlib.sha256()
 
-    def write(self, piece: bytes | memoryview) -> None:
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Append a piece."""
         self._put(piece)
         self.size += len(piece)
         self._unsaved += len(piece)
         self._hashing.do(bound(self._hash.update, piece))
 
-    def place(self, position: int, piece: bytes | memoryview, size: int) -> None:
+    def place(self, position: int, piece: bytes | bytearray | memoryview, size: int) -> None:
         """Write a piece anywhere; with it, the first ``size`` bytes are there.
 
         What it joins to the start is read back to be hashed, while the system still has it in memory.
@@ -209,7 +209,7 @@ class PartialFile:
         self._file = _open(self.path, "w+b")
         self.empty()
 
-    def _put(self, piece: bytes | memoryview) -> None:
+    def _put(self, piece: bytes | bytearray | memoryview) -> None:
         """Write a piece where the file stands."""
         view = memoryview(piece)
         try:

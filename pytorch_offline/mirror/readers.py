@@ -27,7 +27,7 @@ class Came:
     """The next bytes that reader ``number`` has been given."""
 
     number: int
-    piece: bytes
+    piece: bytes | bytearray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class Readers:
         self._table: deque[Came | Over] = deque()
         self._reading: dict[int, Abortable | None] = {}  # whom we want to hear of, and how to stop the waiting
 
-    def start(self, number: int, answer: AbstractContextManager[Iterator[bytes]]) -> None:
+    def start(self, number: int, answer: AbstractContextManager[Iterator[bytearray]]) -> None:
         """Let a thread enter ``answer`` and read it to its end; what that raises comes with ``Over``."""
         with self._changed:
             self._reading[number] = None
@@ -130,7 +130,7 @@ class Readers:
         for number in tuple(self._reading):
             self.let_go(number)
 
-    def _read(self, number: int, answer: AbstractContextManager[Iterator[bytes]]) -> Callable[[], None]:
+    def _read(self, number: int, answer: AbstractContextManager[Iterator[bytearray]]) -> Callable[[], None]:
         error: BaseException | None = None
         try:
             with answer as pieces:
@@ -141,7 +141,7 @@ class Readers:
             error = raised
         return lambda: self._end(number, error)
 
-    def _put(self, number: int, piece: bytes) -> bool:
+    def _put(self, number: int, piece: bytearray) -> bool:
         """Put a piece on the table as soon as there is room; say whether anybody still wants to hear of the reader."""
         with self._changed:
             while number in self._reading and len(self._table) >= _BACKLOG:

@@ -258,7 +258,7 @@ class Transfer:
         message = f"{redacted(url)} answers {status}, which is neither the file nor a known refusal"
         return _drop(self, UpstreamError("unexpected-status", message, facts=_facts(self, status=status)))
 
-    def received(self, piece: bytes) -> Transfer:
+    def received(self, piece: bytes | bytearray) -> Transfer:
         """Count a piece of the body; unless the next step is ``Receive`` still, the piece must not be written."""
         end = self.position + len(piece)
         limit = MAX_LENGTH if self.length is None else self.length

@@ -288,14 +288,14 @@ class Prompt(PartialFile):
 
     world: World
 
-    def _put(self, piece: bytes | memoryview) -> None:
+    def _put(self, piece: bytes | bytearray | memoryview) -> None:
         if self.world.full():
             super()._put(piece[: self.world.choose(len(piece) + 1)])
             self._file.truncate(max(self.size, self._end))
             raise OSError(errno.ENOSPC, "No space left on device")
         super()._put(piece)
 
-    def write(self, piece: bytes | memoryview) -> None:
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
         super().write(bytes(piece))
 
     def save_now_and_then(self, partial: Partial) -> None:

@@ -437,8 +437,10 @@ def test_a_disk_that_fills_up_stops_everything_and_keeps_what_came(
 
     from pytorch_offline.mirror import partial
 
+    large = sized_wheel(str(TORCH.path), 3_000_000)  # several pieces
+    server.put(f"/{large.path}", large.body)
     written = 0
-    limit = 250_000
+    limit = 2_500_000
 
     class Full(io.FileIO):
         def write(self, piece: object) -> int:
@@ -451,13 +453,13 @@ def test_a_disk_that_fills_up_stops_everything_and_keeps_what_came(
 
     monkeypatch.setattr(partial, "_open", Full)
     with pytest.raises(UpstreamError) as caught:
-        fetch_files(mirror, wanted(server, TORCH), http, now=now, retry=QUICK)
+        fetch_files(mirror, wanted(server, large), http, now=now, retry=QUICK)
     assert (caught.value.code, caught.value.exit_code) == ("disk-full", 3)
     assert caught.value.facts["bytes free"]
     monkeypatch.undo()
-    report = fetch_files(mirror, wanted(server, TORCH), http, now=now)
-    assert 0 < report.bytes_downloaded < len(TORCH.body)
-    assert (mirror.root / TORCH.path).read_bytes() == TORCH.body
+    report = fetch_files(mirror, wanted(server, large), http, now=now)
+    assert 0 < report.bytes_downloaded < len(large.body)
+    assert (mirror.root / large.path).read_bytes() == large.body
 
 
 # Stopping -----------------------------------------------------------------------------------------------------------

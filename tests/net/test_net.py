@@ -5,10 +5,8 @@ import contextlib
 import gzip
 import itertools
 import random
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -486,22 +484,6 @@ def test_a_proxy_that_is_not_there(waits: Waits) -> None:
     assert error.code == "unreachable"
     assert "secret" not in f"{error} {error.facts}"
     assert len(waits.seconds) == 2
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1 that nobody else trusts, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    directory = tmp_path_factory.mktemp("certificate")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=directory, check=True, capture_output=True,
-    )  # fmt: skip
-    both = directory / "both.pem"
-    both.write_bytes((directory / "key.pem").read_bytes() + (directory / "cert.pem").read_bytes())
-    return both
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Programs that measure against what people use today; see README.md."""
