@@ -73,6 +73,14 @@ class Scene:
         command = [sys.executable, "-m", "pytorch_offline", *arguments]
         subprocess.run(command, cwd=self.directory, env=environment(), check=True, capture_output=True)
 
+    def check_nothing_left(self) -> None:
+        """Make sure that a mirror, if there is one by now, is whole, and that nothing of a download is left."""
+        if (self.directory / "cache" / "manifest.json").exists():
+            self.run("verify", "--deep")
+            left = [*(self.state / "partial").glob("*"), *(self.state / "rejected").glob("*")]
+            if left:
+                raise RuntimeError(f"{left} are left")
+
     def blow_up(self) -> None:
         """Make the mirror's files far larger, and its manifest agree that they are."""
         manifest = self.directory / "cache" / "manifest.json"
@@ -284,6 +292,9 @@ def main(rounds: int) -> None:
             with scene() as at:
                 try:
                     ends.append(interrupt(phase, at))
+                    if phase.continues:
+                        at.run(*phase.command(at))
+                        at.check_nothing_left()
                 except RuntimeError as error:
                     click.echo(error, err=True)
         seconds = sorted(end.seconds for end in ends)
