@@ -6,7 +6,7 @@ import os
 import re
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from pytorch_offline.errors import UpstreamError
 
@@ -55,6 +55,17 @@ def page_key(url: str) -> str:
     query = urlsplit(url).query
     plain = without_credentials(url)
     return urlsplit(plain)._replace(query=sha256(query.encode()).hexdigest()[:16]).geturl() if query else plain
+
+
+def origin(url: str) -> str:
+    """Say which host an address is on, without its user and password: ``https://host:port``."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def url_path(url: str) -> str:
+    """Give the path of an address, decoded once."""
+    return unquote(urlsplit(url).path)
 
 
 def sendable_url(url: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from itertools import chain
 from typing import TYPE_CHECKING, assert_never
 
-from pytorch_offline.addresses import host_of, redacted
+from pytorch_offline.addresses import host_of, origin, redacted
 from pytorch_offline.byte_ranges import complete_length
 from pytorch_offline.disk_errors import DISK_CODES
 from pytorch_offline.errors import UpstreamError
@@ -18,12 +18,12 @@ from pytorch_offline.mirror.flow import Connections, Flow, Gauge, Meter
 from pytorch_offline.mirror.parallel import WORTH_SECONDS, Parallel, Source
 from pytorch_offline.mirror.progress import Doing, Silent
 from pytorch_offline.mirror.readers import Pool
-from pytorch_offline.mirror.sidecar import origin
 from pytorch_offline.mirror.spans import WORTH_HELPING, Plan
 from pytorch_offline.mirror.transfer import (
     PATIENCE,
     STALLED,
     WHEEL_MAGIC,
+    WORTHWHILE,
     Complete,
     Failed,
     Head,
@@ -136,7 +136,8 @@ class Download:
             OSError: the disk failed.
         """
         partial = self._part.resume()
-        transfer = Transfer.begin(self._wanted, partial, retry=self._retry)
+        wanted = replace(self._wanted, urls=self._flow.hosts.in_order(self._wanted.urls))
+        transfer = Transfer.begin(wanted, partial, retry=self._retry)
         if partial is not None and transfer.position > 0:  # else what is there stays until an answer takes its place
             self._part.keep(transfer.position, partial.end)
         self._progress.begin(self._label, transfer.length, transfer.in_hand)
@@ -192,6 +193,7 @@ class Download:
                 raise
             transfer = transfer.broke(error)
         self._save(transfer)
+        self._learn(before, transfer, step.url)
         self._tell(before, transfer)
         return transfer
 
@@ -261,6 +263,13 @@ class Download:
             raise
         self._flow.learn(origin(source.url), parallel.probe)
         return held().ended() if error is None else held().broke(error)
+
+    def _learn(self, before: Transfer, transfer: Transfer, url: str) -> None:
+        """Let the other downloads know whether a host is in order."""
+        if transfer.in_hand - before.in_hand >= WORTHWHILE or isinstance(transfer.step, Verify):
+            self._flow.hosts.gave(url)
+        if transfer.trouble is not None and transfer.trouble is not before.trouble:
+            self._flow.hosts.failed(url, transfer.trouble.code)
 
     def _fast_enough(self, pieces: Iterator[bytearray], url: str) -> Iterator[bytearray]:
         """Pass pieces on; break off where what comes falls under the floor. Only waiting for the server counts."""

@@ -275,11 +275,12 @@ class _Fetch:
 
     def _ask_length(self, file: WantedFile) -> None:
         """Learn how long a file is that the index says no size of; who cannot be asked says it with the file."""
-        for url in file.urls:
+        for url in self._flow.hosts.in_order(file.urls):
             try:
                 with self._http.stream(url, headers={"Range": "bytes=0-0"}) as stream, self._stop.reaching(stream):
                     length = complete_length(stream.status, stream.headers)
-            except UpstreamError:
+            except UpstreamError as error:
+                self._flow.hosts.failed(url, error.code)
                 continue
             if length is not None:
                 with self._lock:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytorch_offline.crawler.hosts import Hosts
 from pytorch_offline.mirror.probe import Probe
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Flow:
     connections: Connections
     meter: Meter
     pool: Pool
+    hosts: Hosts = field(default_factory=Hosts)
     learnt: dict[str, Probe] = field(default_factory=dict)
 
     def probe(self, host: str) -> Probe:

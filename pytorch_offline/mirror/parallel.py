@@ -20,12 +20,12 @@ from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pytorch_offline.addresses import redacted
+from pytorch_offline.addresses import origin, redacted
 from pytorch_offline.byte_ranges import parse_content_range
 from pytorch_offline.errors import UpstreamError
 from pytorch_offline.mirror.flow import Gauge
 from pytorch_offline.mirror.readers import Came, Over, Readers
-from pytorch_offline.mirror.sidecar import Validator, origin
+from pytorch_offline.mirror.sidecar import Validator
 from pytorch_offline.mirror.transfer import STALLED, WORTHWHILE, Head, validator_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.flow import Flow
     from pytorch_offline.mirror.partial import PartialFile
     from pytorch_offline.mirror.probe import Probe
+    from pytorch_offline.mirror.sidecar import Validator
     from pytorch_offline.mirror.spans import Plan
     from pytorch_offline.mirror.workers import Abortable, Stop
     from pytorch_offline.net import Http

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pytorch_offline.addresses import url_path
+from pytorch_offline.crawler.siblings import sibling_addresses
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
 from pytorch_offline.mirror.blocks import BlockSums, agreeing
@@ -27,8 +29,7 @@ from pytorch_offline.mirror.layout import files_in_order
 from pytorch_offline.mirror.model import WantedFile
 from pytorch_offline.mirror.partial import PartialFile
 from pytorch_offline.mirror.progress import Progress, Silent
-from pytorch_offline.mirror.siblings import sibling_addresses
-from pytorch_offline.mirror.sidecar import Partial, url_path
+from pytorch_offline.mirror.sidecar import Partial
 from pytorch_offline.mirror.spans import count, joined
 from pytorch_offline.mirror.transfer import WHEEL_MAGIC
 from pytorch_offline.wheels.filename import parse_wheel_name

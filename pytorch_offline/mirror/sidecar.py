@@ -10,7 +10,8 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+
+from pytorch_offline.addresses import url_path
 
 if TYPE_CHECKING:
     from pytorch_offline.mirror.model import WantedFile
@@ -58,17 +59,6 @@ class Partial:
             return False
         # One published hash is one file, wherever it is; else the address has to be the same one.
         return wanted.sha256 is not None or self.url_path in {url_path(url) for url in wanted.urls}
-
-
-def origin(url: str) -> str:
-    """Say which host an address is on, without its user and password: ``https://host:port``."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
-
-
-def url_path(url: str) -> str:
-    """Give the path of an address, decoded once."""
-    return unquote(urlsplit(url).path)
 
 
 def render_partial(partial: Partial) -> str:

@@ -28,10 +28,10 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pytorch_offline.addresses import redacted
+from pytorch_offline.addresses import origin, redacted, url_path
 from pytorch_offline.byte_ranges import complete_length, parse_content_range, parse_unsatisfied_range
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
-from pytorch_offline.mirror.sidecar import Partial, Validator, origin, url_path
+from pytorch_offline.mirror.sidecar import Partial, Validator
 from pytorch_offline.mirror.spans import WORTH_HELPING, count
 from pytorch_offline.retries import RetryPolicy
 from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body

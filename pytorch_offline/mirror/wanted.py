@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytorch_offline.crawler.siblings import Index, learn_index, sibling_addresses
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.model import MirrorFile, WantedFile
 from pytorch_offline.mirror.places import place_of
-from pytorch_offline.mirror.siblings import Index, learn_index, sibling_addresses
 from pytorch_offline.selector.lock import LockedWheel, render_pylock, render_requirements
 from pytorch_offline.selector.model import Source
 from pytorch_offline.target.codec import render_target

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytorch_offline.crawler.siblings import learn_index, sibling_addresses
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.download import Floor
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
 from pytorch_offline.mirror.model import WantedFile
-from pytorch_offline.mirror.siblings import learn_index, sibling_addresses
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http, Timeouts
 from pytorch_offline.retries import RetryPolicy
@@ -65,6 +65,46 @@ def test_one_host_is_out_and_nobody_notices(upstream: Simulator, tmp_path: Path,
     assert (tmp_path / "cache" / "whl" / "cpu" / TORCH).read_bytes() == body(upstream)
     # The page links torch on the second host.
     assert rule.hits > 0 or host is Host.FIRST
+
+
+@pytest.mark.parametrize("fault", [Status(code=503), Status(code=404), Reset(), Challenge()], ids=repr)
+def test_choosing_reads_metadata_where_it_is_to_be_had(tmp_path: Path, fault: Fault) -> None:
+    """The host that the pages link is out altogether, and nothing is known yet."""
+    spec = Spec()
+    spec.add_wheel("cpu", TORCH, requires=())
+    with Simulator(spec) as upstream:
+        everything = upstream.faults.add("/whl/*", fault, times=None, method=None, host=Host.SECOND)
+        words = ("fetch", "torch", *LINUX, "--upstream", upstream.url, "--no-default-index")
+        run_tool(*words, "--mirror", tmp_path / "mirror", cwd=tmp_path)
+        assert (tmp_path / "mirror" / "whl" / "cpu" / TORCH).read_bytes() == body(upstream)
+    assert 0 < everything.hits <= 8, "a host that is out of order is not asked again and again"
+
+
+def test_many_files_do_not_each_wait_for_a_host_that_is_out(tmp_path: Path) -> None:
+    spec = Spec()
+    names = [TORCH.replace("2.4.0", f"2.{minor}.0") for minor in range(12)]
+    for name in names:
+        spec.add_wheel("cpu", name)
+    with Simulator(spec) as upstream:
+        rule = upstream.faults.add("*", Status(code=503), times=None, host=Host.SECOND)
+        files = []
+        for name in names:
+            path = f"/whl/cpu/{name}".replace("+", "%2B")
+            offer = next(offer for offer in spec.offers() if offer.filename == name)
+            content = spec.body(offer)
+            files.append(
+                WantedFile(
+                    name=parse_wheel_name(name),
+                    path=PurePosixPath(f"whl/cpu/{name}"),
+                    urls=(f"{upstream.second_url}{path}", f"{upstream.root_url}{path}"),
+                    sha256=hashlib.sha256(content.read(0, content.size)).hexdigest(),
+                    size=content.size,
+                )
+            )
+        with Http() as http:
+            report = fetch_files(Mirror(tmp_path), files, http, jobs=2, now=lambda: datetime.now(UTC))
+    assert len(report.downloaded) == len(names)
+    assert rule.hits <= 2, "one try of each job at most"
 
 
 def test_both_hosts_are_out_and_one_comes_back(upstream: Simulator, tmp_path: Path) -> None:

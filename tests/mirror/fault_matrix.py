@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
+from pytorch_offline.addresses import origin
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.mirror import download, flow, spans, transfer
 from pytorch_offline.mirror.download import Floor
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.probe import Probe
-from pytorch_offline.mirror.sidecar import Partial, Validator, origin, render_partial
+from pytorch_offline.mirror.sidecar import Partial, Validator, render_partial
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http, Timeouts
 from pytorch_offline.retries import RetryPolicy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytorch_offline.mirror.siblings import Index, learn_index, sibling_addresses
+from pytorch_offline.crawler.siblings import Index, learn_index, sibling_addresses
 
 WHEEL = "/whl/cu121/torch-2.4.0%2Bcu121-cp311-cp311-linux_x86_64.whl"
 S3, R2 = f"https://download.pytorch.org{WHEEL}", f"https://download-r2.pytorch.org{WHEEL}"

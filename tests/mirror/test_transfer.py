@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
+from pytorch_offline.addresses import origin, url_path
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
-from pytorch_offline.mirror.sidecar import Partial, Validator, origin, parse_partial, render_partial, url_path
+from pytorch_offline.mirror.sidecar import Partial, Validator, parse_partial, render_partial
 from pytorch_offline.mirror.transfer import (
     MAX_LENGTH,
     WORTHWHILE,

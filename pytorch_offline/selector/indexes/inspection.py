@@ -15,6 +15,8 @@ from pytorch_offline.net import Timeouts
 from pytorch_offline.wheels.inspection import Inspection, is_worth_inspecting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pytorch_offline.crawler.catalogue import Catalogue
     from pytorch_offline.crawler.model import IndexFile, Link
     from pytorch_offline.net import Http
@@ -32,12 +34,21 @@ class Inspector:
 
     Args:
         offline: ask no server; tell what the catalogue holds.
+        addresses: says where a wheel may be had, its own address first.
     """
 
-    def __init__(self, *, http: Http, catalogue: Catalogue, offline: bool) -> None:
+    def __init__(
+        self,
+        *,
+        http: Http,
+        catalogue: Catalogue,
+        offline: bool,
+        addresses: Callable[[IndexFile], Sequence[str]] = lambda file: (file.link.url,),
+    ) -> None:
         self._http = http.hurried(HURRIED)
         self._catalogue = catalogue
         self._offline = offline
+        self._addresses = addresses
         self._known: dict[Link, Inspection] = {}
         self._silent: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -57,22 +68,23 @@ class Inspector:
             return known
         if self._offline:
             return Inspection(unread="the catalogue does not hold it, and nothing is asked of the network")
-        host = urlsplit(file.link.url).netloc
-        if host in self._silent:
-            return Inspection(unread=self._silent[host])
         from pytorch_offline.wheels.remote_inspection import fetch_inspection  # noqa: PLC0415  (few wheels are read)
 
-        try:
-            inspection = fetch_inspection(
-                self._http,
-                file.link.url,
-                file.name,
-                expected_size=file.link.size,
-                seconds=SECONDS_FOR_A_WHEEL,
-            )
-        except PytorchOfflineError as error:
-            if error.code not in _OF_THE_FILE:
-                self._silent[host] = error.message
-            return Inspection(unread=error.message)
-        self._catalogue.store_inspection(file.link, inspection)
-        return inspection
+        unread = ""
+        for url in self._addresses(file):
+            host = urlsplit(url).netloc
+            if host in self._silent:
+                unread = unread or self._silent[host]
+                continue
+            try:
+                inspection = fetch_inspection(
+                    self._http, url, file.name, expected_size=file.link.size, seconds=SECONDS_FOR_A_WHEEL
+                )
+            except PytorchOfflineError as error:
+                if error.code not in _OF_THE_FILE:
+                    self._silent[host] = error.message
+                unread = unread or error.message
+            else:
+                self._catalogue.store_inspection(file.link, inspection)
+                return inspection
+        return Inspection(unread=unread)

@@ -14,7 +14,9 @@ from urllib.parse import unquote
 
 from packaging.utils import parse_sdist_filename
 
+from pytorch_offline.crawler.hosts import Hosts
 from pytorch_offline.crawler.reading import ListedWheels, anything
+from pytorch_offline.crawler.siblings import Index, sibling_addresses
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.selector.indexes.inspection import Inspector
@@ -66,6 +68,7 @@ class IndexOffers:
             pip does.
         given: wheels that were named outside the indexes.
         hashes: by project, the sha256 digests of which its file must have one.
+        hosts: which hosts are out of order, as far as this run has learnt.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class IndexOffers:
         extra_indexes: Sequence[str] = (),
         given: GivenWheels | None = None,
         hashes: Mapping[NormalizedName, frozenset[str]] | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self._target = target
         self._tags = TagFit(target)
@@ -95,7 +99,8 @@ class IndexOffers:
         self._scratch = scratch
         self._offline = offline
         self._pages = SideBySide(PARALLEL_PAGES, "page")
-        self._inspector = Inspector(http=http, catalogue=catalogue, offline=offline)
+        self._hosts = hosts or Hosts()
+        self._inspector = Inspector(http=http, catalogue=catalogue, offline=offline, addresses=self._addresses)
         self._readers = SideBySide(PARALLEL_METADATA, "metadata")
         self._metadata: dict[str, CoreMetadata] = {}
         self._under_way: dict[str, Future[CoreMetadata]] = {}
@@ -141,9 +146,25 @@ class IndexOffers:
 
     def _fetch_metadata(self, candidate: Candidate) -> CoreMetadata:
         body = fetch_wheel_metadata(
-            candidate.file, http=self._http, catalogue=self._catalogue, scratch=self._scratch, offline=self._offline
+            candidate.file,
+            http=self._http,
+            catalogue=self._catalogue,
+            scratch=self._scratch,
+            offline=self._offline,
+            urls=self._addresses(candidate.file),
+            hosts=self._hosts,
         )
         return parse_metadata(body)
+
+    def _addresses(self, file: IndexFile) -> tuple[str, ...]:
+        """Say where a wheel may be read: what its page says, and where its index has the same path.
+
+        As trust goes a wheel without a published hash: no further than to the index itself (``crawler/siblings.py``).
+        """
+        link = file.link.url
+        roots = [upstream.root for upstream in self._upstreams if file.page_url.startswith(upstream.root)]
+        indexes = [Index(address=root, hosts=(root, link)) for root in roots]
+        return sibling_addresses(link, published=False, indexes=indexes)
 
     def inspect(self, candidate: Candidate) -> Inspection:
         """Say what the libraries of this very wheel say; see ``Offers.inspect``."""

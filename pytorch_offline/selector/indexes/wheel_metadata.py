@@ -8,18 +8,22 @@ wheel's own zip directory by range requests; the whole wheel. METADATA differs b
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pytorch_offline.addresses import redacted
+from pytorch_offline.crawler.hosts import at_one_of
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import IntegrityError, UpstreamError
 from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body, is_page
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pytorch_offline.crawler.catalogue import Catalogue
+    from pytorch_offline.crawler.hosts import Hosts
     from pytorch_offline.crawler.model import IndexFile, Link
     from pytorch_offline.net import Http
 
@@ -28,8 +32,26 @@ MAX_METADATA = 8 * 1024 * 1024
 _OK = 200
 
 
-def fetch_wheel_metadata(file: IndexFile, *, http: Http, catalogue: Catalogue, scratch: Path, offline: bool) -> bytes:
+def fetch_wheel_metadata(
+    file: IndexFile,
+    *,
+    http: Http,
+    catalogue: Catalogue,
+    scratch: Path,
+    offline: bool,
+    urls: Sequence[str],
+    hosts: Hosts,
+) -> bytes:
     """Return the wheel's METADATA, and remember it in the catalogue.
+
+    Args:
+        file: the wheel.
+        http: the network.
+        catalogue: what is known, and where to write it down.
+        scratch: a directory for a whole wheel, where nothing less will do.
+        offline: ask nobody.
+        urls: where the wheel may be had, its own address first.
+        hosts: which hosts are out of order.
 
     Raises:
         UpstreamError: ``not-in-catalogue`` when offline and unknown; else what the last way said.
@@ -45,19 +67,26 @@ def fetch_wheel_metadata(file: IndexFile, *, http: Http, catalogue: Catalogue, s
             f"the METADATA of {link.filename} is not in the catalogue",
             hint="run the same command once without --offline",
         )
-    body, source = _sidecar(link, http), "sidecar"
-    if body is None:
-        from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges  # noqa: PLC0415  (first readings alone)
-
-        try:
-            body, source = fetch_metadata_by_ranges(http, link.url, file.name, expected_size=link.size), "ranges"
-        except UpstreamError as error:
-            if error.code != "ranges-not-served":
-                raise
-            with disk_errors(scratch, called="directory"):
-                body, source = _from_whole_wheel(file, http, scratch), "wheel"
+    body, source = at_one_of(urls, http, hosts, lambda client, url: _had_at(url, file, client, scratch))
     catalogue.store_metadata(link, body, source)
     return body
+
+
+def _had_at(url: str, file: IndexFile, http: Http, scratch: Path) -> tuple[bytes, str]:
+    """Get the METADATA from one address, and say by which way."""
+    there = replace(file, link=replace(file.link, url=url))
+    body = _sidecar(there.link, http)
+    if body is not None:
+        return body, "sidecar"
+    from pytorch_offline.wheels.remote_zip import fetch_metadata_by_ranges  # noqa: PLC0415  (first readings alone)
+
+    try:
+        return fetch_metadata_by_ranges(http, url, file.name, expected_size=file.link.size), "ranges"
+    except UpstreamError as error:
+        if error.code != "ranges-not-served":
+            raise
+    with disk_errors(scratch, called="directory"):
+        return _from_whole_wheel(there, http, scratch), "wheel"
 
 
 def _sidecar(link: Link, http: Http) -> bytes | None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from pytorch_offline.addresses import origin, url_path
 from pytorch_offline.knowledge.upstream_hosts import upstream_hosts
-from pytorch_offline.mirror.sidecar import origin, url_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
