@@ -58,7 +58,7 @@ def seconds_until(value: str | None, now: Callable[[], datetime]) -> float | Non
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a zone beyond all hours overflows
         return None
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - now()).total_seconds()
 

@@ -63,6 +63,6 @@ def _seconds(text: str) -> timedelta | None:
 def _date(text: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):  # a zone beyond all hours overflows
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

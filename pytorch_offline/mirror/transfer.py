@@ -521,7 +521,7 @@ def validator_of(url: str, head: Head) -> Validator | None:
 def _date(head: Head, name: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(head.headers.get(name, ""))
-    except ValueError:
+    except (ValueError, OverflowError):  # a zone beyond all hours overflows
         return None
     return moment if moment.tzinfo is not None else None
 

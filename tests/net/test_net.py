@@ -301,6 +301,10 @@ def test_servers_that_stay_in_trouble(http: Http, waits: Waits, status: int) -> 
         ("Thu, 01 Jan 2026 12:00:09 GMT", 9.0),
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
         ("soon", 0.5),
+        ("9" * 400, 30.0),
+        ("-5", 0.5),
+        ("Thu, 01 Jan 2026 12:00:00 +99999999999999", 0.5),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", 30.0),
     ],
 )
 def test_the_servers_own_wish_is_heard(http: Http, waits: Waits, said: str, waited: float) -> None:
