@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -118,3 +119,26 @@ def test_a_manifest_that_cannot_be_read_is_an_integrity_error(
     code, _, err = run(capsys, mirror)
     assert code == 4
     assert "files[0]." in err
+
+
+@pytest.mark.parametrize("options", [["--from", "elsewhere"], ["--offline"], ["--watch", "3", "--older-than", "3"]])
+def test_what_makes_no_sense_together_is_told(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    code, out, _ = run(capsys, mirror, "--json", *options)
+    assert code == 2
+    assert as_json(out)["error"]["code"] == "contradiction"
+
+
+def test_a_repair_offline_from_a_directory(mirror: Mirror, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / SYMPY.path.name).unlink()  # upstream has it no more
+    other = tmp_path / "other"
+    shutil.copytree(mirror.root, other)
+    (mirror.root / SYMPY.path).write_bytes(SYMPY.body[:-1])
+    code, out, _ = run(capsys, mirror, "--repair", "--offline")
+    assert code == 4
+    assert f"not repaired: {SYMPY.path}" in out
+    code, out, _ = run(capsys, mirror, "--repair", "--offline", "--from", str(other))
+    assert code == 0, out
+    assert f"fetched again: {SYMPY.path}" in out
+    assert (mirror.root / SYMPY.path).read_bytes() == SYMPY.body
