@@ -23,6 +23,7 @@ from urllib.parse import unquote
 
 from pytorch_offline.mirror.store import Mirror
 from tests.mirror.loopback import Fault, Loopback, sized_wheel
+from tests.mirror.power import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +155,7 @@ class Campaign:
             saved = self._saved.get(path)
             if saved is None:
                 continue
-            if request.range == f"bytes={saved}-":
+            if (request.range or "").startswith(f"bytes={saved}-"):
                 self.tally.continued += 1
             else:
                 self.tally.problems.append(f"{path}: {saved} bytes were saved, and asked for was {request.range}")
@@ -174,8 +175,8 @@ class Campaign:
                 if wheel.path.name.replace("+", "%2B") in text and not (root / wheel.path).exists()
             ]
         if finished:
-            left = {path.relative_to(root / ".state").as_posix() for path in (root / ".state").rglob("*")}
-            if left - {"lock", "partial", "temporary"}:
+            left = leftovers(root)
+            if left:
                 self.tally.problems.append(f"left behind: {sorted(left)}")
             if sorted(Mirror(root).read_files()) != sorted(wheel.path for wheel in self._wheels):
                 self.tally.problems.append("the manifest does not list what was fetched")

@@ -10,7 +10,17 @@ import pytest
 
 from pytorch_offline.errors import UpstreamError
 from tests.mirror.loopback import Loopback
-from tests.mirror.power import WHEELS, FailingDisk, SteppingDisk, bring, cut, many_connections, problems, serve
+from tests.mirror.power import (
+    WHEELS,
+    FailingDisk,
+    SteppingDisk,
+    bring,
+    cut,
+    leftovers,
+    many_connections,
+    problems,
+    serve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +82,7 @@ def test_a_failed_step_is_told_and_what_it_lost_comes_again(
         bring(root, server)
         assert problems(root) == []
         assert all((root / wheel.path).is_file() for wheel in WHEELS)
-        left = {path.relative_to(root / ".state").as_posix() for path in (root / ".state").rglob("*")}
-        assert left <= {"lock", "partial", "temporary"}, number
+        assert leftovers(root) == set(), number
     assert failures > 0
     assert told == [("disk-failed" if code == errno.EIO else "disk-full", 3)] * failures
 
