@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RATE = re.compile(r"(?P<count>[0-9]{1,9}(\.[0-9]{1,6})?)\s*(?P<unit>[kmg]?)i?b?(/s)?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+_RATE = re.compile(r"(?P<count>[0-9]{1,9}(\.[0-9]{1,6})?)\s*(?P<unit>[kmg]?)(?P<binary>i?)b?(/s)?", re.IGNORECASE)
+_UNITS = ("", "k", "m", "g")
 
 
 def rate_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -19,13 +19,19 @@ def rate_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., 
     return click.option("--limit-rate", callback=_read_rate, default=None, metavar="RATE", help=help_text)
 
 
+def _unit(match: re.Match[str]) -> int:
+    """Say how many bytes one of the unit is: ``20M`` is what providers sell as that, ``20Mi`` the power of two."""
+    thousand = 1024 if match["binary"] else 1000
+    return int(thousand ** _UNITS.index(match["unit"].lower()))
+
+
 def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Read bytes per second, as ``curl --limit-rate`` and ``wget --limit-rate`` take them: ``500k``, ``2.5M``."""
+    """Read bytes per second, written as for ``curl --limit-rate``: ``500k``, ``2.5M``."""
     del ctx, param
     if value is None:
         return None
     match = _RATE.fullmatch(value.strip())
-    rate = 0 if match is None else int(float(match["count"]) * _UNITS[match["unit"].lower()])
+    rate = 0 if match is None else int(float(match["count"]) * _unit(match))
     if rate < 1:
         raise click.BadParameter(f"{value!r} is no number of bytes per second: write 500k or 20M")
     return rate

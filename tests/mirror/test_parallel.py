@@ -153,6 +153,56 @@ def test_without_a_published_hash_a_changed_file_is_never_a_mixture(
     assert (mirror.root / WHEEL.path).read_bytes() in {OTHER.body, WHEEL.body}
 
 
+@pytest.fixture
+def sibling() -> Iterator[Loopback]:
+    with Loopback() as server:
+        server.put(PATH, WHEEL.body)
+        yield server
+
+
+def dying(server: Loopback) -> None:
+    """Let a host give a beginning and two parts in part, and then nothing any more."""
+    steady = Fault(truncate_at=30_000, bytes_per_second=SLOW)
+    server.fail(PATH, Fault(truncate_at=300_000, bytes_per_second=SLOW))
+    server.of_parts[PATH].extend([steady, steady])
+    server.always[PATH] = Fault(status=503)
+
+
+def test_another_host_goes_on_with_the_parts_of_the_first_under_one_published_hash(
+    server: Loopback, sibling: Loopback, http: Http, mirror: Mirror
+) -> None:
+    dying(server)
+    report = fetch(mirror, http, WHEEL.wanted(urls=(server.url(PATH), sibling.url(PATH))))
+    assert (mirror.root / WHEEL.path).read_bytes() == WHEEL.body
+    assert report.bytes_downloaded == SIZE
+    assert len(ranges(server)) >= 2
+    assert all(one.range for one in sibling.requests)
+
+
+def test_parts_of_two_hosts_are_not_joined_without_a_published_hash(
+    server: Loopback, sibling: Loopback, http: Http, mirror: Mirror
+) -> None:
+    dying(server)
+    wanted = WHEEL.wanted(urls=(server.url(PATH), sibling.url(PATH)), sha256=None, size=None)
+    report = fetch(mirror, http, wanted)
+    assert (mirror.root / WHEEL.path).read_bytes() == WHEEL.body
+    assert report.bytes_downloaded >= SIZE + 300_000
+    assert sibling.requests[0].range is None
+
+
+def test_large_files_share_the_connections_of_a_host(server: Loopback, http: Http, mirror: Mirror) -> None:
+    wheels = [sized_wheel(f"whl/cpu/torch-{n}.0+cpu-py3-none-any.whl", 1_000_000, seed=n) for n in (2, 3, 4)]
+    for wheel in wheels:
+        server.put(f"/{wheel.path}", wheel.body)
+        server.always[f"/{wheel.path}"] = Fault(bytes_per_second=SLOW)
+    wanted = [wheel.wanted(urls=(server.url(f"/{wheel.path}"),)) for wheel in wheels]
+    fetch_files(mirror, wanted, http, retry=QUICK, now=now, jobs=3, connections=6)
+    for wheel in wheels:
+        assert (mirror.root / wheel.path).read_bytes() == wheel.body
+        parts = [one for one in server.requests if one.path == f"/{wheel.path}" and one.range]
+        assert len(parts) > 1, "one file had all connections"
+
+
 def test_the_rate_is_held_over_all_connections(server: Loopback, http: Http, mirror: Mirror) -> None:
     began = time.monotonic()
     wanted = WHEEL.wanted(urls=(server.url(PATH),))
@@ -214,6 +264,27 @@ def test_killed_at_any_moment_what_was_safe_is_not_asked_for_again(server: Loopb
     assert (root / WHEEL.path).read_bytes() == WHEEL.body
     assert not list((root / ".state/partial").glob("*"))
     assert seen_ahead or held
+
+
+def test_an_interrupt_ends_many_silent_connections_and_the_next_run_goes_on(server: Loopback, tmp_path: Path) -> None:
+    root = tmp_path / "mirror"
+    command = [sys.executable, "-c", PROGRAM, str(root), server.url(PATH), str(WHEEL.path), WHEEL.sha256]
+    server.fail(PATH, Fault(bytes_per_second=500_000))
+    server.of_parts[PATH].extend([Fault(stall_at=20_000, stall_seconds=60.0)] * 3)
+    with subprocess.Popen([*command, json.dumps(SMALL)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while not any(saved(root)[1:]) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=15)  # a read would have waited for thirty seconds
+    assert b"KeyboardInterrupt" in errors
+    server.always.clear()
+    server.of_parts.clear()
+    safe = saved(root)
+    assert len(safe) > 1
+    done = subprocess.run([*command, json.dumps(SMALL)], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) == SIZE - sum(safe)
+    assert (root / WHEEL.path).read_bytes() == WHEEL.body
 
 
 def saved(root: Path) -> list[int]:
