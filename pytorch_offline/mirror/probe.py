@@ -53,6 +53,8 @@ class Probe:
             return replace(self, last=rate, windows=self.windows + 1)
         best = max(rate, self.last or 0.0)
         if self.rate is not None and best < _GAIN * self.rate:
+            if self.windows + 1 < _WINDOWS:  # a busy disk may have held everybody up
+                return replace(self, last=best, windows=self.windows + 1)
             return self._at(self.before, self.rate)
         following = min(self.most, _FACTOR * self.wanted)
         if following == self.wanted:

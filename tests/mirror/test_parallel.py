@@ -14,6 +14,7 @@ import pytest
 
 from pytorch_offline.mirror import download, flow, spans, transfer
 from pytorch_offline.mirror.fetch import FetchReport, fetch_files
+from pytorch_offline.mirror.probe import Probe
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http, Timeouts
 from pytorch_offline.retries import RetryPolicy
@@ -51,6 +52,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         module, _, constant = name.partition(".")
         modules = {"spans": spans, "download": download, "transfer": transfer, "flow": flow}
         monkeypatch.setattr(modules[module], constant, value)
+    monkeypatch.setattr(flow, "Probe", lambda most: Probe(most=most, wanted=min(4, most)))
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
@@ -99,7 +101,7 @@ def test_a_server_without_ranges_costs_no_byte_twice(server: Loopback, http: Htt
     server.always[PATH] = Fault(ignore_range=True, bytes_per_second=SLOW)
     report = fetch(mirror, http, WHEEL.wanted(urls=(server.url(PATH),)))
     assert report.bytes_downloaded == SIZE
-    assert len(ranges(server)) in {1, 2, 3}  # all that were asked before the first answer said so
+    assert len(ranges(server)) <= 3  # all that were asked before the first answer said so
 
 
 @pytest.mark.parametrize("status", [403, 416, 429, 503])
@@ -186,7 +188,7 @@ def test_parts_of_two_hosts_are_not_joined_without_a_published_hash(
     wanted = WHEEL.wanted(urls=(server.url(PATH), sibling.url(PATH)), sha256=None, size=None)
     report = fetch(mirror, http, wanted)
     assert (mirror.root / WHEEL.path).read_bytes() == WHEEL.body
-    assert report.bytes_downloaded >= SIZE + 300_000
+    assert report.bytes_downloaded > SIZE, "what the first host gave is void"
     assert sibling.requests[0].range is None
 
 
@@ -217,6 +219,7 @@ from pytorch_offline.mirror import download, flow, spans, transfer
 from pytorch_offline.mirror.fetch import fetch_files
 from pytorch_offline.mirror.model import WantedFile
 from pytorch_offline.mirror.partial import Interval
+from pytorch_offline.mirror.probe import Probe
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http
 from pytorch_offline.wheels.filename import parse_wheel_name
@@ -225,6 +228,7 @@ root, url, path, sha256, small = sys.argv[1:]
 for name, value in json.loads(small).items():
     module, _, constant = name.partition(".")
     setattr({"spans": spans, "download": download, "transfer": transfer, "flow": flow}[module], constant, value)
+flow.Probe = lambda most: Probe(most=most, wanted=min(4, most))
 place = PurePosixPath(path)
 wanted = WantedFile(name=parse_wheel_name(place.name), path=place, urls=(url,), sha256=sha256)
 with Http() as http:

@@ -54,17 +54,22 @@ def probed(*rates: float, most: int = 16) -> Probe:
 
 
 def test_a_probe_stops_where_more_connections_bring_nothing() -> None:
+    up = (20.0, 20.0, 80.0, 80.0)
     assert probed(20.0, 20.0).wanted == 4
-    assert probed(20.0, 20.0, 80.0, 80.0).wanted == 16
-    assert probed(20.0, 20.0, 80.0, 80.0, 82.0, 82.0) == probed(20.0, 20.0, 80.0, 80.0, 82.0, 82.0, 500.0)
-    assert probed(20.0, 20.0, 80.0, 80.0, 82.0, 82.0).wanted == 4
-    assert probed(20.0, 20.0, 80.0, 80.0, 320.0, 320.0).settled
-    assert probed(20.0, 20.0, 80.0, 80.0, most=6).wanted == 6
-    assert probed(20.0, 20.0, 80.0, 80.0, 80.0, 80.0, most=6).wanted == 4
+    assert probed(*up).wanted == 16
+    assert probed(*up, 82.0, 82.0, 82.0, 82.0).wanted == 16
+    assert probed(*up, 82.0, 82.0, 82.0, 82.0, 82.0).wanted == 4
+    assert probed(*up, 82.0, 82.0, 82.0, 82.0, 82.0, 500.0).wanted == 4
+    assert probed(*up, 320.0, 320.0).settled
+    assert probed(*up, most=6).wanted == 6
+
+
+def test_a_hiccup_takes_no_connection_away() -> None:
+    assert probed(20.0, 20.0, 80.0, 80.0, 10.0, 10.0, 320.0, 320.0).wanted == 16
 
 
 def test_who_has_the_lines_speed_stays_at_one_connection() -> None:
-    assert probed(100.0, 100.0, 101.0, 101.0).wanted == 1
+    assert probed(100.0, 100.0, *[101.0] * 5).wanted == 1
     assert probed(FAST, FAST, FAST).wanted == 1
 
 
@@ -74,7 +79,7 @@ def test_a_connection_that_still_grows_is_not_judged_but_not_for_ever() -> None:
 
 
 def test_a_host_that_slows_down_is_probed_again() -> None:
-    assert probed(100.0, 100.0, 101.0, 101.0, 40.0, 40.0, 40.0).wanted == 4
+    assert probed(100.0, 100.0, *[101.0] * 5, 40.0, 40.0, 40.0).wanted == 4
 
 
 def test_a_refusal_halves_and_lasts() -> None:
