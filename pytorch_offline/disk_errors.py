@@ -23,7 +23,7 @@ DISK_CODES = frozenset({"disk-full", "disk-failed", "file-too-large"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 # As much as a page of a database and its log take: a quota may leave room for an empty file and for no more.
-_PROBE = b"\0" * 65536
+_PROBE = 65536
 _AGAIN = "make room and run the same command again; it continues where it stopped"
 
 
@@ -75,14 +75,21 @@ def file_too_large(root: Path, facts: dict[str, str]) -> UpstreamError:
     )
 
 
-def ask_disk(directory: Path) -> OSError | None:
-    """Find out what keeps files from being written to a directory, by writing one; None if nothing does."""
+def ask_disk(directory: Path, *, size: int = _PROBE, durable: bool = True) -> OSError | None:
+    """Find out what keeps files from being written to a directory, by writing one; None if nothing does.
+
+    Args:
+        directory: where.
+        size: how many bytes.
+        durable: whether to wait for the disk; without that, only what is reserved at once is found to be missing.
+    """
     probe = directory / f".probe-{uuid.uuid4().hex}"
     try:
         with probe.open("xb") as file:
-            file.write(_PROBE)
+            file.write(bytes(size))
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
     except OSError as error:
         return error
     finally:

@@ -23,7 +23,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Self
 
 from pytorch_offline.addresses import page_key, without_credentials
-from pytorch_offline.crawler.database import check_place, open_database, translated
+from pytorch_offline.crawler.database import ROWS_IN_ROOM, check_place, insist_on_room, open_database, translated
 from pytorch_offline.crawler.model import (
     HashChange,
     Link,
@@ -87,6 +87,7 @@ class Catalogue:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
+        self._look_again_at = 0  # in rows that were written
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -474,6 +475,9 @@ class Catalogue:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, translated(self._path):
             connection = self._opened()
+            if connection.total_changes >= self._look_again_at:
+                insist_on_room(self._path)
+                self._look_again_at = connection.total_changes + ROWS_IN_ROOM
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 import time
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ APPLICATION_ID = 0x50744F66  # "PtOf": marks the file as ours (PRAGMA applicatio
 # How long one process waits for another's write; a page is stored in milliseconds, a killed writer blocks nobody.
 BUSY_SECONDS = 30.0
 _BUSY_PAUSE = 0.01
+# Enough for so many rows, of a third of a kilobyte each in the log, and for the largest page that upstream has.
+ROWS_IN_ROOM = 4000
+_ROOM_FOR_MAPS = 4 * 1024 * 1024
 _OF_THE_DISK = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -158,6 +162,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         raise disk_error(error, path.parent) from error
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return _open_to_read(path)
+    insist_on_room(path)
     with translated(path):
         connection = _connect(str(path))
     try:
@@ -170,6 +175,20 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def insist_on_room(path: Path) -> None:
+    """Refuse a nearly full disk where SQLite would be killed by it.
+
+    SQLite shares memory with other processes through a mapped file. Where a file system takes new room for every write
+    to a mapped page (btrfs), a full disk or a quota ends the process in the middle of a write to memory (SIGBUS), which
+    nobody can turn into a sentence. The database is whole even then.
+    """
+    if not sys.platform.startswith("linux") or os.statvfs(path.parent).f_files:  # btrfs counts no inodes
+        return
+    trouble = ask_disk(path.parent, size=_ROOM_FOR_MAPS, durable=False)
+    if trouble is not None:
+        raise disk_error(trouble, path.parent)
 
 
 def _connect(place: str) -> sqlite3.Connection:
