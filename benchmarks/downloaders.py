@@ -64,7 +64,7 @@ def downloaders(task: Task) -> Iterator[Downloader]:
     check = ["sha256sum", "--check", "--quiet", "SUMS"]
     listed = {"SUMS": sums, "URLS": "".join(f"{url}\n" for url in task.urls)}
     curl = ["curl", "--silent", "--show-error", "--fail", "--cacert", str(task.certificate), "--remote-name-all"]
-    yield Downloader(name=CURL, commands=[[*curl, *task.urls], check], files=listed, one_by_one=True)
+    yield Downloader(name=CURL, commands=[[*curl, *task.urls], check], files=listed, everywhere=False)
     yield Downloader(
         name="curl; sync; sha256sum",
         commands=[[*curl, *task.urls], ["sync", *task.files], check],
@@ -105,7 +105,12 @@ def downloaders(task: Task) -> Iterator[Downloader]:
         measures_itself=True,
         everywhere=False,
     )
-    yield Downloader(name=COMMAND, commands=[_whole(task)], files={"requirements.txt": _requirements(task)})
+    yield Downloader(
+        name=COMMAND,
+        commands=[_whole(task)],
+        files={"requirements.txt": _requirements(task)},
+        everywhere=len(task.files) > 1,
+    )
 
 
 def is_missing(downloader: Downloader) -> str | None:
