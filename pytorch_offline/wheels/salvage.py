@@ -1,8 +1,10 @@
 """Which bytes of a damaged wheel its own checksums vouch for: the rest has to come again.
 
 A zip carries a CRC-32 of every member, twice: in the directory and, as a rule, before the member. Nothing vouches for
-the directory itself, nor for bytes between members, so they count as damaged. What is salvaged proves nothing: the
-bytes that belong together are those with the published sha256.
+the directory itself, nor for bytes between members, so they count as damaged. The CRC is that of the data when it is
+inflated: damage that changes nothing of that (the bits that pad a member's last byte, the date in its header) counts as
+sound. What is salvaged proves nothing: the bytes that belong together are those with the published sha256, and where
+the salvaged ones have another, all of them come again.
 """
 
 from __future__ import annotations
