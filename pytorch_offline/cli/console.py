@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pytorch_offline.cli.streams import abandon
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -73,6 +75,11 @@ def _drawn(lines: Sequence[str]) -> str:
 
 
 def _write(text: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # gone, closed, or never there
+    try:
         sys.stderr.write(text)
         sys.stderr.flush()
+    except BrokenPipeError:
+        with suppress(OSError, ValueError, AttributeError):  # not a stream of the process's own
+            abandon(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        pass  # full, closed, or never there

@@ -20,7 +20,7 @@ from pytorch_offline.cli.goodbye import PROGRAM, Goodbye
 from pytorch_offline.cli.session import Session, render_json, spoken_to
 from pytorch_offline.cli.settings import PREFIX, add_variables, defaults_of, read_settings
 from pytorch_offline.cli.signals import Guard, Interrupted, end_in_order, let_go
-from pytorch_offline.cli.streams import abandon_stdout, prepare_streams, shown
+from pytorch_offline.cli.streams import abandon, prepare_streams, shown
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 
 # Each command's module is imported only when it is asked for: `--help` and shell completion stay quick.
@@ -127,10 +127,10 @@ def main(argv: list[str] | None = None, goodbye: Goodbye | None = None) -> NoRet
             sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output went away (`| head`); there is nobody to tell.
-        abandon_stdout()
+        abandon(1)
         code = 1
     except OSError as error:  # the disk that our output goes to is full
-        abandon_stdout()
+        abandon(1)
         if code == 0:  # else it was told already, by whoever wrote the output
             console.write_line(f"error: the output cannot be written: {error.strerror or error}")
             code = 1

@@ -48,8 +48,8 @@ def shows_all() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
 
 
-def abandon_stdout() -> None:
-    """Let nothing more be written to a standard output that takes nothing, not even when the program ends."""
+def abandon(descriptor: int) -> None:
+    """Let nothing more be written to a standard stream that takes nothing: Python would fail at it when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)
