@@ -122,7 +122,7 @@ class BlockNotes:
             temporary.replace(place)
 
     def keep(self, hashes: Iterable[str]) -> None:
-        """Drop all but some files'."""
+        """Drop all but some files', and what a cut-off run left half-written."""
         kept = {self._place(sha256).name for sha256 in hashes}
         with suppress(OSError):
             for place in self._directory.iterdir():

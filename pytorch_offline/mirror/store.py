@@ -271,7 +271,8 @@ class Mirror:
         """Bring the index pages and the manifest up to the files that the mirror holds.
 
         The new pages are laid ready and synced first; then a journal is written, and from there the switch happens
-        even if this run is cut off. Pages that no file needs any more are removed.
+        even if this run is cut off. Pages that no file needs any more are removed, and what was noted of files that are
+        no longer held.
 
         Returns:
             How many pages were written or removed.
@@ -285,6 +286,7 @@ class Mirror:
             if changed or stale or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
                 documents = changed | {PurePosixPath(MANIFEST_NAME): manifest}
                 self._generations.switch(documents, [*stale, LOG_NAME], temporary=self._temporary_name())
+            self.blocks.keep(file.sha256 for file in self._files.values())
             return len(changed) + len(stale)
 
     # Steps; the lock is held -----------------------------------------------------------------------------------------

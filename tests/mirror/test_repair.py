@@ -224,6 +224,15 @@ def test_a_mirror_that_rots_is_found_out_and_mended(
     assert len([name for name in counts if name.endswith(": files")]) > len(HARMS) // 2
 
 
+def test_what_is_noted_of_files_that_are_no_longer_held_goes(mirror: Mirror) -> None:
+    notes = mirror.state / "blocks"
+    (own,) = notes.iterdir()
+    mirror.blocks.note("0" * 64, BlockSums().blocks)
+    (notes / f"{own.name}.123.new").write_text("cut off")
+    mirror.publish()
+    assert list(notes.iterdir()) == [own]
+
+
 # Rules
 
 
