@@ -11,6 +11,7 @@ import os
 import ssl
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 # Connections kept open for the next request: to one host as many as a run may use at once, and to so many hosts.
 _KEPT_PER_HOST = 64
 _KEPT_HOSTS = 16
-_PROXY_REFUSES = 407
 _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 
 
@@ -137,7 +137,7 @@ class Connections:
             extract_cookies_to_jar(session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests' own errors are OSErrors
             self._raise_failure(url, error, proxy)
-        if response.status_code == _PROXY_REFUSES and proxy is not None:
+        if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and proxy is not None:
             response.close()
             raise _proxy_refuses(url, proxy, f"{response.status_code} {response.reason}")
         return response
@@ -305,7 +305,7 @@ def _variable_of(scheme: str, proxy: str, environment: Mapping[str, str]) -> str
 
 
 def _proxy_refuses(url: str, proxy: Proxy, answer: str) -> UpstreamError:
-    asks = answer.startswith(str(_PROXY_REFUSES))
+    asks = answer.startswith(str(int(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)))
     return UpstreamError(
         "proxy-refused",
         f"the proxy {proxy.shown} refuses {redacted(url)}: {answer}",

@@ -1,7 +1,7 @@
 """``file://`` URLs as answers of a static web server, so that a directory can stand in for an index.
 
 A file is served with ranges and validators, a directory as its ``index.html`` or else as a generated listing of links
-(what pip does for ``file:`` indexes, plus the listing), anything else as 403 or 404. ``net.py`` mounts the adapter.
+(what pip does for ``file:`` indexes, plus the listing), anything else as 403 or 404. ``connections.py`` mounts it.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted_text
+from pytorch_offline.moments import parse_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,11 +56,8 @@ def seconds_until(value: str | None, now: Callable[[], datetime]) -> float | Non
         return None
     if value.strip().isdecimal():
         return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # a zone beyond all hours overflows
-        return None
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - now()).total_seconds()
+    moment = parse_http_date(value)
+    return None if moment is None else (moment.replace(tzinfo=moment.tzinfo or UTC) - now()).total_seconds()
 
 
 def reason_of(error: BaseException) -> str:

@@ -6,13 +6,14 @@ import click
 from packaging.utils import InvalidName, canonicalize_name
 
 from pytorch_offline.cli.session import Session, common_options
-from pytorch_offline.crawler.as_of import parse_since, spell_moment
+from pytorch_offline.crawler.as_of import parse_since
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.drift import find_drift
 from pytorch_offline.errors import UsageError
 from pytorch_offline.matrix.drift import drift_view, wanted_drift
 from pytorch_offline.matrix.view import document_of, render_csv, render_view
 from pytorch_offline.mirror.layout import STATE_NAME
+from pytorch_offline.moments import spell_moment
 
 EPILOG = """\b
 Examples:

@@ -18,7 +18,7 @@ from pytorch_offline.cli.session import Session, common_options, progress_option
 from pytorch_offline.crawler.default_index import retrying
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.disk_errors import disk_errors
-from pytorch_offline.mirror.fetch import fetch_files
+from pytorch_offline.mirror.fetch import JOBS, fetch_files
 from pytorch_offline.mirror.flow import CONNECTIONS
 from pytorch_offline.mirror.metadata_check import check_metadata
 from pytorch_offline.mirror.places import places_of
@@ -40,7 +40,12 @@ Examples:
 @progress_option
 @choosing_options
 @click.option(
-    "-j", "--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="How many files to download at once."
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 32),
+    default=JOBS,
+    show_default=True,
+    help="How many files to download at once.",
 )
 @click.option(
     "--connections",

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.target_options import Names
-from pytorch_offline.crawler.as_of import before_first_reading, parse_as_of, spell_moment
+from pytorch_offline.crawler.as_of import before_first_reading, parse_as_of
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.upstream import CHANNELS
 from pytorch_offline.errors import UsageError
@@ -24,6 +24,7 @@ from pytorch_offline.matrix import companions, drivers, gpus, releases, tutorial
 from pytorch_offline.matrix.builds import Build, Wanted, builds_of, insist_on_builds, period_of, tabled_builds
 from pytorch_offline.matrix.view import Section, View, document_of, render_csv, render_view
 from pytorch_offline.mirror.layout import STATE_NAME
+from pytorch_offline.moments import spell_moment
 from pytorch_offline.selector.asking.requirements import parse_requirement
 from pytorch_offline.target.platforms import parse_platform
 from pytorch_offline.wheels.backend import BackendKind, parse_backend

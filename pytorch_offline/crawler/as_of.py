@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import redacted
 from pytorch_offline.errors import UsageError
+from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -42,11 +43,6 @@ def parse_since(text: str) -> datetime:
     """
     moment = parse_as_of(text)
     return datetime.combine(moment.date(), time(), UTC) if _DAY.fullmatch(text.strip()) else moment
-
-
-def spell_moment(moment: datetime) -> str:
-    """Write a moment as the catalogue does: ``2026-03-11T23:59:59Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def insist_on_readings(catalogue: Catalogue, roots: Iterable[str], as_of: datetime) -> None:

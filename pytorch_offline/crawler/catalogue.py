@@ -19,7 +19,6 @@ import threading
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Self
 
 from pytorch_offline.addresses import page_key, without_credentials
@@ -34,6 +33,7 @@ from pytorch_offline.crawler.model import (
     Receipt,
     RejectedLink,
 )
+from pytorch_offline.moments import spell_moment
 from pytorch_offline.wheels.arch_list import is_architecture
 from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 
@@ -143,7 +143,7 @@ class Catalogue:
 
     def links(self, url: str, *, as_of: datetime | None = None) -> tuple[Link, ...]:
         """Give the links that a page lists, or that it was known to list at a moment."""
-        moment = _END_OF_TIME if as_of is None else _moment(as_of)
+        moment = _END_OF_TIME if as_of is None else spell_moment(as_of)
         rows = self._rows(
             "SELECT path, filename, url, sha256, metadata_sha256, has_metadata, requires_python, yanked, upload_time,"
             " size FROM observation WHERE page = (SELECT id FROM page WHERE url = ?)"
@@ -186,7 +186,7 @@ class Catalogue:
         )
         if not any_ended:
             return ()
-        moment = "9999" if as_of is None else _moment(as_of)
+        moment = "9999" if as_of is None else spell_moment(as_of)
         rows = self._rows(
             "SELECT *, max(id) FROM saying WHERE page_url = ? AND first_seen <= ? GROUP BY path"
             " HAVING sum(ended IS NULL OR ended > ?) = 0 ORDER BY max(id)",
@@ -206,7 +206,7 @@ class Catalogue:
         Of a moment (``as_of``) it is known what was listed since before and until after; not what came back meanwhile.
         """
         if as_of is not None:
-            moment = _moment(as_of)
+            moment = spell_moment(as_of)
             rows = self._rows(
                 "SELECT name FROM project WHERE page = (SELECT id FROM page WHERE url = ?)"
                 " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY position",
@@ -313,7 +313,7 @@ class Catalogue:
 
     def store_page(self, url: str, page: Page, fetched: Fetched, *, now: datetime) -> PageChange:
         """Write down a page that was read, in one transaction, and say how it differs from before."""
-        moment = _moment(now)
+        moment = spell_moment(now)
         with self._transaction() as connection:
             number, change = _store_contents(connection, page_key(url), page, moment)
             connection.execute(
@@ -327,7 +327,7 @@ class Catalogue:
                     fetched.body_sha256,
                     fetched.parser,
                     moment,
-                    None if fetched.fresh_until is None else _moment(fetched.fresh_until),
+                    None if fetched.fresh_until is None else spell_moment(fetched.fresh_until),
                     number,
                 ),
             )
@@ -348,8 +348,8 @@ class Catalogue:
                 "UPDATE page SET last_fetched = ?, fresh_until = ?, etag = coalesce(?, etag),"
                 " last_modified = coalesce(?, last_modified) WHERE url = ?",
                 (
-                    _moment(now),
-                    None if fresh_until is None else _moment(fresh_until),
+                    spell_moment(now),
+                    None if fresh_until is None else spell_moment(fresh_until),
                     etag,
                     last_modified,
                     page_key(url),
@@ -358,7 +358,7 @@ class Catalogue:
 
     def mark_absent(self, url: str, *, now: datetime) -> PageChange:
         """Write down that a page is not there; what it said before ends, and is kept."""
-        moment = _moment(now)
+        moment = spell_moment(now)
         with self._transaction() as connection:
             number, change = _store_contents(connection, page_key(url), Page(kind=PageKind.FILES), moment)
             connection.execute(
@@ -442,7 +442,7 @@ class Catalogue:
         """
         rows = self._rows(
             "SELECT size FROM wheel_size WHERE key = ? AND (? IS NULL OR fresh_until > ?)",
-            (_wheel_key(link), *[None if fresh_at is None else _moment(fresh_at)] * 2),
+            (_wheel_key(link), *[None if fresh_at is None else spell_moment(fresh_at)] * 2),
         )
         return int(rows[0][0]) if rows else None
 
@@ -450,7 +450,7 @@ class Catalogue:
         self, sizes: Mapping[Link, int], *, fresh_until: Mapping[Link, datetime | None] | None = None
     ) -> None:
         """Keep how many bytes wheels have."""
-        until = {link: _moment(moment) for link, moment in (fresh_until or {}).items() if moment is not None}
+        until = {link: spell_moment(moment) for link, moment in (fresh_until or {}).items() if moment is not None}
         with self._transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO wheel_size VALUES (?, ?, ?)",
@@ -602,10 +602,6 @@ def _wheel_key(link: Link) -> str:
     if link.sha256 is not None:
         return f"sha256={link.sha256}"
     return f"{without_credentials(link.url)}#metadata={link.metadata_sha256}&uploaded={link.upload_time}"
-
-
-def _moment(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(value: str) -> str:

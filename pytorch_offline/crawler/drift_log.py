@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pytorch_offline.addresses import without_credentials
-from pytorch_offline.crawler.as_of import spell_moment
 from pytorch_offline.crawler.drift import contents_of, facts_of_fate, facts_of_mismatch
 from pytorch_offline.crawler.model import Receipt
+from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +27,7 @@ class DriftLog:
 
     def note(self, url: str, *, sha256: str, size: int, etag: str | None, last_modified: str | None) -> None:
         """Note what a host gave for a file, right or wrong."""
-        moment = spell_moment(self._now().astimezone(UTC))
+        moment = spell_moment(self._now())
         self._catalogue.store_receipt(
             Receipt(
                 path=_path(url),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+
+from pytorch_offline.moments import parse_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,8 +62,5 @@ def _seconds(text: str) -> timedelta | None:
 
 
 def _date(text: str | None) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text or "")
-    except (ValueError, OverflowError):  # a zone beyond all hours overflows
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    moment = parse_http_date(text)
+    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)

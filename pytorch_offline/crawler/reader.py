@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from pytorch_offline.addresses import redacted, without_credentials
-from pytorch_offline.crawler.as_of import spell_moment, uploaded_by
+from pytorch_offline.crawler.as_of import uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
 from pytorch_offline.crawler.freshness import fresh_until
 from pytorch_offline.crawler.model import PARSER_VERSION, PageKind, PageStatus, PageUpdate
 from pytorch_offline.crawler.reading import ListedWheels, PageReading
 from pytorch_offline.errors import UpstreamError
+from pytorch_offline.moments import spell_moment
 from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body
 
 if TYPE_CHECKING:

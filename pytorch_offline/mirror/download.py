@@ -6,7 +6,6 @@ import random
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC
 from itertools import chain
 from typing import TYPE_CHECKING, assert_never
 
@@ -36,6 +35,7 @@ from pytorch_offline.mirror.transfer import (
     is_compressed,
 )
 from pytorch_offline.mirror.workers import Stopped
+from pytorch_offline.moments import spell_moment
 from pytorch_offline.retries import seconds_until
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Download:
                     self._progress.doing(self._label, Doing.HASHING)
                     transfer = transfer.hashed(self._part.sha256())
                 case SetAside(error=error):
-                    error.facts["found at"] = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                    error.facts["found at"] = spell_moment(self._now())
                     self._set_aside(error)
                     self._part.reopen()
                     transfer = transfer.set_aside()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from pytorch_offline.errors import UsageError
+from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +135,7 @@ class MirrorLock:
             work=self._work,
             pid=os.getpid(),
             host=socket.gethostname(),
-            since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            since=spell_moment(datetime.now(UTC)),
         )
         with suppress(OSError), self._path.open("r+b") as file:
             file.truncate()

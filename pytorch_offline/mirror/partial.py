@@ -20,6 +20,7 @@ from queue import Queue
 from typing import TYPE_CHECKING, Self
 
 from pytorch_offline.mirror.disk import Disk, make_directories, write_atomically
+from pytorch_offline.mirror.hashing import CHUNK
 from pytorch_offline.mirror.sidecar import Partial, parse_partial, render_partial
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 SIDECAR_SUFFIX = ".json"
 # Pieces of at most 1 MiB that may wait for the hash: enough to bridge a hiccup, little enough to keep memory flat.
 _HASH_BACKLOG = 8
-_READ = 1 << 20
 # From here on savings come as the bytes or the seconds double, up to the interval.
 _FIRST = 1 << 20
 _FIRST_SECONDS = 0.5
@@ -233,7 +233,7 @@ class PartialFile:
         with self.path.open("rb", buffering=0) as file:
             file.seek(start)
             while start < stop and not self._stopping.is_set():
-                piece = file.read(min(_READ, stop - start))
+                piece = file.read(min(CHUNK, stop - start))
                 if not piece:
                     raise OSError(f"{self.path} became shorter while it was read")
                 self._hash.update(piece)

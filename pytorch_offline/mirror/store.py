@@ -21,7 +21,6 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ from pytorch_offline.mirror.lock import MirrorLock
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
 from pytorch_offline.mirror.pages import render_pages
+from pytorch_offline.moments import spell_moment
 from pytorch_offline.wheels.archive import check_archive
 from pytorch_offline.wheels.filename import parse_wheel_name
 
@@ -319,7 +319,7 @@ class Mirror:
             requires_python=admission.requires_python or wanted.requires_python,
             yanked=wanted.yanked,
             upload_time=wanted.upload_time,
-            verified_at=_timestamp(now),
+            verified_at=spell_moment(now()),
         )
         target = self.root / file.path
         self.disk.sync(part)
@@ -395,7 +395,7 @@ class Mirror:
                 "held sha256": held.sha256,
                 "held since": held.verified_at,
                 "offered sha256": sha256,
-                "offered at": _timestamp(now),
+                "offered at": spell_moment(now()),
                 "held from": held.origin,
                 "offered by": without_credentials(wanted.urls[0]) if wanted.urls else None,
             },
@@ -425,7 +425,7 @@ class Mirror:
             "message": error.message,
             "facts": error.facts,
             "origin": None if origin_url is None else without_credentials(origin_url),
-            "rejected_at": _timestamp(now),
+            "rejected_at": spell_moment(now()),
         }
         make_directories(self.disk, self.rejected)
         self.disk.replace(path, self.rejected / filename)
@@ -446,7 +446,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _timestamp(now: Callable[[], datetime]) -> str:
-    return now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

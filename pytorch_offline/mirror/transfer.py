@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from pytorch_offline.byte_ranges import complete_length, parse_content_range, pa
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.sidecar import Partial, Validator
 from pytorch_offline.mirror.spans import WORTH_HELPING, count
+from pytorch_offline.moments import parse_http_date
 from pytorch_offline.retries import RetryPolicy
 from pytorch_offline.wheels.other_bodies import LOGIN_HINT, describe_body
 
@@ -519,11 +519,8 @@ def validator_of(url: str, head: Head) -> Validator | None:
 
 
 def _date(head: Head, name: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(head.headers.get(name, ""))
-    except (ValueError, OverflowError):  # a zone beyond all hours overflows
-        return None
-    return moment if moment.tzinfo is not None else None
+    moment = parse_http_date(head.headers.get(name))
+    return None if moment is None or moment.tzinfo is None else moment
 
 
 def _worth_telling(head: Head) -> dict[str, str]:
