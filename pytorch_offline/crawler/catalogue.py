@@ -23,22 +23,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pytorch_offline.addresses import page_key, without_credentials
 from pytorch_offline.crawler.database import ROWS_IN_ROOM, check_place, insist_on_room, open_database, translated
-from pytorch_offline.crawler.model import (
-    HashChange,
-    Link,
-    Observation,
-    Page,
-    PageChange,
-    PageKind,
-    Receipt,
-    RejectedLink,
-)
+from pytorch_offline.crawler.model import Link, Observation, Page, PageChange, PageKind, Receipt, RejectedLink
+from pytorch_offline.crawler.observations import link_of, observation_of, storable, store_contents
 from pytorch_offline.moments import spell_moment
 from pytorch_offline.wheels.arch_list import is_architecture
 from pytorch_offline.wheels.inspection import INSPECTION_VERSION, Inspection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -150,7 +142,7 @@ class Catalogue:
             " AND first_seen <= ? AND (ended IS NULL OR ended > ?) ORDER BY id",
             (page_key(url), moment, moment),
         )
-        return tuple(map(_link, rows))
+        return tuple(map(link_of, rows))
 
     def listed_names(self, url: str) -> list[tuple[int, str]]:
         """Give the file names that a page lists, each with the number by which ``numbered_links`` finds its link."""
@@ -167,7 +159,7 @@ class Catalogue:
             " size FROM observation WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
             (json.dumps(list(numbers)),),
         )
-        return tuple(map(_link, rows))
+        return tuple(map(link_of, rows))
 
     def count_links(self, url: str) -> int:
         """Count the links that a page lists."""
@@ -192,7 +184,7 @@ class Catalogue:
             " HAVING sum(ended IS NULL OR ended > ?) = 0 ORDER BY max(id)",
             (address, moment, moment),
         )
-        return tuple(_observation(row) for row in rows)
+        return tuple(observation_of(row) for row in rows)
 
     def first_reading(self, root: str) -> str | None:
         """Say when a page at an address or below it was first read, ISO 8601 in UTC; None if none ever was."""
@@ -231,12 +223,12 @@ class Catalogue:
     def history(self, path: str) -> tuple[Observation, ...]:
         """Give everything that any page said about a file, oldest first."""
         rows = self._rows("SELECT * FROM saying WHERE path = ? ORDER BY first_seen, id", (path,))
-        return tuple(_observation(row) for row in rows)
+        return tuple(observation_of(row) for row in rows)
 
     def observations(self, url: str) -> tuple[Observation, ...]:
         """Give everything that a page ever said about files, oldest first."""
         rows = self._rows("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (page_key(url),))
-        return tuple(_observation(row) for row in rows)
+        return tuple(observation_of(row) for row in rows)
 
     def sayings_about(self, project: NormalizedName) -> tuple[Observation, ...]:
         """Give everything that any page ever said about a project's files, oldest first."""
@@ -246,7 +238,7 @@ class Catalogue:
             "lower(substr(filename, 1, instr(filename, '-') - 1)), '_', '-'), '.', '-') = ? ORDER BY id",
             (project,),
         )
-        return tuple(_observation(row) for row in rows)
+        return tuple(observation_of(row) for row in rows)
 
     def rehashed(self) -> tuple[Observation, ...]:
         """Give the history of every file for which pages of one host published different hashes, file by file."""
@@ -257,7 +249,7 @@ class Catalogue:
             ") ORDER BY path, first_seen, id",
             (),
         )
-        return tuple(_observation(row) for row in rows)
+        return tuple(observation_of(row) for row in rows)
 
     def unsteady(self) -> tuple[Observation, ...]:
         """Give the history of every file that was rehashed, was fetched, or is on no page of a host any more."""
@@ -268,7 +260,7 @@ class Catalogue:
             " UNION SELECT path FROM received) ORDER BY path, first_seen, id",
             (),
         )
-        return tuple(_observation(row) for row in rows)
+        return tuple(observation_of(row) for row in rows)
 
     def receipts(self, path: str | None = None) -> tuple[Receipt, ...]:
         """Give what hosts gave for a file, or for every file, oldest first."""
@@ -304,8 +296,8 @@ class Catalogue:
                     without_credentials(receipt.url),
                     receipt.sha256,
                     receipt.size,
-                    _text(receipt.etag or ""),
-                    _text(receipt.last_modified or ""),
+                    storable(receipt.etag or ""),
+                    storable(receipt.last_modified or ""),
                     receipt.first_seen,
                     receipt.last_seen,
                 ),
@@ -315,7 +307,7 @@ class Catalogue:
         """Write down a page that was read, in one transaction, and say how it differs from before."""
         moment = spell_moment(now)
         with self._transaction() as connection:
-            number, change = _store_contents(connection, page_key(url), page, moment)
+            number, change = store_contents(connection, page_key(url), page, moment)
             connection.execute(
                 "UPDATE page SET final_url = ?, kind = ?, etag = ?, last_modified = ?, body_sha256 = ?, parser = ?,"
                 " last_fetched = ?, fresh_until = ? WHERE id = ?",
@@ -360,7 +352,7 @@ class Catalogue:
         """Write down that a page is not there; what it said before ends, and is kept."""
         moment = spell_moment(now)
         with self._transaction() as connection:
-            number, change = _store_contents(connection, page_key(url), Page(kind=PageKind.FILES), moment)
+            number, change = store_contents(connection, page_key(url), Page(kind=PageKind.FILES), moment)
             connection.execute(
                 "UPDATE page SET kind = NULL, etag = NULL, last_modified = NULL, body_sha256 = NULL, parser = NULL,"
                 " fresh_until = NULL, last_fetched = ? WHERE id = ?",
@@ -431,7 +423,7 @@ class Catalogue:
                     INSPECTION_VERSION,
                     None if architectures is None else " ".join(architectures),
                     None if glibc is None else f"{glibc[0]}.{glibc[1]}",
-                    None if inspection.unread is None else _text(inspection.unread),
+                    None if inspection.unread is None else storable(inspection.unread),
                 ),
             )
 
@@ -487,123 +479,8 @@ class Catalogue:
                 raise
 
 
-def compare(
-    latest: Mapping[str, Observation], listed_projects: Collection[str], links: Mapping[str, Link], page: Page
-) -> PageChange:
-    """Say how a page differs from before, given the latest observation of each path that it ever listed."""
-    return PageChange(
-        new=tuple(path for path in links if path not in latest),
-        returned=tuple(path for path in links if path in latest and latest[path].ended is not None),
-        changed=tuple(
-            HashChange(path=path, before=latest[path].link.sha256, after=link.sha256)
-            for path, link in links.items()
-            if path in latest and latest[path].link.sha256 != link.sha256
-        ),
-        vanished=tuple(path for path, said in latest.items() if said.ended is None and path not in links),
-        new_projects=tuple(name for name in page.projects if name not in listed_projects),
-        vanished_projects=tuple(name for name in listed_projects if name not in page.projects),
-        listed_before=sum(said.ended is None for said in latest.values()) + len(listed_projects),
-    )
-
-
-def _store_contents(connection: sqlite3.Connection, url: str, page: Page, moment: str) -> tuple[int, PageChange]:
-    """Write down what a page says; return its number and how that differs from before."""
-    connection.execute(
-        "INSERT OR IGNORE INTO page (url, final_url, first_fetched, last_fetched) VALUES (?, ?, ?, ?)",
-        (url, url, moment, moment),
-    )
-    number, last_fetched = connection.execute("SELECT id, last_fetched FROM page WHERE url = ?", (url,)).fetchone()
-    # Later rows overwrite earlier ones: the latest observation of each path.
-    latest = {
-        row[1]: (row[-1], _observation(row))
-        for row in connection.execute("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (url,))
-    }
-    projects = [
-        name
-        for (name,) in connection.execute(
-            "SELECT name FROM project WHERE page = ? AND ended IS NULL ORDER BY position", (number,)
-        )
-    ]
-    links = {link.path: link for link in page.links}
-    holding = {path for path, (_, said) in latest.items() if said.ended is None and links.get(path) == said.link}
-    connection.executemany(
-        "UPDATE observation SET last_seen = ?, ended = ? WHERE id = ?",
-        [
-            (last_fetched, moment, row)
-            for path, (row, said) in latest.items()
-            if said.ended is None and path not in holding
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO observation (page, first_seen, path, filename, url, sha256, metadata_sha256, has_metadata,"
-        " requires_python, yanked, upload_time, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(number, moment, *_columns(link)) for path, link in links.items() if path not in holding],
-    )
-    connection.execute("UPDATE project SET ended = ? WHERE page = ? AND ended IS NULL", (moment, number))
-    connection.executemany(
-        "INSERT INTO project VALUES (?, ?, ?, ?, NULL)"
-        " ON CONFLICT (page, name) DO UPDATE SET position = excluded.position, ended = NULL",
-        [(number, name, position, moment) for position, name in enumerate(page.projects)],
-    )
-    connection.execute("DELETE FROM rejected WHERE page = ?", (number,))
-    connection.executemany(
-        "INSERT INTO rejected VALUES (?, ?, ?, ?)",
-        [(number, _text(link.href), link.reason, _text(link.detail)) for link in page.rejected],
-    )
-    change = compare({path: said for path, (_, said) in latest.items()}, projects, links, page)
-    return number, change
-
-
-def _columns(link: Link) -> tuple[object, ...]:
-    """Give a link's values in the order of the table's columns."""
-    return (
-        link.path,
-        link.filename,
-        link.url,
-        link.sha256,
-        link.metadata_sha256,
-        link.has_metadata,
-        link.requires_python,
-        link.yanked,
-        link.upload_time,
-        link.size,
-    )
-
-
-def _link(row: Sequence[Any]) -> Link:
-    """Read a link's columns, in the order of the table."""
-    return Link(
-        path=row[0],
-        filename=row[1],
-        url=row[2],
-        sha256=row[3],
-        metadata_sha256=row[4],
-        has_metadata=bool(row[5]),
-        requires_python=row[6],
-        yanked=row[7],
-        upload_time=row[8],
-        size=row[9],
-    )
-
-
-def _observation(row: Sequence[Any]) -> Observation:
-    """Read a row of the view ``saying``."""
-    return Observation(
-        page_url=row[0],
-        link=_link(row[1:11]),
-        first_seen=row[11],
-        last_seen=row[12],
-        ended=row[13],
-    )
-
-
 def _wheel_key(link: Link) -> str:
     """Name the bytes of a wheel: by its hash, else by its address and what the page says of its metadata."""
     if link.sha256 is not None:
         return f"sha256={link.sha256}"
     return f"{without_credentials(link.url)}#metadata={link.metadata_sha256}&uploaded={link.upload_time}"
-
-
-def _text(value: str) -> str:
-    """Make text storable: SQLite takes no half surrogate pairs, which a hostile page may hold."""
-    return value.encode("utf-8", "replace").decode()

@@ -1,19 +1,17 @@
-"""The resumable download as a state machine: every transition, and whole downloads against a model of a server."""
+"""The resumable download as a state machine: every transition; whole downloads are in ``test_transfer_model.py``."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from pytorch_offline.addresses import origin, url_path
+from pytorch_offline.addresses import url_path
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
-from pytorch_offline.mirror.sidecar import Partial, Validator, parse_partial, render_partial
+from pytorch_offline.mirror.sidecar import Partial, Validator, render_partial
 from pytorch_offline.mirror.transfer import (
     MAX_LENGTH,
     WORTHWHILE,
@@ -390,6 +388,16 @@ def test_what_asking_again_does_not_mend_is_not_asked_again(code: str) -> None:
     assert failure(begin().broke(UpstreamError(code, "no"))).code == code
 
 
+def test_a_page_is_known_for_a_page_whatever_size_was_published() -> None:
+    page = head(200, b"<!DOCTYPE html>", Content_Length="15")
+    assert failure(begin(size=len(BODY)).answered(page)).code == "not-a-wheel-body"
+
+
+def test_an_empty_answer_is_trouble_and_no_other_file() -> None:
+    empty = head(200, b"", Content_Length="0")
+    assert isinstance(begin(size=len(BODY)).answered(empty).step, Wait)
+
+
 # Patience -------------------------------------------------------------------------------------------------------------
 
 
@@ -469,6 +477,18 @@ def test_no_error_shows_a_password() -> None:
         assert "secret" not in f"{error.message} {error.facts}"
     partial = begin(address).answered(whole()).received(BODY[:30]).partial
     assert "secret" not in render_partial(partial)
+
+
+def test_whoever_began_a_file_uses_up_its_tries_once_and_then_all_have_their_turns() -> None:
+    transfer = broken_at(30, ONE, TWO, sha256=None)
+    asked = []
+    while not isinstance(transfer.step, Failed):
+        if isinstance(transfer.step, Send):
+            asked.append(transfer.step.url)
+            transfer = transfer.broke(BROKEN)
+        else:
+            transfer = transfer.waited()
+    assert asked == [ONE, ONE, TWO, ONE, TWO]
 
 
 # The hash -------------------------------------------------------------------------------------------------------------
@@ -562,217 +582,3 @@ def test_bytes_of_the_published_hash_are_of_use_whatever_the_address() -> None:
 )
 def test_bytes_of_another_file_are_not_continued(partial: Partial, sha256: str | None, size: int | None) -> None:
     assert begin(sha256=sha256, size=size, partial=partial).step == Send(url=ONE)
-
-
-def test_a_sidecar_survives_writing_and_reading() -> None:
-    for partial in (kept(), kept(sha256=None, length=None, validator=None)):
-        assert parse_partial(render_partial(partial)) == partial
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ('"format": 1', '"format": 2'),
-        ('"completed": 30', '"completed": -1'),
-        ('"completed": 30', '"completed": 0'),
-        ('"completed": 30', '"completed": true'),
-        ('"completed": 30', '"completed": 30.0'),
-        ('"completed": 30', '"completed": 101'),
-        ('"length": 100', '"length": "100"'),
-        ('"url_path": "', '"other": "'),
-        ('"value": ', '"worth": '),
-        ("{", "["),
-        ("}", ""),
-    ],
-)
-def test_a_damaged_sidecar_is_none(change: tuple[str, str]) -> None:
-    text = render_partial(kept())
-    assert change[0] in text
-    assert parse_partial(text.replace(*change, 1)) is None
-
-
-@given(st.text())
-def test_no_text_breaks_the_sidecar_reader(text: str) -> None:
-    assert parse_partial(text) is None
-
-
-def test_an_address_is_known_by_host_and_path() -> None:
-    assert origin("https://user:pw@Host.example:8443/a%2Bb?c#d") == "https://host.example:8443"
-    assert url_path("https://user:pw@Host.example:8443/a%2Bb%252B?c#d") == "/a+b%2B"
-
-
-# Any server, any break ------------------------------------------------------------------------------------------------
-
-FILE = b"PK\x03\x04" + bytes(index % 251 for index in range(5 * WORTHWHILE))
-FILE_SHA256 = hashlib.sha256(FILE).hexdigest()
-CHANGED = b"PK\x03\x04" + bytes(index % 241 for index in range(4 * WORTHWHILE))
-
-
-@dataclass
-class ModelServer:
-    """Serves one file as RFC 9110 says, but for what it is told to do wrong."""
-
-    body: bytes = FILE
-    etag: str | None = '"1"'
-    log: list[str] = field(default_factory=list)
-
-    def answer(self, request: Send, fault: str) -> tuple[Head, bytes]:
-        self.log.append(fault)
-        if fault == "change":
-            self.body, self.etag = CHANGED, '"2"'
-        headers = {"ETag": self.etag} if self.etag else {}
-        ranged = request.headers.get("Range", "")
-        guard = request.headers.get("If-Range")
-        if fault == "503":
-            return head(503, b""), b""
-        if fault == "page":
-            return head(200, b"<html>"), b"<html>"
-        if ranged and fault != "whole" and guard in {None, self.etag}:
-            start = int(ranged.removeprefix("bytes=").removesuffix("-"))
-            total = len(self.body)
-            if start >= total:
-                return head(416, b"", Content_Range=f"bytes */{total}"), b""
-            said = start + 1 if fault == "shift" else start
-            body = self.body[start:]
-            return (
-                Head(
-                    status=206,
-                    headers=CaseInsensitiveDict(headers | {"Content-Range": f"bytes {said}-{total - 1}/{total}"}),
-                    first=body[:8],
-                ),
-                body,
-            )
-        if fault != "no length":
-            headers["Content-Length"] = str(len(self.body))
-        return Head(status=200, headers=CaseInsensitiveDict(headers), first=self.body[:8]), self.body
-
-
-@dataclass
-class Loop:
-    """The loop around the machine: bytes that it lets through go to ``disk``; a kill ends a run."""
-
-    servers: dict[str, ModelServer]
-    faults: list[tuple[str, int | None]]
-    disk: bytearray = field(default_factory=bytearray)
-
-    def run(self, transfer: Transfer) -> Transfer:
-        for _ in range(2000):
-            match transfer.step:
-                case Complete() | Failed():
-                    return transfer
-                case Wait():
-                    transfer = transfer.waited()
-                case Verify():
-                    transfer = transfer.hashed(hashlib.sha256(self.disk).hexdigest())
-                case SetAside():
-                    self.disk.clear()
-                    transfer = transfer.set_aside()
-                case Send() as step:
-                    fault, cut = self.faults.pop(0) if self.faults else ("none", None)
-                    if fault == "kill":
-                        return transfer
-                    transfer = self.exchange(transfer, step, fault, cut)
-            assert transfer.position in {0, len(self.disk)}
-            assert transfer.length is None or transfer.position <= transfer.length
-        raise AssertionError("it does not end")
-
-    def exchange(self, transfer: Transfer, step: Send, fault: str, cut: int | None) -> Transfer:
-        if fault == "unreachable":
-            return transfer.broke(UpstreamError("unreachable", "nobody there"))
-        answer, body = self.servers[step.url].answer(step, fault)
-        transfer = transfer.answered(answer)
-        if not isinstance(transfer.step, Receive):
-            return transfer
-        assert transfer.step.start in {0, len(self.disk)}
-        del self.disk[transfer.step.start :]
-        body = body if cut is None else body[:cut]
-        for start in range(0, len(body), WORTHWHILE):
-            piece = body[start : start + WORTHWHILE]
-            transfer = transfer.received(piece)
-            if not isinstance(transfer.step, Receive):
-                return transfer
-            self.disk += piece
-        return transfer.ended() if cut is None else transfer.broke(BROKEN)
-
-
-FAULTS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["none", "none", "none", "503", "page", "whole", "shift", "change", "no length", "unreachable", "kill"]
-        ),
-        st.none() | st.integers(0, len(FILE)),
-    ),
-    max_size=40,
-)
-
-
-@given(
-    faults=FAULTS,
-    published=st.booleans(),
-    sized=st.booleans(),
-    hosts=st.integers(1, 2),
-    etag=st.sampled_from(['"1"', None, 'W/"1"']),
-)
-def test_interrupted_anywhere_any_number_of_times_it_ends_with_the_same_bytes_or_the_right_error(
-    *, faults: list[tuple[str, int | None]], published: bool, sized: bool, hosts: int, etag: str | None
-) -> None:
-    servers = {url: ModelServer(etag=etag) for url in (ONE, TWO)[:hosts]}
-    file = wanted(*servers, sha256=FILE_SHA256 if published else None, size=len(FILE) if sized else None)
-    loop = Loop(servers=servers, faults=list(faults))
-    partial: Partial | None = None
-    ended: Complete | Failed | None = None
-    while ended is None:  # each turn is a run of the program; a kill ends it
-        transfer = Transfer.begin(file, partial, retry=RETRY)
-        del loop.disk[transfer.position :]
-        transfer = loop.run(transfer)
-        # Only what was told to be in hand is written down; a kill keeps that much.
-        partial = parse_partial(render_partial(transfer.partial)) if transfer.position else None
-        if isinstance(transfer.step, Complete | Failed):
-            ended = transfer.step
-    seen = {fault for server in servers.values() for fault in server.log}
-    if isinstance(ended, Complete):
-        # Whatever happened: the file as it is or was, from its first byte to its last, and never a mixture.
-        disk = bytes(loop.disk)
-        assert disk in ({FILE} if published or sized else {FILE, CHANGED})
-        assert ended.sha256 == hashlib.sha256(disk).hexdigest()
-        assert ended.size == len(disk)
-    else:
-        assert isinstance(ended.error, UpstreamError | IntegrityError)
-        assert faults, "nothing was wrong, and yet it failed"
-        if isinstance(ended.error, IntegrityError):
-            assert "change" in seen
-        if ended.error.code == "not-a-wheel-body":
-            assert "page" in seen
-
-
-@given(cuts=st.lists(st.integers(1, len(FILE)), max_size=30))
-def test_breaks_alone_never_lose_a_byte_nor_fetch_one_twice(cuts: list[int]) -> None:
-    """Breaks that each bring enough to be worth it, however many, end with the file."""
-    server = ModelServer()
-    loop = Loop(servers={ONE: server}, faults=[("none", max(cut, WORTHWHILE)) for cut in cuts])
-    transfer = loop.run(begin(sha256=FILE_SHA256))
-    assert isinstance(transfer.step, Complete)
-    assert bytes(loop.disk) == FILE
-    assert len(server.log) <= len(FILE) // WORTHWHILE + 1
-
-
-def test_a_page_is_known_for_a_page_whatever_size_was_published() -> None:
-    page = head(200, b"<!DOCTYPE html>", Content_Length="15")
-    assert failure(begin(size=len(BODY)).answered(page)).code == "not-a-wheel-body"
-
-
-def test_an_empty_answer_is_trouble_and_no_other_file() -> None:
-    empty = head(200, b"", Content_Length="0")
-    assert isinstance(begin(size=len(BODY)).answered(empty).step, Wait)
-
-
-def test_whoever_began_a_file_uses_up_its_tries_once_and_then_all_have_their_turns() -> None:
-    transfer = broken_at(30, ONE, TWO, sha256=None)
-    asked = []
-    while not isinstance(transfer.step, Failed):
-        if isinstance(transfer.step, Send):
-            asked.append(transfer.step.url)
-            transfer = transfer.broke(BROKEN)
-        else:
-            transfer = transfer.waited()
-    assert asked == [ONE, ONE, TWO, ONE, TWO]

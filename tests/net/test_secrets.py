@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.addresses import page_key, redacted, redacted_text, without_credentials
+from pytorch_offline.addresses import origin, page_key, redacted, redacted_text, url_path, without_credentials
 from tests.e2e.tool import run_tool
 from tests.loopback import Answer, Loopback, Request
 from tests.mirror.wheels import craft_wheel
@@ -26,6 +26,11 @@ _USERS = st.sampled_from(["", f"me:{SECRET}@", f"{SECRET}@", f"{SECRET}:@", f"a@
 _HOSTS = st.sampled_from(["host.example", "host.example:8443", "[::1]:80", "[::1"])
 _PATHS = st.sampled_from(["", "/", "/whl/torch-2.4.0%2Bcpu-cp310-cp310-linux_x86_64.whl", "/a@b/c"])
 _FRAGMENTS = st.sampled_from(["", "#sha256=abc"])
+
+
+def test_an_address_is_known_by_host_and_path() -> None:
+    assert origin("https://user:pw@Host.example:8443/a%2Bb?c#d") == "https://host.example:8443"
+    assert url_path("https://user:pw@Host.example:8443/a%2Bb%252B?c#d") == "/a+b%2B"
 
 
 @given(_USERS, _HOSTS, _PATHS, _QUERIES, _FRAGMENTS)
