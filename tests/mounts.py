@@ -37,6 +37,14 @@ def small_disk(place: Path, *, size: int, inodes: int = 10_000) -> Iterator[Path
         yield place
 
 
+@contextmanager
+def read_only_view(place: Path, of: Path) -> Iterator[Path]:
+    """Show a directory at another place, where nothing can be written."""
+    with mounted(place, "--bind", str(of)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True, capture_output=True)
+        yield place
+
+
 def resize(place: Path, *, size: int, inodes: int = 10_000) -> None:
     """Give a ``small_disk`` other limits."""
     options = f"remount,size={size},nr_inodes={inodes}"

@@ -19,7 +19,7 @@ from pytorch_offline.crawler.database import translated
 from pytorch_offline.crawler.model import Link, Page, PageKind
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
 from tests.crawler.test_schema import old_catalogue
-from tests.mounts import mounted, resize, small_disk
+from tests.mounts import read_only_view, resize, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,14 +113,15 @@ def test_on_media_that_can_only_be_read_the_catalogue_is_read(tmp_path: Path) ->
     with Catalogue.open(tmp_path / "mirror/catalogue.sqlite") as catalogue:
         store(catalogue, 7)
     before = sorted(path.name for path in (tmp_path / "mirror").iterdir())
-    with mounted(tmp_path / "media", "--bind", str(tmp_path / "mirror")) as media:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(media)], check=True)
-        with Catalogue.open(media / "catalogue.sqlite") as catalogue:
-            assert catalogue.count_links(URL) == 7
-            with pytest.raises(UsageError) as caught:
-                store(catalogue, 8)
-            assert caught.value.code == "catalogue-unusable"
-            assert catalogue.count_links(URL) == 7
+    with (
+        read_only_view(tmp_path / "media", tmp_path / "mirror") as media,
+        Catalogue.open(media / "catalogue.sqlite") as catalogue,
+    ):
+        assert catalogue.count_links(URL) == 7
+        with pytest.raises(UsageError) as caught:
+            store(catalogue, 8)
+        assert caught.value.code == "catalogue-unusable"
+        assert catalogue.count_links(URL) == 7
     assert sorted(path.name for path in (tmp_path / "mirror").iterdir()) == before
 
 
@@ -128,13 +129,14 @@ def test_an_older_catalogue_that_can_only_be_read_is_brought_up_to_date_in_memor
     (tmp_path / "mirror").mkdir()
     old = old_catalogue(tmp_path / "mirror")
     before = old.read_bytes()
-    with mounted(tmp_path / "media", "--bind", str(tmp_path / "mirror")) as media:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(media)], check=True)
-        with Catalogue.open(media / "catalogue.sqlite") as catalogue:
-            assert catalogue.projects("https://upstream.invalid/whl/") == ("torch", "torchvision")
-            assert catalogue.receipts() == ()
-            with pytest.raises(UsageError, match="cannot be opened and written"):
-                store(catalogue, 1)
+    with (
+        read_only_view(tmp_path / "media", tmp_path / "mirror") as media,
+        Catalogue.open(media / "catalogue.sqlite") as catalogue,
+    ):
+        assert catalogue.projects("https://upstream.invalid/whl/") == ("torch", "torchvision")
+        assert catalogue.receipts() == ()
+        with pytest.raises(UsageError, match="cannot be opened and written"):
+            store(catalogue, 1)
     assert old.read_bytes() == before
 
 
@@ -167,10 +169,11 @@ def test_what_a_killed_writer_left_in_its_log_is_read_too(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False, capture_output=True, text=True)
     assert done.stdout == "stored\n", done.stderr
     assert path.with_name("catalogue.sqlite-wal").stat().st_size > 0
-    with mounted(tmp_path / "media", "--bind", str(tmp_path / "mirror")) as media:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(media)], check=True)
-        with Catalogue.open(media / "catalogue.sqlite") as catalogue:
-            assert catalogue.count_links(URL) == 7
+    with (
+        read_only_view(tmp_path / "media", tmp_path / "mirror") as media,
+        Catalogue.open(media / "catalogue.sqlite") as catalogue,
+    ):
+        assert catalogue.count_links(URL) == 7
 
 
 def test_another_users_catalogue_is_read_and_not_written(tmp_path: Path) -> None:

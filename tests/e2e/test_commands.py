@@ -18,6 +18,7 @@ from pytorch_offline.simulator.faults import Challenge, Reset, Status, WrongByte
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
 from tests.e2e.tool import run_json, run_tool
+from tests.mounts import resize, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,21 +212,14 @@ def test_hostile_names_are_rejected_with_a_reason(tmp_path: Path, href: str, rea
 
 
 def test_full_disk_is_one_sentence_and_the_next_run_continues(upstream: Simulator, tmp_path: Path) -> None:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=420k", "tmpfs", mount], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip("this process may not mount a small file system")
-    try:
-        ask = ("fetch", "torch", *LINUX, *indexes(upstream), "--mirror", str(mount / "mirror"))
+    with small_disk(tmp_path / "small", size=420 * 1024) as disk:
+        ask = ("fetch", "torch", *LINUX, *indexes(upstream), "--mirror", str(disk / "mirror"))
         failed = run_tool(*ask, cwd=tmp_path, expect=3)
         assert "full" in failed.stderr or "room" in failed.stderr
-        assert not [name for name in on_disk(mount) if name.endswith(".whl") and "torch" in name]
-        subprocess.run(["mount", "-o", "remount,size=20m", mount], check=True)
+        assert not [name for name in on_disk(disk) if name.endswith(".whl") and "torch" in name]
+        resize(disk, size=20 * 1024 * 1024)
         run_tool(*ask, cwd=tmp_path)
-        run_tool("verify", "--deep", "--mirror", mount / "mirror", cwd=tmp_path)
-    finally:
-        subprocess.run(["umount", mount], check=True)
+        run_tool("verify", "--deep", "--mirror", disk / "mirror", cwd=tmp_path)
 
 
 def test_settings_from_file_and_environment(upstream: Simulator, tmp_path: Path) -> None:
