@@ -22,8 +22,9 @@ from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import Reach, configured_http
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
-from pytorch_offline.mirror.findings import explained
+from pytorch_offline.mirror.findings import Problem, explained
 from pytorch_offline.mirror.layout import STATE_NAME
+from pytorch_offline.mirror.refetching import locks_again
 from pytorch_offline.mirror.repair import repair_mirror
 from pytorch_offline.mirror.scrub import Pace
 from pytorch_offline.mirror.store import Mirror
@@ -159,9 +160,12 @@ def command(
             last = _explained(mirror, verified(only={finding.path for finding in first.findings}), log)
     session.result(document(session, first, repaired, last), render(first, repaired, last))
     if last.findings:
-        if not repair:
-            again = shlex.join(["pytorch-offline", "verify", "--repair", "--mirror", str(session.mirror)])
-            session.message(f"next, where upstream can be reached: {again}")
+        locks = {finding.path for finding in last.findings if finding.problem is Problem.LOCK}
+        commands = locks_again(session.mirror, locks)  # a repair knows nothing of what they should say
+        if not repair and locks != {finding.path for finding in last.findings}:
+            commands.insert(0, shlex.join(["pytorch-offline", "verify", "--repair", "--mirror", str(session.mirror)]))
+        for command_line in commands:
+            session.message(f"next, where upstream can be reached: {command_line}")
         context.exit(IntegrityError.exit_code)
 
 

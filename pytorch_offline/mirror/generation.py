@@ -6,12 +6,15 @@ A generation is laid ready below ``.state``, synced, named in a journal, and ren
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.disk import make_directories, write_atomically
 from pytorch_offline.mirror.journal import Journal, carry_out, parse_journal, render_journal
 from pytorch_offline.mirror.layout import PAGE_NAMES, ROOT
+from pytorch_offline.mirror.refetching import all_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +39,15 @@ class Generations:
             IntegrityError: ``bad-journal``.
         """
         if self._journal.exists():
-            self._carry_out(parse_journal(self._journal.read_bytes()))
+            try:
+                journal = parse_journal(self._journal.read_bytes())
+            except IntegrityError as error:
+                error.hint = (
+                    "remove it; fetch writes all pages anew: "
+                    f"{shlex.join(['rm', str(self._journal)])} && {all_again(self._root)}"
+                )
+                raise
+            self._carry_out(journal)
         sweep(self._disk, self._next)  # without a journal it was never complete
 
     def switch(self, documents: Mapping[PurePosixPath, bytes], removals: Iterable[str], *, temporary: Path) -> None:

@@ -12,8 +12,10 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.disk import make_directories
 from pytorch_offline.mirror.manifest import parse_manifest, parse_row, render_row
+from pytorch_offline.mirror.refetching import moved_away
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
@@ -70,6 +72,9 @@ class Ledger:
             return {file.path: file for file in parse_manifest(self._manifest.read_bytes())}
         except FileNotFoundError:
             return {}
+        except IntegrityError as error:
+            error.hint = moved_away(self._root, self._manifest)
+            raise
 
     def read_announced(self) -> set[PurePosixPath]:
         """Read the paths of all files that are held or were about to be.
@@ -104,6 +109,10 @@ class Ledger:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 continue  # empty or torn: the admission that it would have announced never happened
-            file = parse_row(row, where=f"{LOG_NAME}, line {number}")
+            try:
+                file = parse_row(row, where=f"line {number}", source=LOG_NAME)
+            except IntegrityError as error:
+                error.hint = moved_away(self._root, self._log)
+                raise
             rows[file.path] = file
         return rows

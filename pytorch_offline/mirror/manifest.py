@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import PurePosixPath
 
+_NAME = "manifest.json"
 FORMAT = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -83,15 +84,15 @@ def parse_manifest(text: bytes) -> tuple[MirrorFile, ...]:
     return tuple(files_in_order(files.values()))
 
 
-def parse_row(row: object, *, where: str) -> MirrorFile:
-    """Read one row, already decoded from JSON.
+def parse_row(row: object, *, where: str, source: str = _NAME) -> MirrorFile:
+    """Read one row, already decoded from JSON, of the file ``source``.
 
     Raises:
         IntegrityError: ``bad-manifest`` naming the key after ``where``.
     """
     if not isinstance(row, dict):
-        raise _bad(f"{where} is not an object", found=row)
-    fields = _Fields(row, where)
+        raise _bad(f"{where} is not an object", source=source, found=row)
+    fields = _Fields(row, where, source)
     size = row.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise fields.bad("size", "no number of bytes")
@@ -116,12 +117,13 @@ def parse_row(row: object, *, where: str) -> MirrorFile:
 class _Fields:
     """The values of one row, each checked as it is taken."""
 
-    def __init__(self, row: dict[str, Any], where: str) -> None:
+    def __init__(self, row: dict[str, Any], where: str, source: str) -> None:
         self._row = row
         self._where = where
+        self._source = source
 
     def bad(self, key: str, what: str) -> IntegrityError:
-        return _bad(f"{self._where}.{key} is {what}", found=self._row.get(key))
+        return _bad(f"{self._where}.{key} is {what}", source=self._source, found=self._row.get(key))
 
     def text(self, key: str) -> str:
         value = self._row.get(key)
@@ -161,10 +163,10 @@ def _parse_path(fields: _Fields) -> PurePosixPath:
     return path
 
 
-def _bad(problem: str, **facts: object) -> IntegrityError:
+def _bad(problem: str, *, source: str = _NAME, **facts: object) -> IntegrityError:
     return IntegrityError(
         "bad-manifest",
-        f"manifest.json cannot be trusted: {problem}",
+        f"{source} cannot be trusted: {problem}",
         facts=facts,
         hint="restore it from where the mirror came from; or move it away and run fetch again, "
         "which checks the files that are there and downloads only what is missing",

@@ -19,6 +19,7 @@ from pytorch_offline.mirror.layout import LOCKS, PAGE_NAMES, ROOT, sidecar_of
 from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent
+from pytorch_offline.mirror.refetching import all_again
 from pytorch_offline.mirror.rounds import Rounds, recent_files, spell
 from pytorch_offline.mirror.scrub import Pace, read_wheels
 
@@ -83,15 +84,11 @@ def verify_mirror(
         now: the time, in UTC.
 
     Raises:
-        UsageError: ``no-manifest`` if nothing was ever published here, ``unknown-manifest-format``.
+        UsageError: ``no-manifest`` if nothing was ever published here or it was lost, ``unknown-manifest-format``.
         IntegrityError: ``bad-manifest``.
     """
     if not mirror.exists:
-        raise UsageError(
-            "no-manifest",
-            f"{mirror.root} holds no manifest.json, so there is nothing to verify against",
-            hint="name the mirror with --mirror, or fill it with pytorch-offline fetch",
-        )
+        raise _no_manifest(mirror)
     published = mirror.read_published()
     rounds = Rounds(mirror.state)
     held = rounds.applied(mirror.read_files())
@@ -120,7 +117,10 @@ def verify_mirror(
         findings = reading.findings
         findings += verify_pages(mirror.root, published, mirror.read_files)
         findings += verify_locks(mirror.root, mirror.read_files)
-        findings += find_unlisted(mirror.root, mirror.read_announced)
+        unlisted = find_unlisted(mirror.root, mirror.read_announced)
+        if not published and not mirror.read_published() and any(one.path.suffix == ".whl" for one in unlisted):
+            raise _no_manifest(mirror)  # it was lost: a mirror's first fetch announces each wheel
+        findings += unlisted
     rows = held | good
     recorded = _record(mirror, rounds, rows.values())
     return VerifyReport(
@@ -194,6 +194,16 @@ def find_unlisted(root: Path, read_listed: Callable[[], Iterable[PurePosixPath]]
         for path in there
         if path not in listed
     ]
+
+
+def _no_manifest(mirror: Mirror) -> UsageError:
+    if (mirror.root / ROOT).is_dir():
+        hint = f"if it was lost, fetch again, which takes from the disk what is there: {all_again(mirror.root)}"
+    else:
+        hint = "name the mirror with --mirror, or fill it with pytorch-offline fetch"
+    return UsageError(
+        "no-manifest", f"{mirror.root} holds no manifest.json, so there is nothing to verify against", hint=hint
+    )
 
 
 def _files_below(root: Path) -> list[PurePosixPath]:

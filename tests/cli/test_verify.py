@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytorch_offline.cli.main import main
+from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue, Fetched
+from pytorch_offline.crawler.model import Link, Page, PageKind
 from pytorch_offline.mirror.store import Mirror
 from tests.mirror.wheels import SYMPY, TORCH_CPU
 
@@ -119,6 +123,62 @@ def test_a_manifest_that_cannot_be_read_is_an_integrity_error(
     code, _, err = run(capsys, mirror)
     assert code == 4
     assert "files[0]." in err
+    damaged = mirror.root / "manifest.json"
+    assert f"mv {damaged} {damaged}.damaged && pytorch-offline fetch --mirror {mirror.root}" in " ".join(err.split())
+
+
+def test_a_lost_manifest_makes_no_wheel_a_stranger(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    locks = mirror.root / "locks"
+    locks.mkdir()
+    for name in ("box.json", "requirements.box.txt"):
+        (locks / name).touch()
+    (mirror.root / "manifest.json").unlink()
+    again = f"pytorch-offline fetch --mirror {mirror.root} -r {locks}/requirements.box.txt --target {locks}/box.json"
+    for text in (None, json.dumps({"path": "of another fetch that was cut off"})[:-1]):
+        if text is not None:
+            (mirror.state / "admitted.jsonl").write_text(text)
+        code, _, err = run(capsys, mirror, "--repair")
+        assert code == 2
+        assert again in " ".join(err.split())
+    assert (mirror.root / SYMPY.path).exists()
+
+
+def test_of_a_damaged_lock_it_says_what_writes_it_anew(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    locks = mirror.root / "locks"
+    locks.mkdir()
+    (locks / "pylock.box.toml").write_text("x=[")
+    (locks / "requirements.box.txt").write_text(
+        f"sympy=={SYMPY.path.name.split('-')[1]} --hash=sha256:{SYMPY.sha256}\n"
+    )
+    again = f"pytorch-offline fetch --mirror {mirror.root} -r {locks}/requirements.box.txt --target {locks}/box.json"
+    for options in ((), ("--repair",)):
+        code, _, err = run(capsys, mirror, *options)
+        assert code == 4
+        assert again in err
+        assert "verify --repair" not in err
+
+
+def test_bytes_of_an_earlier_upload_are_told_as_such(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    page, row = "https://upstream.test/whl/sympy/", mirror.read_files()[SYMPY.path]
+    mirror.rewrite([replace(row, origin=f"https://upstream.test/{SYMPY.path}")])
+    earlier = b"x" * len(SYMPY.body)
+    uploads = (
+        (hashlib.sha256(earlier).hexdigest(), datetime(2025, 4, 23, tzinfo=UTC)),
+        (SYMPY.sha256, datetime(2025, 5, 14, tzinfo=UTC)),
+    )
+    with Catalogue.open(mirror.state / CATALOGUE_NAME) as catalogue:
+        for sha256, day in uploads:
+            path = f"/{SYMPY.path}"
+            link = Link(filename=SYMPY.path.name, path=path, url=f"https://upstream.test{path}", sha256=sha256)
+            fetched = Fetched(final_url=page, body_sha256="0" * 64, parser=1)
+            catalogue.store_page(page, Page(kind=PageKind.FILES, links=(link,)), fetched, now=day)
+    (mirror.root / SYMPY.path).write_bytes(earlier)
+    code, out, _ = run(capsys, mirror)
+    assert code == 4
+    assert f"  found bytes are: what {page} published from 2025-04-23 to 2025-04-23" in out
+    (bad,) = as_json(run(capsys, mirror, "--json")[1])["bad"]
+    assert bad["facts"]["published by"] == f"{page} published from 2025-05-14 to 2025-05-14"
+    assert len(bad["facts"]["uploaded again"]) == 2
 
 
 @pytest.mark.parametrize("options", [["--from", "elsewhere"], ["--offline"], ["--watch", "3", "--older-than", "3"]])
