@@ -22,6 +22,14 @@ DISK_CODES = frozenset({"disk-full", "disk-failed", "file-too-large"})
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+# What a file system says when it or its medium is lost, and not one file refused: I/O errors, made read-only because
+# of them (ext4's errors=remount-ro), damaged (EUCLEAN), unplugged, a network share or a FUSE server that is gone.
+# Not every system knows each.
+_LOST = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "EROFS", "EUCLEAN", "ENODEV", "ENXIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN")
+    if hasattr(errno, name)
+)
 # As much as a page of a database and its log take: a quota may leave room for an empty file and for no more.
 _PROBE = 65536
 _AGAIN = "make room and run the same command again; it continues where it stopped"
@@ -45,6 +53,13 @@ def disk_error(error: OSError, root: Path, *, called: str = "mirror") -> Pytorch
         may_not = "may not be read or changed by this user" if error.errno == errno.EACCES else "cannot be written"
         return UsageError("mirror-not-writable", f"the {called} {root} {may_not}", facts=facts)
     return UpstreamError("disk-failed", f"the disk that holds {root} failed", facts=facts)
+
+
+def is_of_whole_disk(error: PytorchOfflineError) -> bool:
+    """Say whether the next file would meet the same: the disk is full or lost, and not one name or size refused."""
+    if error.code not in {"disk-failed", "mirror-not-writable"}:  # a network has some of these numbers, too
+        return error.code == "disk-full"
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _LOST
 
 
 @contextmanager

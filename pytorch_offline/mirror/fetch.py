@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.addresses import host_of, redacted
 from pytorch_offline.byte_ranges import complete_length
-from pytorch_offline.disk_errors import disk_errors
+from pytorch_offline.disk_errors import disk_errors, is_of_whole_disk
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.download import Download, Floor
 from pytorch_offline.mirror.flow import CONNECTIONS, Connections, Flow, Meter
@@ -89,7 +89,8 @@ def fetch_files(
     """Bring files into a mirror and publish its pages; what is there already is not asked for.
 
     One file's failure does not stop the others; the worst of the failures is raised once they are done and published.
-    An interrupt stops all of them within a second. In both cases the next call continues where this one stopped.
+    A disk that is full or fails stops all of them, and so does an interrupt, within a second. In each case the next
+    call continues where this one stopped.
 
     Args:
         mirror: where to. Its lock is held meanwhile.
@@ -296,8 +297,9 @@ class _Fetch:
             except PytorchOfflineError as error:
                 with self._lock:
                     self.failures.append((file.path, error))
-                if error.code == "disk-full":
-                    error.facts |= self._room.facts() | error.facts
+                if is_of_whole_disk(error):
+                    if error.code == "disk-full":
+                        error.facts |= self._room.facts() | error.facts
                     self._stop.set()
                     return
                 self._room.ended(file.path)
@@ -413,8 +415,8 @@ def _check_same(one: WantedFile, other: WantedFile) -> None:
 
 
 def _worst(failures: Sequence[tuple[PurePosixPath, PytorchOfflineError]]) -> PytorchOfflineError:
-    """Pick the error to raise, wrong bytes before trouble with the network; the others become its facts."""
-    worst = max((error for _, error in failures), key=lambda error: (error.code == "disk-full", error.exit_code))
+    """Pick the error to raise: the disk, then wrong bytes, then the network; the others become its facts."""
+    worst = max((error for _, error in failures), key=lambda error: (is_of_whole_disk(error), error.exit_code))
     if len(failures) > 1:
         in_order = sorted(failures, key=lambda failure: failure[0])
         worst.facts["failed files"] = [f"{path}: {error.message} ({error.code})" for path, error in in_order]
