@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class DriftLog:
-    """Where whoever fetches notes what hosts gave, and asks what is known of a file whose bytes are wrong."""
+    """Where whoever fetches notes what hosts gave, and asks what is known of a file whose bytes are wrong.
+
+    The catalogue is open no longer than each of these takes: while files fill the disk, an open one could end the
+    process (``database.insist_on_room``).
+    """
 
     def __init__(self, catalogue: Catalogue, *, now: Callable[[], datetime]) -> None:
         self._catalogue = catalogue
@@ -28,29 +32,33 @@ class DriftLog:
     def note(self, url: str, *, sha256: str, size: int, etag: str | None, last_modified: str | None) -> None:
         """Note what a host gave for a file, right or wrong."""
         moment = spell_moment(self._now())
-        self._catalogue.store_receipt(
-            Receipt(
-                path=_path(url),
-                url=without_credentials(url),
-                sha256=sha256,
-                size=size,
-                etag=etag,
-                last_modified=last_modified,
-                first_seen=moment,
-                last_seen=moment,
-            )
+        receipt = Receipt(
+            path=_path(url),
+            url=without_credentials(url),
+            sha256=sha256,
+            size=size,
+            etag=etag,
+            last_modified=last_modified,
+            first_seen=moment,
+            last_seen=moment,
         )
+        try:
+            self._catalogue.store_receipt(receipt)
+        finally:
+            self.rest()
 
     def facts(self, url: str, *, published: str | None, other: str, called: str) -> dict[str, object]:
         """Say what is known of two hashes of the file at an address, as ``facts_of_mismatch``."""
         path = _path(url)
-        return facts_of_mismatch(
-            published=published,
-            other=other,
-            called=called,
-            sayings=self._catalogue.history(path),
-            receipts=self._catalogue.receipts(path),
-        )
+        try:
+            sayings, receipts = self._catalogue.history(path), self._catalogue.receipts(path)
+        finally:
+            self.rest()
+        return facts_of_mismatch(published=published, other=other, called=called, sayings=sayings, receipts=receipts)
+
+    def rest(self) -> None:
+        """Close the catalogue until the next call."""
+        self._catalogue.close()
 
     def contents(self, url: str) -> tuple[Content, ...]:
         """Give the contents that the file at an address is known to have had, the oldest first."""

@@ -114,6 +114,8 @@ def fetch_files(
         UsageError: ``mirror-not-writable``.
     """
     teller = progress or Silent()
+    if log is not None:
+        log.rest()
     with mirror.lock(waiting=teller.say), disk_errors(mirror.root):
         fetch = _Fetch(
             mirror,
