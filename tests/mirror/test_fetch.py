@@ -273,6 +273,27 @@ def test_what_came_is_noted_with_its_etag(server: Loopback, http: Http, mirror: 
         assert receipt.first_seen == receipt.last_seen == "2026-08-22T12:00:00Z"
 
 
+def test_no_memory_of_the_catalogue_is_on_the_disk_while_files_fill_it(
+    server: Loopback, http: Http, mirror: Mirror, tmp_path: Path
+) -> None:
+    """SQLite maps a file as long as it is open, and a full btrfs ends whoever writes there (SIGBUS)."""
+    place = tmp_path / "catalogue.sqlite"
+    seen: list[list[str]] = []
+
+    class Looking(Silent):
+        def advance(self, file: str, position: int, size: int | None) -> None:
+            del file, position, size
+            seen.append([path.name for path in tmp_path.glob("catalogue.sqlite-*")])
+
+    with Catalogue.open(place) as catalogue:
+        log = remembered(server, catalogue, (TORCH.sha256, datetime(2025, 4, 23, tzinfo=UTC)))
+        assert list(tmp_path.glob("catalogue.sqlite-*"))
+        fetch_files(mirror, wanted(server, *ALL), http, now=now, jobs=1, progress=Looking(), log=log)
+        assert len(catalogue.receipts()) == len(ALL)
+    assert len(seen) >= len(ALL)
+    assert not any(seen)
+
+
 def test_a_log_that_cannot_be_written_costs_no_file(
     server: Loopback, http: Http, mirror: Mirror, tmp_path: Path
 ) -> None:
