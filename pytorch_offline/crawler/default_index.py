@@ -11,6 +11,7 @@ import ast
 import functools
 import os
 import re
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from pytorch_offline.net import Http, Timeouts
 from pytorch_offline.retries import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytorch_offline.crawler.pip_memory import PipMemory
 
@@ -35,6 +36,20 @@ _ABSURD = 1_000_000.0
 _DEFAULT_IN_HELP = re.compile(r"--index-url\s+<url>.*?\(default:?\s+(\S+?)\)", re.DOTALL)
 # Where pip looks for a setting of `pip install`, the strongest first.
 _SECTIONS = (":env:", "install", "global")
+# Runs pip for one question after the other: to start it takes longer than all that it is asked.
+_QUESTIONER = """
+import runpy, sys
+mark = sys.argv[1]
+for question in sys.argv[2:]:
+    sys.argv = ["pip", "--no-color", "--disable-pip-version-check", *question.split()]
+    try:
+        runpy.run_module("pip", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+    print(mark, flush=True)
+"""
+_FILES = "config debug"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +110,11 @@ def pip_settings(memory: PipMemory | None = None) -> PipSettings:
     Raises:
         UsageError: ``pip-unusable`` if pip cannot be asked.
     """
-    return parse_pip_settings(_asked(memory, "config list", lambda: _run_pip(["config", "list"], os.environ)))
+    if memory is None:
+        return parse_pip_settings(_ask_pip("config list"))
+    return parse_pip_settings(
+        memory.answer("config list", lambda: _ask_pip("config list"), lambda: _ask_pip_all(_FILES, "config list"))
+    )
 
 
 def configured_http(trusted_hosts: Sequence[str] = (), memory: PipMemory | None = None, reach: Reach = SILENT) -> Http:
@@ -160,13 +179,11 @@ def _built_in_index_url(memory: PipMemory | None) -> str:
     # The help text says what is in force, so nothing may be in force. It is wrapped at the width of the terminal.
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "COLUMNS": "1000"}
-    return _asked(
-        memory, "built-in index", lambda: parse_index_url_in_help(_run_pip(["install", "--help"], environment))
-    )
 
+    def ask() -> str:
+        return parse_index_url_in_help(_ask_pip("install --help", environment))
 
-def _asked(memory: PipMemory | None, question: str, ask: Callable[[], str]) -> str:
-    return ask() if memory is None else memory.answer(question, ask, lambda: _run_pip(["config", "debug"], os.environ))
+    return ask() if memory is None else memory.answer("built-in index", ask, lambda: (_ask_pip(_FILES), ask()))
 
 
 def parse_pip_settings(listing: str) -> PipSettings:
@@ -238,9 +255,15 @@ def _unquoted(value: str) -> str:
     return literal if isinstance(literal, str) else value
 
 
-def _run_pip(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+def _ask_pip(question: str, environment: Mapping[str, str] = os.environ) -> str:
+    return _ask_pip_all(question, environment=environment)[0]
+
+
+def _ask_pip_all(*questions: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Give pip's answers to questions, which are its own commands, asked in this order and in one process."""
+    mark = secrets.token_hex()
     # -P: a directory called `pip` in the working directory is not pip.
-    command = [sys.executable, "-P", "-m", "pip", "--no-color", "--disable-pip-version-check", *arguments]
+    command = [sys.executable, "-P", "-c", _QUESTIONER, mark, *questions]
     try:
         done = subprocess.run(
             command,
@@ -257,7 +280,10 @@ def _run_pip(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
         raise UsageError(
             "pip-unusable",
             "the running Python's pip cannot be asked for its index",
-            facts={"command": " ".join(command), "reason": said[-1] if said else type(error).__name__},
+            facts={
+                "command": f"{sys.executable} -m pip {questions[-1]}",
+                "reason": said[-1] if said else type(error).__name__,
+            },
             hint="name the index with --default-index, or leave it out with --no-default-index",
         ) from error
-    return done.stdout
+    return tuple(done.stdout.split(f"{mark}\n")[:-1])

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_FILE = re.compile(r"^  (?P<path>.+), exists: (?:True|False)$", re.MULTILINE)
+_FILE = re.compile(r"^  (?P<path>.+), exists: (?P<exists>True|False)$", re.MULTILINE)
 # What says where pip's files are; pip's own variables all begin with PIP_.
 _PLACES = ("HOME", "USERPROFILE", "APPDATA", "PROGRAMDATA", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "VIRTUAL_ENV")
 
@@ -33,10 +34,10 @@ class PipMemory:
 
     path: Path
 
-    def answer(self, question: str, ask: Callable[[], str], list_files: Callable[[], str]) -> str:
+    def answer(self, question: str, ask: Callable[[], str], ask_first: Callable[[], tuple[str, ...]]) -> str:
         """Give the answer to a question, by asking only where it is not known.
 
-        ``list_files`` asks pip which files it reads, in the words of ``pip config debug``.
+        ``ask_first`` asks before, in the words of ``pip config debug``, which files pip reads, and gives both answers.
         """
         surroundings = _surroundings()
         known = self._read()
@@ -45,8 +46,13 @@ class PipMemory:
         answers: dict[str, str] = known.get("answers", {})
         if question in answers:
             return answers[question]
-        files = known.get("files") or _states(parse_files(list_files()))  # before the answer: a change shows
-        answer = ask()
+        files = known.get("files")
+        if files:  # as they were a moment ago: a change shows
+            answer = ask()
+        else:
+            since = time.time_ns()
+            listing, answer = ask_first()
+            files = _states_unless_changed(parse_files(listing), since)
         if files and not {"@", "?"} & set(answer):
             self._write({"surroundings": surroundings, "files": files, "answers": {**answers, question: answer}})
         return answer
@@ -69,9 +75,27 @@ class PipMemory:
                 new.unlink(missing_ok=True)
 
 
-def parse_files(listing: str) -> tuple[str, ...]:
-    """Read the files out of what ``pip config debug`` prints: those that exist, and those that might."""
-    return tuple(match["path"] for match in _FILE.finditer(listing))
+def parse_files(listing: str) -> dict[str, bool]:
+    """Read the files out of what ``pip config debug`` prints, and whether each exists."""
+    return {match["path"]: match["exists"] == "True" for match in _FILE.finditer(listing)}
+
+
+def _states_unless_changed(files: Mapping[str, bool], since: int) -> dict[str, list[int] | None]:
+    """Note how files are, unless one may have changed after pip was asked: its answer may be older then."""
+    states = _states(files)
+    for path, existed in files.items():
+        if existed != (states[path] is not None) or (existed and _changed_at(path) >= since):
+            return {}
+    return states
+
+
+def _changed_at(path: str) -> int:
+    """Say when a file was last written or put in its place, in nanoseconds; now, if it is gone."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  (as below)
+    except OSError:
+        return time.time_ns()
+    return max(found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _states(files: Any) -> dict[str, list[int] | None]:  # noqa: ANN401  (what a file of JSON holds)

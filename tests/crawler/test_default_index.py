@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from pytorch_offline.crawler.pip_memory import PipMemory
 from pytorch_offline.errors import UpstreamError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 
 @pytest.fixture(autouse=True)
@@ -125,13 +126,13 @@ def test_pip_is_asked_once_until_something_changes_that_it_reads(
     settings.write_text("[global]\nindex-url = https://filed.example/simple\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
     asked: list[str] = []
-    run_pip = default_index._run_pip
+    ask_pip = default_index._ask_pip_all
 
-    def noted(words: Sequence[str], environment: Mapping[str, str]) -> str:
-        asked.append(words[-1])
-        return run_pip(words, environment)
+    def noted(*questions: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+        asked.extend(question.split()[-1] for question in questions)
+        return ask_pip(*questions, environment=environment)
 
-    monkeypatch.setattr(default_index, "_run_pip", noted)
+    monkeypatch.setattr(default_index, "_ask_pip_all", noted)
     memory = PipMemory(tmp_path / "pip.json")
 
     def answered() -> tuple[str, list[str]]:
@@ -149,6 +150,40 @@ def test_pip_is_asked_once_until_something_changes_that_it_reads(
     assert "secret" not in memory.path.read_text()
     memory.path.write_text("{")
     assert answered()[0] == "https://me:secret@mine.example/simple"
+
+
+@pytest.mark.parametrize("change", ["written", "removed", "made", "replaced"])
+def test_an_answer_is_not_kept_if_a_file_changes_while_pip_is_asked(tmp_path: Path, change: str) -> None:
+    settings, older = tmp_path / "pip.conf", tmp_path / "older.conf"
+    if change != "made":
+        settings.write_text("old")
+    older.write_text("other")
+    listing = f"user:\n  {settings}, exists: {settings.exists()}\n"
+    memory = PipMemory(tmp_path / "pip.json")
+    asked: list[int] = []
+
+    def answer() -> str:
+        asked.append(len(asked))
+        return "of the old file"
+
+    def answer_and_change() -> tuple[str, str]:
+        said = answer()
+        time.sleep(0.02)  # clocks of file systems tick
+        match change:
+            case "removed":
+                settings.unlink()
+            case "replaced":
+                older.rename(settings)
+            case _:
+                settings.write_text("new")
+        return listing, said
+
+    assert memory.answer("config list", answer, answer_and_change) == "of the old file"
+    listing = f"user:\n  {settings}, exists: {settings.exists()}\n"
+    memory.answer("config list", answer, lambda: (listing, answer()))
+    assert len(asked) == 2
+    memory.answer("config list", answer, lambda: (listing, answer()))
+    assert len(asked) == 2, "nothing changed since"
 
 
 # --- what pip is configured with reaches the network ---
