@@ -11,6 +11,7 @@ import click
 
 from pytorch_offline.cli.choosing import Choosing, choosing_options
 from pytorch_offline.cli.fetched import document_of_fetched, render_fetched
+from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.progress import shown_progress, shown_wait
 from pytorch_offline.cli.rates import rate_option
 from pytorch_offline.cli.selection import chosen, document
@@ -35,7 +36,7 @@ Examples:
 """
 
 
-@click.command("fetch", epilog=EPILOG)
+@click.command("fetch", cls=SectionedCommand, epilog=EPILOG)
 @common_options
 @progress_option
 @choosing_options
@@ -45,12 +46,14 @@ Examples:
     type=click.IntRange(1, 32),
     default=JOBS,
     show_default=True,
+    metavar="N",
     help="How many files to download at once.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1, 32),
     default=CONNECTIONS,
+    metavar="N",
     show_default=True,
     help="How many connections to one host, all files together; a file has more than one only where that is faster.",
 )

@@ -200,7 +200,8 @@ def report(
         say = partial(_say, width=width)
         say(f"error: {error.message}")
         for name, value in error.facts.items():
-            say(f"  {name}: {value}")
+            for one in _lines_of(value, error.message):
+                say(f"  {name.replace('_', ' ')}: {one}")
         for heading, lines in error.sections.items():
             say(f"{heading}:")
             for line in lines:
@@ -212,6 +213,11 @@ def report(
 
         console.write_line(redacted_text("".join(traceback.format_exception(cause or error))))
     return error.exit_code
+
+
+def _lines_of(value: object, message: str) -> list[object]:
+    """Give what a fact holds, one by one; of another host's words only those that are not the sentence's again."""
+    return [one for one in value if not str(one).endswith(f": {message}")] if isinstance(value, list) else [value]
 
 
 def _print_error(error: PytorchOfflineError, session: Session) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytorch_offline.cli.choosing import Choosing, choosing_options
+from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.progress import shown_wait
 from pytorch_offline.cli.selection import Questions, chosen, document
 from pytorch_offline.cli.session import Session, common_options
@@ -31,7 +32,7 @@ Examples:
 """
 
 
-@click.command("select", epilog=EPILOG)
+@click.command("select", cls=SectionedCommand, epilog=EPILOG)
 @common_options
 @choosing_options
 @click.option(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.progress.words import duration, speed
@@ -50,7 +51,7 @@ Examples:
 """
 
 
-@click.command("verify", epilog=EPILOG)
+@click.command("verify", cls=SectionedCommand, epilog=EPILOG)
 @common_options
 @progress_option
 @click.option("--deep", is_flag=True, default=False, help="Also check every wheel's zip and RECORD.")
@@ -85,7 +86,7 @@ Examples:
 )
 @rate_option("Read so many bytes per second in all: 200M.")
 @click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), default=None, help="How many files at once. [default: one per core]"
+    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="How many files at once.  [default: one per core]"
 )
 @wait_option
 @network_options

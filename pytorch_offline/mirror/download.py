@@ -155,12 +155,14 @@ class Download:
                     transfer = transfer.waited()
                 case Verify():
                     self._progress.doing(self._label, Doing.HASHING)
-                    transfer = transfer.hashed(self._part.sha256())
+                    transfer = self._hash(transfer)
                 case SetAside(error=error):
                     error.facts["found at"] = spell_moment(self._now())
                     self._set_aside(error)
                     self._part.reopen()
-                    transfer = transfer.set_aside()
+                    self._progress.advance(self._label, 0, self._wanted.size)
+                    before, transfer = transfer, transfer.set_aside()
+                    self._tell(before, transfer)
                 case Complete() as complete:
                     return complete
                 case Failed(error=error):
@@ -169,6 +171,14 @@ class Download:
                     raise AssertionError("a body is received within its exchange")
                 case _ as never:
                     assert_never(never)
+
+    def _hash(self, transfer: Transfer) -> Transfer:
+        """Compare the hash of what came."""
+        hashed = transfer.hashed(self._part.sha256())
+        if hashed.restarted and not transfer.restarted:
+            name = self._wanted.name.filename
+            self._progress.say(f"the parts of {name} have not its hash together: once more, in one piece")
+        return hashed
 
     def _bring_more(self, transfer: Transfer, step: Send) -> Transfer:
         """Send one request, and take what comes of it, until it ends, breaks or is refused."""

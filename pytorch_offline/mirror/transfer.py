@@ -55,6 +55,10 @@ WORTHWHILE = 64 * 1024
 
 # S3 answers 403 for what does not exist.
 _ABSENT = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+ABSENT_HINT = (
+    "upstream may have removed it: `pytorch-offline drift` shows what disappeared, --why-not what else there is; "
+    "where a proxy or a company's firewall refuses it, see docs/network.md"
+)
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 # Codings that change the bytes; S3-compatible stores also say "aws-chunked" of files that are as they were uploaded.
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
@@ -239,13 +243,19 @@ class Transfer:
         url = self.urls[0]
         status = head.status
         if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            error = UpstreamError(
-                "server-error", f"{redacted(url)} answers {status}", facts=_facts(self, status=status)
-            )
-            return _faltered(self, error, retry_after=head.headers.get("Retry-After"))
+            asked = head.headers.get("Retry-After")
+            told = {"status": status} if asked is None else {"status": status, "retry_after": asked}
+            error = UpstreamError("server-error", f"{redacted(url)} answers {status}", facts=_facts(self, **told))
+            return _faltered(self, error, retry_after=asked)
         if status in _ABSENT:
-            message = f"{redacted(url)} is not there: the server answers {status}"
-            return _drop(self, UpstreamError("file-absent", message, facts=_facts(self, status=status)))
+            answer = "" if url.startswith("file:") else f": the server answers {status}"
+            error = UpstreamError(
+                "file-absent",
+                f"{redacted(url)} is not there{answer}",
+                facts=_facts(self, status=status),
+                hint=ABSENT_HINT,
+            )
+            return _drop(self, error)
         ranged = isinstance(self.step, Send) and "Range" in self.step.headers
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and ranged:
             return _beyond_the_end(self, head)
@@ -318,8 +328,8 @@ class Transfer:
             "hash-mismatch",
             message,
             facts=facts,
-            hint="the file was replaced upstream after its page was read, or the way to it alters files: crawl again, "
-            "and if that does not help, tell the index's owners",
+            hint="the file was replaced upstream after its page was read, or the way to it alters files: run the "
+            "same command again, by another way if there is one; if that does not help, tell the index's owners",
         )
         return replace(self, step=SetAside(error=error))
 

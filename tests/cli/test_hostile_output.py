@@ -37,6 +37,20 @@ def test_results_messages_warnings_and_errors(tmp_path: Path, capsys: pytest.Cap
     assert out == f"{shown(HOSTILE)}\n"
 
 
+def test_a_fact_of_several_has_a_line_for_each_and_none_for_the_sentence_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"failed files": ["one", "two"], "also": ["code: it is gone", "other: it is elsewhere"], "in_hand": 3}
+    report(UsageError("x", "it is gone", facts=facts), Session(mirror=tmp_path, as_json=False, verbosity=0))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: it is gone",
+        "  failed files: one",
+        "  failed files: two",
+        "  also: other: it is elsewhere",
+        "  in hand: 3",
+    ]
+
+
 def test_json_says_the_same_and_holds_no_such_sign() -> None:
     text = render_json({HOSTILE: HOSTILE})
     assert not set(text) & set("\x1b\x07\x08\r\x9b\u202e\u2066\x7f")

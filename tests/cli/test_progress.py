@@ -333,7 +333,7 @@ def test_a_file_that_starts_again_makes_no_negative_speed() -> None:
         "1.0 MB of 7.2 GB, 0 B/s, 0 of 1 file done",
         "6.0 MB of 7.2 GB, 1.0 MB/s, 1 h 59 min left, 0 of 1 file done",
         "failed: torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl after 6.0 MB",
-        "fetched 5.0 MB in 10 s, 500.0 kB/s; 6.0 MB of 6.0 MB are there",
+        "fetched 5.0 MB in 10 s, 500.0 kB/s; 1 of 1 file failed, 6.0 MB kept",
     ]
 
 

@@ -16,12 +16,15 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
 from filelock import FileLock
 
+from pytorch_offline.crawler.catalogue import CATALOGUE_NAME
+from pytorch_offline.mirror.manifest import render_manifest
+from pytorch_offline.mirror.model import HashOrigin, MirrorFile
 from pytorch_offline.simulator.faults import Slow, Stall, Status
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
@@ -126,7 +129,7 @@ def after(seconds: float) -> Callable[[list[Event]], bool]:
 
 
 def _receiving(events: list[Event]) -> bool:
-    return any(event["event"] == "progress" and event["position"] > WHEEL_BYTES // 4 for event in events)
+    return any(event["event"] == "progress" and event["position"] > WHEEL_BYTES // 8 for event in events)
 
 
 def slow(scene: Scene, _: ExitStack | None = None) -> None:
@@ -139,14 +142,38 @@ def _fetched_and_blown_up(scene: Scene, _: ExitStack) -> None:
     scene.blow_up()
 
 
+def _huge_mirror(scene: Scene, _: ExitStack) -> None:
+    """A mirror whose files take long to read: what ``verify`` needs of one, without a fetch."""
+    rows = []
+    for wheel in WHEELS:
+        path = PurePosixPath("whl", "cpu", wheel)
+        (scene.directory / "cache" / path.parent).mkdir(parents=True, exist_ok=True)
+        (scene.directory / "cache" / path).touch()
+        os.truncate(scene.directory / "cache" / path, SPARSE_BYTES)
+        row = MirrorFile(
+            path=path,
+            size=SPARSE_BYTES,
+            sha256="0" * 64,
+            hash_origin=HashOrigin.PUBLISHED,
+            origin=f"{scene.upstream.url}/cpu/{wheel}",
+            metadata_sha256="0" * 64,
+            requires_python=None,
+            yanked=None,
+            upload_time=None,
+            verified_at="2026-01-01T00:00:00+00:00",
+        )
+        rows.append(row)
+    (scene.directory / "cache" / "manifest.json").write_bytes(render_manifest(rows))
+
+
 def _lock_held(scene: Scene, stack: ExitStack) -> None:
     scene.state.mkdir(parents=True)
     stack.enter_context(FileLock(scene.state / "lock"))
 
 
 def _catalogue_held(scene: Scene, stack: ExitStack) -> None:
-    scene.run("select", "torch", *LINUX, "--no-deps", *scene.indexes)
-    connection = sqlite3.connect(scene.state / "catalogue.sqlite", isolation_level=None)
+    scene.state.mkdir(parents=True)
+    connection = sqlite3.connect(scene.state / CATALOGUE_NAME, isolation_level=None)
     stack.callback(connection.close)
     connection.execute("BEGIN EXCLUSIVE")
 
@@ -181,7 +208,7 @@ PHASES = (
     Phase(
         name="verifying",
         come=told(event="doing", doing="hashing"),
-        prepare=_fetched_and_blown_up,
+        prepare=_huge_mirror,
         command=lambda _: ("verify",),
         continues=False,
     ),

@@ -213,6 +213,24 @@ def test_a_file_that_fails_does_not_stop_the_others(server: Loopback, http: Http
     assert not (mirror.root / TORCH.path).exists()
 
 
+def test_wrong_bytes_are_told_and_no_longer_counted(server: Loopback, http: Http, mirror: Mirror) -> None:
+    bad, good = f"/elsewhere/{TORCH.path}", f"/{TORCH.path}"
+    server.files[bad] = server.files[good]
+    server.always[bad] = Fault(corrupt_at=5000)
+    recorder = Recorder()
+    fetch_files(
+        mirror, [TORCH.wanted(urls=(server.url(bad), server.url(good)))], http, now=now, retry=QUICK, progress=recorder
+    )
+    (told,) = recorder.said
+    assert told.startswith(f"the bytes of {TORCH.path.name} are not those that its index published; trying ")
+
+    server.always[good] = Fault(corrupt_at=5000)
+    other = Mirror(mirror.root / "other")
+    with pytest.raises(IntegrityError):
+        fetch_files(other, wanted(server, TORCH), http, now=now, retry=QUICK, progress=recorder)
+    assert recorder.positions[str(TORCH.path)] == 0
+
+
 def test_of_several_failures_the_worst_is_raised_and_all_are_told(server: Loopback, http: Http, mirror: Mirror) -> None:
     server.always[f"/{TORCH.path}"] = Fault(status=503)
     server.always[f"/{VISION.path}"] = Fault(corrupt_at=5000)

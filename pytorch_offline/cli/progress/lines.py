@@ -69,4 +69,5 @@ class Repeats:
         if len(self._said) >= 1000:  # noqa: PLR2004  (as many sentences as nobody reads; memory stays flat)
             self._said.clear()
         self._said[key] = (now, 0)
-        return f"{text} ({times} times more in the meantime)" if times else text
+        more = "once more" if times == 1 else f"{times} times more"
+        return f"{text} ({more} in the meantime)" if times else text

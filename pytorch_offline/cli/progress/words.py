@@ -43,7 +43,8 @@ def beginning(plan: Planned) -> str:
     text = f"{_WORDS[plan.stage][0]}: {count(plan.files)}, {_total(plan.size, plan.unknown_sizes)}"
     if plan.already_files:
         there = f"{plan.already_files} of {count(plan.files + plan.already_files)}"
-        text += f"; {there}, {render_size(plan.already_size)} already in the mirror"
+        why = "verified lately" if plan.stage is Stage.VERIFY else "already in the mirror"
+        text += f"; {there}, {render_size(plan.already_size)} {why}"
     return text
 
 
@@ -85,7 +86,7 @@ def ending(event: Ended, stage: Stage) -> str:
     """Say what came of one file: one line."""
     name = event.file.rpartition("/")[2]
     if event.outcome is not Outcome.DONE:
-        return f"{event.outcome.value}: {name} after {render_size(event.position)}"
+        return f"{event.outcome.value}: {name}" + (f" after {render_size(event.position)}" if event.position else "")
     text = f"{_WORDS[stage][2]} {name}, {render_size(event.position)}"
     if event.received:
         text += f" in {duration(event.seconds)}"
@@ -101,6 +102,9 @@ def closing(standing: Standing, *, complete: bool) -> str:
         text += f", {speed(standing.received / standing.seconds)}"
     if complete:
         return text
+    if standing.failed:  # what failed is no longer part of the sum
+        kept = f"{render_size(standing.position)} kept" if standing.position else "nothing kept"
+        return f"{text}; {standing.failed} of {count(standing.files)} failed, {kept}"
     return f"{text}; {render_size(standing.position)} of {_total(standing.size, standing.unknown_sizes)} are there"
 
 

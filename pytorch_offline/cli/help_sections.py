@@ -1,0 +1,80 @@
+"""Help texts of commands with many options: under headings, so that each reader finds the few that matter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# By an option's first name. What is under no heading comes last, under "Other options".
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "What to check": ("--deep", "--older-than", "--watch", "--for"),
+    "Repair": ("--repair", "--from"),
+    "What to choose": (
+        "--requirement",
+        "--constraint",
+        "--backend",
+        "--channel",
+        "--pre",
+        "--no-deps",
+        "--as-of",
+        "--common",
+        "--why",
+        "--why-not",
+        "--output",
+    ),
+    "The target": (
+        "--target",
+        "--preset",
+        "--python-version",
+        "--abi",
+        "--free-threaded",
+        "--platform",
+        "--glibc",
+        "--accelerator",
+        "--driver",
+        "--cuda",
+        "--gpu",
+        "--compute-capability",
+        "--gfx",
+    ),
+    "Where it comes from": (
+        "--upstream",
+        "--default-index",
+        "--no-default-index",
+        "--index-url",
+        "--extra-index-url",
+        "--find-links",
+        "--offline",
+        "--refresh",
+    ),
+    "Speed and waiting": ("--jobs", "--connections", "--limit-rate", "--wait"),
+    "The network": ("--proxy", "--cert", "--client-cert", "--trusted-host", "--timeout", "--retries"),
+    "Other options": (),  # the common ones
+}
+_HEADINGS = {name: heading for heading, names in SECTIONS.items() for name in names}
+_REST = "Other options"
+# Of a command that repairs, this one says how.
+_REPAIRING = {"--offline": "Repair"}
+
+
+class SectionedCommand(click.Command):
+    """A command whose help has its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each under its heading, in the order in which they were declared."""
+        under: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
+        parameters = self.get_params(ctx)
+        headings = _HEADINGS | (_REPAIRING if any("--repair" in one.opts for one in parameters) else {})
+        for parameter in parameters:
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                heading = next((headings[name] for name in parameter.opts if name in headings), _REST)
+                under[heading].append(record)
+        for heading, records in under.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
