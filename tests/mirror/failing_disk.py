@@ -30,7 +30,7 @@ from tests.mirror.loopback import Loopback, sized_wheel
 from tests.mirror.wheels import now, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from _typeshed import HasFileno
 
@@ -53,14 +53,28 @@ _QUICK = RetryPolicy(tries=2, first_wait=0.01, longest_wait=0.02)
 _OFTEN = Interval(size=20_000, seconds=1e9)
 
 
-class FailingDisk(Disk):
-    """Fails at the call of a number, counted from 1 (0: never), and ``for_good`` at every later one too."""
+def refusal(number: int) -> Callable[[Path], OSError]:
+    """Make what the system says with an errno."""
+    return lambda path: OSError(number, os.strerror(number), str(path))
 
-    def __init__(self, step: int, number: int, *, for_good: bool) -> None:
+
+class FailingDisk(Disk):
+    """Fails at the call of a number, counted from 1 (0: never), and ``for_good`` at every later one too.
+
+    Half of what it was to write is there then. Nothing is ever synced: nobody cuts the power.
+    """
+
+    def __init__(
+        self,
+        step: int = 0,
+        failure: Callable[[Path], BaseException] = OSError,
+        *,
+        for_good: bool = True,
+    ) -> None:
         self.steps = 0
         self.failed = 0
+        self.failure = failure
         self._step = step
-        self._number = number
         self._for_good = for_good
         self._lock = threading.Lock()
 
@@ -71,24 +85,22 @@ class FailingDisk(Disk):
             self.failed += failing
             return failing
 
-    def error(self, path: Path) -> OSError:
-        return OSError(self._number, os.strerror(self._number), str(path))
-
     def _next(self, path: Path) -> None:
         if self.fails():
-            raise self.error(path)
+            raise self.failure(path)
 
     def write(self, path: Path, body: bytes) -> None:
         if self.fails():
             path.write_bytes(body[: len(body) // 2])
-            raise self.error(path)
-        super().write(path, body)
+            raise self.failure(path)
+        path.write_bytes(body)
 
     def append(self, path: Path, body: bytes) -> None:
-        if self.fails():
-            super().append(path, body[: len(body) // 2])
-            raise self.error(path)
-        super().append(path, body)
+        failing = self.fails()
+        with path.open("ab") as file:
+            file.write(body[: len(body) // 2] if failing else body)
+        if failing:
+            raise self.failure(path)
 
     def sync(self, path: Path) -> None:
         self._next(path)
@@ -126,7 +138,7 @@ def bytes_through(disk: FailingDisk) -> Iterator[None]:
             view = memoryview(piece)
             if disk.fails():
                 super().write(view[: len(view) // 2])
-                raise disk.error(Path(str(self.name)))
+                raise disk.failure(Path(str(self.name)))
             return super().write(view)
 
     before = partial._open
@@ -153,7 +165,7 @@ def fetch(server: Loopback, root: Path, disk: Disk) -> int:
 
 def whole(server: Loopback, root: Path) -> tuple[int, dict[str, bytes]]:
     """Count the calls of a fetch on a sound disk, and give the tree that it ends with."""
-    disk = FailingDisk(0, 0, for_good=False)
+    disk = FailingDisk()
     with bytes_through(disk):
         fetch(server, root, disk)
     return disk.steps, tree(root)
@@ -161,7 +173,7 @@ def whole(server: Loopback, root: Path) -> tuple[int, dict[str, bytes]]:
 
 def check(server: Loopback, root: Path, step: int, number: int, expected: dict[str, bytes], *, for_good: bool) -> str:
     """Let one call fail and run again; say how the first run ended."""
-    disk = FailingDisk(step, number, for_good=for_good)
+    disk = FailingDisk(step, refusal(number), for_good=for_good)
     try:
         with bytes_through(disk):
             fetch(server, root, disk)
@@ -173,7 +185,7 @@ def check(server: Loopback, root: Path, step: int, number: int, expected: dict[s
     if not disk.failed:
         return NOT_REACHED
     _check_what_clients_see(root)
-    again = fetch(server, root, FailingDisk(0, 0, for_good=False))
+    again = fetch(server, root, FailingDisk())
     assert again <= sum(len(wheel.body) for wheel in WHEELS)
     assert tree(root) == expected
     left = {path.relative_to(root / ".state").as_posix() for path in (root / ".state").rglob("*")}

@@ -15,16 +15,16 @@ import pytest
 from bs4 import BeautifulSoup
 
 from pytorch_offline.errors import IntegrityError, UpstreamError, UsageError
-from pytorch_offline.mirror.disk import Disk
 from pytorch_offline.mirror.layout import PAGE_NAMES, sidecar_of
 from pytorch_offline.mirror.manifest import parse_manifest
 from pytorch_offline.mirror.model import HashOrigin
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import find_unlisted, verify_pages
+from tests.mirror.failing_disk import FailingDisk, refusal
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, Wheel, craft_wheel, now, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pytorch_offline.mirror.disk import Disk
 
 WHEELS = (TORCH_CPU, TORCH_CUDA, SYMPY)
 
@@ -263,65 +263,6 @@ class Crash(BaseException):
     """The process is gone: nothing after the chosen step happens, and no handler may tidy up."""
 
 
-class FragileDisk(Disk):
-    """Fails at one step, counted from the first; a write may leave half of its bytes."""
-
-    def __init__(self, step: int, failure: Callable[[Path], BaseException]) -> None:
-        self.steps = 0
-        self._step = step
-        self._failure = failure
-
-    def _next(self, path: Path) -> None:
-        self.steps += 1
-        if self.steps >= self._step and self._step:
-            raise self._failure(path)
-
-    def write(self, path: Path, body: bytes) -> None:
-        try:
-            self._next(path)
-        except BaseException:
-            path.write_bytes(body[: len(body) // 2])
-            raise
-        path.write_bytes(body)
-
-    def append(self, path: Path, body: bytes) -> None:
-        torn = body
-        try:
-            self._next(path)
-        except BaseException:
-            torn = body[: len(body) // 2]
-            raise
-        finally:
-            with path.open("ab") as file:
-                file.write(torn)
-
-    def sync(self, path: Path) -> None:
-        self._next(path)
-
-    def sync_directory(self, path: Path) -> None:
-        self._next(path)
-
-    def make_directory(self, path: Path) -> None:
-        self._next(path)
-        super().make_directory(path)
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._next(target)
-        super().replace(source, target)
-
-    def link(self, source: Path, target: Path) -> bool:
-        self._next(target)
-        return super().link(source, target)
-
-    def remove(self, path: Path) -> None:
-        self._next(path)
-        super().remove(path)
-
-    def remove_directory(self, path: Path) -> None:
-        self._next(path)
-        super().remove_directory(path)
-
-
 LATER = craft_wheel("whl/cpu/numpy-1.0-py3-none-any.whl")
 TWIN = Wheel(path=PurePosixPath("whl/cu121") / LATER.path.name, body=LATER.body, metadata=LATER.metadata)
 
@@ -338,7 +279,7 @@ def second_run(root: Path, disk: Disk) -> None:
 
 
 def first_run(root: Path) -> None:
-    filled(Mirror(root, disk=FragileDisk(0, Crash)), TORCH_CPU, SYMPY)
+    filled(Mirror(root, disk=FailingDisk()), TORCH_CPU, SYMPY)
     stale = root / "whl/cpu/gone/index.html"
     stale.parent.mkdir()
     stale.write_bytes(b'<a href="../../sympy/">sympy</a>')
@@ -376,7 +317,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory, begun: Path) -> tuple[int, d
     """How many steps the second run takes, and the tree that it ends with."""
     root = tmp_path_factory.mktemp("whole") / "mirror"
     shutil.copytree(begun, root)
-    disk = FragileDisk(0, Crash)
+    disk = FailingDisk()
     second_run(root, disk)
     check_what_clients_see(root)
     return disk.steps, tree(root)
@@ -400,14 +341,14 @@ def test_a_run_cut_off_at_any_step_shows_nothing_bad_and_the_next_one_finishes(
         shutil.copytree(begun, root)
         if kind == "crash":
             with pytest.raises(Crash):
-                second_run(root, FragileDisk(step, Crash))
+                second_run(root, FailingDisk(step, Crash))
         else:
-            disk = FragileDisk(step, lambda path: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)))
+            disk = FailingDisk(step, refusal(errno.ENOSPC))
             with pytest.raises(UpstreamError, match="is full") as caught:
                 second_run(root, disk)
             assert caught.value.code == "disk-full"
         check_what_clients_see(root)
-        second_run(root, FragileDisk(0, Crash))
+        second_run(root, FailingDisk())
         assert tree(root) == whole, step
         left = {path.relative_to(root / ".state").as_posix() for path in (root / ".state").rglob("*")}
         noted = {f"blocks/{file.sha256}.json" for file in Mirror(root).read_files().values()}
@@ -426,7 +367,7 @@ def test_a_run_cut_off_at_any_step_shows_nothing_bad_and_the_next_one_finishes(
 def test_the_operating_systems_words_become_ours(
     tmp_path: Path, number: int, family: type[UpstreamError], code: str
 ) -> None:
-    disk = FragileDisk(1, lambda path: OSError(number, os.strerror(number), str(path)))
+    disk = FailingDisk(1, refusal(number))
     with pytest.raises(family) as caught:
         Mirror(tmp_path / "mirror", disk=disk).publish()
     assert caught.value.code == code
