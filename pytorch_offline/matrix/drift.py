@@ -70,7 +70,8 @@ def drift_view(
     if not anything_read:
         notes.append("Nothing was read or fetched yet: `pytorch-offline crawl` reads what upstream lists.")
     elif not reuploads and not disappearances:
-        notes.append("Nothing changed between the readings that the catalogue has; one reading shows no drift.")
+        of_that = "Nothing" if project is None and since is None else "Nothing of that"
+        notes.append(f"{of_that} changed between the readings that the catalogue has; one reading shows no drift.")
     about = f"{project or 'All projects'}{'' if since is None else f', since {since[:10]}'}"
     return View(
         title=f"{about}: {_files(len(reuploads))} uploaded again, {_files(len(disappearances))} disappeared.",

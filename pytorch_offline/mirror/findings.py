@@ -92,5 +92,7 @@ def _known(finding: Finding, row: MirrorFile | None, log: DriftLog) -> dict[str,
     if finding.problem is Problem.SIZE:
         alike = [content for content in log.contents(row.origin) if int(finding.found) in content.sizes]
         uploads = [f"{one.sha256}, seen {one.first_seen[:10]} to {one.last_seen[:10]}" for one in alike]
-        return {"an upload of that size": uploads} if uploads else {}
+        known: dict[str, object] = {"an upload of that size": uploads} if uploads else {}
+        again = log.fate(row.origin).get("uploaded again")  # pages say no size: which upload this is they cannot tell
+        return known if again is None else {**known, "uploaded again": again}
     return {}

@@ -179,6 +179,9 @@ def test_bytes_of_an_earlier_upload_are_told_as_such(mirror: Mirror, capsys: pyt
     (bad,) = as_json(run(capsys, mirror, "--json")[1])["bad"]
     assert bad["facts"]["published by"] == f"{page} published from 2025-05-14 to 2025-05-14"
     assert len(bad["facts"]["uploaded again"]) == 2
+    (mirror.root / SYMPY.path).write_bytes(earlier[1:])
+    (bad,) = as_json(run(capsys, mirror, "--json")[1])["bad"]
+    assert (bad["problem"], len(bad["facts"]["uploaded again"])) == ("size", 2)
 
 
 @pytest.mark.parametrize("options", [["--from", "elsewhere"], ["--offline"], ["--watch", "3", "--older-than", "3"]])
