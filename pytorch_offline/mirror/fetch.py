@@ -367,6 +367,11 @@ class _Fetch:
         facts = {name: str(value) for name, value in error.facts.items()}
         url, received = facts["url"], facts["actual"]
         self._explain(url, error, published=file.sha256, other=received, called="received")
+        if isinstance(error.facts.get("uploaded again"), list):
+            error.hint = (
+                "upstream has uploaded this file again under its name, and a host or a cache on the way may still give "
+                "an earlier upload: run the same command again later, or ask another host with --upstream"
+            )
         self._note(url, received, int(facts["size"]), facts)
         self._mirror.set_aside(place, error, now=self._now)
 

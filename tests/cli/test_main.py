@@ -84,6 +84,17 @@ def test_what_is_not_foreseen_is_a_sentence_and_exit_code_1(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_of_a_fact_with_several_values_each_has_its_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise UsageError("bad-flag", "no", facts={"upload": ["one", "two"], "size": 3})
+
+    monkeypatch.setattr("pytorch_offline.cli.detect.render_summary", broken)
+    assert run("detect", *LINUX) == 2
+    assert capsys.readouterr().err == "error: no\n  upload: one\n  upload: two\n  size: 3\n"
+
+
 def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt

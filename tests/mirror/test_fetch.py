@@ -273,6 +273,7 @@ def test_wrong_bytes_are_told_with_both_hashes_sources_and_days(
         assert facts["url"] == server.url(f"/{TORCH.path}")
         assert facts["found at"] == "2026-08-22T12:00:00Z"
         assert len(facts["uploaded again"]) == 2  # type: ignore[arg-type]
+        assert "uploaded this file again" in str(caught.value.hint)
         (reason,) = mirror.rejected.glob("*.json")
         assert json.loads(reason.read_text())["facts"]["uploaded again"] == facts["uploaded again"]
         (receipt,) = catalogue.receipts(f"/{TORCH.path}")
