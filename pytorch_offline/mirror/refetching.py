@@ -45,7 +45,8 @@ def locks_again(root: Path, bad: Collection[PurePosixPath]) -> list[str]:
 
 
 def _fetch(root: Path, name: str, target: str | None) -> str:
-    described = "TARGET" if target is None else shlex.quote(str(root / LOCKS / f"{target}.json"))
+    lost = "FILE, which `pytorch-offline detect -o FILE` writes on that machine"
+    described = lost if target is None else shlex.quote(str(root / LOCKS / f"{target}.json"))
     words = ["pytorch-offline", "fetch", "--mirror", str(root), "-r", str(root / LOCKS / name), "--target"]
     return f"{shlex.join(words)} {described}"
 

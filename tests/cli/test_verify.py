@@ -156,6 +156,10 @@ def test_of_a_damaged_lock_it_says_what_writes_it_anew(mirror: Mirror, capsys: p
         assert code == 4
         assert again in err
         assert "verify --repair" not in err
+    (locks / "box.json").write_text("x")
+    assert f"{locks}/requirements.box.txt --target FILE, which `pytorch-offline detect" in run(capsys, mirror)[2]
+    (locks / "requirements.box.txt").write_text("x")
+    assert f"pytorch-offline fetch --mirror {mirror.root} …, as the mirror was filled" in run(capsys, mirror)[2]
 
 
 def test_bytes_of_an_earlier_upload_are_told_as_such(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
