@@ -226,7 +226,8 @@ class Http:
 
         Raises:
             UpstreamError: ``unreachable``, ``server-error`` (429 and 5xx), ``transfer-broken`` (cut, or empty with
-                status 200), ``stalled``, ``too-large``, ``bad-url``, ``bad-redirect``, ``tls-error``.
+                status 200), ``stalled``, ``too-large``, ``bad-url``, ``bad-redirect``, ``tls-error``, ``bad-proxy``,
+                ``proxy-refused``.
         """
         waited = 0.0
         failures = 0

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 # A wheel is a zip with members: it starts with a local file header (APPNOTE.TXT, section 4.3.7).
 WHEEL_MAGIC = b"PK\x03\x04"
-# Ten times the largest file that upstream has served (2.5 GB), against bodies that never end.
+# More than ten times the largest file that upstream has served (2.5 GB), against bodies that never end.
 MAX_LENGTH = 32 * 1024**3
-# Tries in a row that bring nothing: at most a minute and a half of waiting.
+# Tries in a row that bring nothing: a minute of waiting at most, or half a minute each time that a server asks for.
 PATIENCE = RetryPolicy(tries=8)
 # A try that brought this much was worth it, and patience starts anew. Less would let a server that cuts every
 # connection after a few bytes hold us for as many connections as the file has bytes.
