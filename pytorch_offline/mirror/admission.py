@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import IntegrityError
-from pytorch_offline.wheels.archive import ArchiveProblem, check_archive
+from pytorch_offline.wheels.archive import check_archive
 from pytorch_offline.wheels.metadata import parse_metadata
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytorch_offline.mirror.model import WantedFile
+    from pytorch_offline.wheels.archive_rules import ArchiveProblem
     from pytorch_offline.wheels.filename import WheelName
 
 # How many of a wheel's problems an error spells out; the count says how many there are.

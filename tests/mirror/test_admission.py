@@ -8,7 +8,7 @@ import pytest
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.admission import KNOWN_BAD, check_bytes, check_wheel, excuse_for
-from pytorch_offline.wheels.archive import ArchiveProblem
+from pytorch_offline.wheels.archive_rules import ArchiveProblem
 from pytorch_offline.wheels.filename import parse_wheel_name
 from tests.mirror.wheels import TORCH_CPU, craft_wheel
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.wheels import zip_format
-from pytorch_offline.wheels.archive import ArchiveReport, check_archive, check_wheel_file, unsafe_name
+from pytorch_offline.wheels.archive import ArchiveReport, check_archive
+from pytorch_offline.wheels.archive_rules import check_wheel_file, unsafe_name
 from pytorch_offline.wheels.filename import parse_wheel_name
 from pytorch_offline.wheels.metadata import parse_metadata
 from tests.wheels.wheel_builder import (
