@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # Connections kept open for the next request: to one host as many as a run may use at once, and to so many hosts.
 _KEPT_PER_HOST = 64
 _KEPT_HOSTS = 16
+_PROXY_HINT = '--proxy URL names another proxy, --proxy "" goes without one; see docs/network.md'
+_NO_PROXY_HINT = "is the network up, and the address right? Where a proxy is needed, --proxy URL names it"
 _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 
 
@@ -225,9 +227,8 @@ class Connections:
             answered = reason.removeprefix("Tunnel connection failed: ")
             if answered != reason and answered.startswith("4"):
                 raise _proxy_refuses(url, proxy, answered) from error
-            broken = UpstreamError(
-                "unreachable", f"the proxy {proxy.shown} gives no connection for {shown}: {reason}", facts=facts
-            )
+            said = f"the proxy {proxy.shown} gives no connection for {shown}: {reason}"
+            broken = UpstreamError("unreachable", said, facts=facts, hint=_PROXY_HINT)
             raise Failure(broken, connecting=True) from error
         if isinstance(error, requests.exceptions.SSLError):
             hint = "a TLS server that breaks off, or something else than TLS at this port, looks like this"
@@ -240,7 +241,8 @@ class Connections:
             raise UpstreamError("bad-url", f"{shown!r} cannot be requested: {reason}", facts=facts) from error
         by = f" by way of {proxy.shown}" if proxy is not None else ""
         if _never_connected(error):
-            lost = UpstreamError("unreachable", f"{shown} cannot be reached{by}: {reason}", facts=facts)
+            hint = _PROXY_HINT if proxy is not None else _NO_PROXY_HINT
+            lost = UpstreamError("unreachable", f"{shown} cannot be reached{by}: {reason}", facts=facts, hint=hint)
             raise Failure(lost, connecting=True) from error
         cut = UpstreamError("transfer-broken", f"{shown} did not answer{by}: {reason}", facts=facts)
         raise Failure(cut) from error

@@ -46,5 +46,7 @@ def command(session: Session, *, project: str | None, since: str | None, as_csv:
         reuploads, disappearances = find_drift(catalogue.unsteady(), receipts)
         anything_read = bool(receipts) or catalogue.first_reading("") is not None
     reuploads, disappearances = wanted_drift(reuploads, disappearances, project=name, since=moment)
+    if not anything_read:
+        session.message(f"the mirror looked at is {session.mirror}; --mirror names another one")
     view = drift_view(reuploads, disappearances, project=name, since=moment, anything_read=anything_read)
     session.result(document_of(view), render_csv(view) if as_csv else render_view(view))

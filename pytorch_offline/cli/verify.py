@@ -159,7 +159,9 @@ def command(
                     now=now,
                 )
             last = _explained(mirror, verified(only={finding.path for finding in first.findings}), log)
-    session.result(document(session, first, repaired, last), render(first, repaired, last))
+    # cron mails whatever is printed: nothing is, with --quiet, about a mirror that is sound
+    silent = session.verbosity < 0 and not first.findings
+    session.result(document(session, first, repaired, last), "" if silent else render(first, repaired, last))
     if last.findings:
         locks = {finding.path for finding in last.findings if finding.problem is Problem.LOCK}
         commands = locks_again(session.mirror, locks)  # a repair knows nothing of what they should say

@@ -60,7 +60,8 @@ def drift_view(
     if reuploads:
         notes.append(
             f"Hashes: the first {_SHORT_HASH} digits of the sha256, below the day (UTC) on which it was first seen;"
-            " (*) no page published it, a host gave it. --json and --csv have all."
+            " (*) no page published it, a host gave it: so bytes look, too, that were damaged on the way. --json and"
+            " --csv have all."
         )
     if disappearances:
         section, left_out = _disappeared(disappearances)

@@ -472,7 +472,8 @@ def _faltered(transfer: Transfer, error: PytorchOfflineError, *, retry_after: st
     failures = transfer.failures + 1
     if failures >= transfer.retry.tries * len(transfer.urls):
         error.facts.update({"tries": failures, "in_hand": transfer.position})
-        error.hint = error.hint or "run the same command again: it continues where this one stopped"
+        again = "run the same command again: it continues where this one stopped"
+        error.hint = f"{again}; {error.hint}" if error.hint else again
         return _failed(transfer, error)
     stays = _stays(transfer, error, failures)
     urls = transfer.urls if stays else (*transfer.urls[1:], transfer.urls[0])

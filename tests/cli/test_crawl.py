@@ -118,6 +118,7 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     code, out, err = run(capsys, "--upstream", base)
     assert (code, out) == (3, "")
     assert "cannot be reached" in err
+    assert "hint: is the network up" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -50,7 +50,7 @@ def as_json(text: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("options", [(), ("--deep",), ("--jobs", "1"), ("-q",)])
+@pytest.mark.parametrize("options", [(), ("--deep",), ("--jobs", "1")])
 def test_a_sound_mirror_exits_with_0(
     mirror: Mirror, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
 ) -> None:
@@ -58,6 +58,18 @@ def test_a_sound_mirror_exits_with_0(
     assert code == 0
     assert "2 files, " in out
     assert out.endswith("all as the manifest says\n")
+
+
+def test_quiet_says_nothing_of_a_sound_mirror_and_all_of_a_bad_one(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, mirror, "--quiet") == (0, "", "")
+    assert run(capsys, mirror, "--quiet", "--watch", "30") == (0, "", "")
+    assert as_json(run(capsys, mirror, "--quiet", "--json")[1])["ok"] is True
+    (mirror.root / TORCH_CPU.path).unlink()
+    code, out, _ = run(capsys, mirror, "--quiet")
+    assert code == 4
+    assert f"bad: {TORCH_CPU.path}: missing: it is not there" in out
 
 
 def test_each_bad_file_is_named_and_the_exit_code_is_4(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
