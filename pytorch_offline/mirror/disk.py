@@ -115,13 +115,19 @@ def _carry_over(source: Path, target: Path) -> None:
     source.unlink()
 
 
-def make_directories(disk: Disk, path: Path) -> None:
-    """Make a directory and what is missing above it, each name durable before anything is put below it."""
-    if path.is_dir():
+def make_directories(disk: Disk, *paths: Path) -> None:
+    """Make directories and what is missing above them, each name durable before anything is put below it.
+
+    Names in one directory are made durable together.
+    """
+    if not (missing := [path for path in dict.fromkeys(paths) if not path.is_dir()]):
         return
-    make_directories(disk, path.parent)
-    disk.make_directory(path)
-    disk.sync_directory(path.parent)
+    make_directories(disk, *(path.parent for path in missing))
+    missing = [path for path in missing if not path.is_dir()]  # one may be above another
+    for path in missing:
+        disk.make_directory(path)
+    for parent in dict.fromkeys(path.parent for path in missing):
+        disk.sync_directory(parent)
 
 
 def write_atomically(disk: Disk, path: Path, body: bytes, *, temporary: Path) -> None:

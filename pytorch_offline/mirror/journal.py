@@ -55,10 +55,10 @@ def parse_journal(text: bytes) -> Journal:
 
 def carry_out(disk: Disk, root: Path, journal: Journal) -> None:
     """Do what a journal says, or what is left of it."""
-    for source, target in journal.renames:
-        if (root / source).exists():  # else an earlier try has renamed it
-            make_directories(disk, (root / target).parent)
-            disk.replace(root / source, root / target)
+    left = [(root / source, root / target) for source, target in journal.renames if (root / source).exists()]
+    make_directories(disk, *(target.parent for _, target in left))
+    for source, target in left:  # an earlier try has done the others
+        disk.replace(source, target)
     for path in journal.removals:
         disk.remove(root / path)
     touched = {(root / path).parent for path in (*(target for _, target in journal.renames), *journal.removals)}
