@@ -6,6 +6,7 @@ import random
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, assert_never
 
@@ -227,8 +228,7 @@ class Download:
                     return transfer
                 rate = gauge.rate()
                 if rate is not None:
-                    probe = probe.measured(rate)
-                    self._flow.learn(origin(transfer.urls[0]), probe)
+                    probe = self._flow.measured(origin(transfer.urls[0]), probe, rate)
                 if source is not None and probe.wanted > 1 and _worth_helping(transfer, rate):
                     first = _handed_over(answer.pop_all(), pieces)
                     return self._receive_in_parallel(transfer, source, probe, first, stream)
@@ -265,6 +265,7 @@ class Download:
             wrote=lambda size: self._count(held(), size),
             fast_enough=self._fast_enough,
             clock=self._clock,
+            proven=stream.status == HTTPStatus.PARTIAL_CONTENT,
         )
         try:
             error = parallel.bring(first, stream)

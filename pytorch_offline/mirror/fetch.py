@@ -243,7 +243,8 @@ class _Fetch:
         files = list(self.missing.values())
         self._lengths = {file.path: file.size for file in files if file.size is not None}
         unknown = [file for file in files if file.size is None]
-        for_each(unknown, self._ask_length, jobs=jobs, stop=self._stop)
+        # Next to no bytes: what this takes is round trips, and its connections are used again.
+        for_each(unknown, self._ask_length, jobs=self._flow.connections.limit, stop=self._stop)
         self._look_at_room(files)
         # Files of the same bytes share one partial file: one thread sees to all of them.
         groups: dict[Path, list[WantedFile]] = {}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # aria2c's most for one server; a second one gains nothing where a host limits by client.
 CONNECTIONS = 16
 # How long a number of connections is measured before another one is tried, in seconds.
-WINDOW = 0.2
+WINDOW = 0.1
 # How often a wait looks whether the run was stopped, in seconds.
 _LOOK = 0.1
 
@@ -70,6 +70,11 @@ class Connections:
                 return False
             here.held[file] += 1
             return True
+
+    def held(self, host: str) -> int:
+        """Say how many there are to a host now."""
+        with self._changed:
+            return self._hosts[host].held.total()
 
     def release(self, host: str, file: Hashable) -> None:
         """Give a connection back."""
@@ -154,10 +159,20 @@ class Flow:
     learnt: dict[str, Probe] = field(default_factory=dict)
 
     def probe(self, host: str) -> Probe:
-        """Begin where the last file of this host ended, if it came to a judgement."""
+        """Begin where the files of this host are."""
         return self.learnt.get(host) or Probe(most=self.connections.limit)
 
     def learn(self, host: str, probe: Probe) -> None:
-        """Take note of what a file learnt."""
-        if probe.settled:
+        """Take note of what a file learnt: a judgement, or that a step was worth it and the next one is to be tried."""
+        known = self.probe(host)
+        if probe.settled or (not known.settled and probe.wanted > known.wanted):
             self.learnt[host] = probe
+
+    def measured(self, host: str, probe: Probe, rate: float) -> Probe:
+        """Judge one more window of a file, or go on where another file of its host has come further meanwhile."""
+        known = self.learnt.get(host)
+        if known is not None and not probe.settled and known.wanted > probe.wanted:
+            return known
+        after = probe.measured(rate, each=rate / max(1, self.connections.held(host)))
+        self.learn(host, after)
+        return after

@@ -115,6 +115,7 @@ class Parallel:
         wrote: told after each piece that this many bytes were written.
         fast_enough: passes a body's pieces on, and breaks off a trickle.
         clock: seconds that only go forward.
+        proven: whether the first answer is a part itself, so that the server is known to give parts.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Parallel:
         wrote: Callable[[int], None],
         fast_enough: Callable[[Iterator[bytearray], str], Iterator[bytearray]],
         clock: Callable[[], float] = time.monotonic,
+        proven: bool = False,
     ) -> None:
         self.plan = plan
         self.probe = probe
@@ -142,11 +144,13 @@ class Parallel:
         self._stop = stop
         self._wrote = wrote
         self._fast_enough = fast_enough
+        self._clock = clock
+        self._stepped = clock()
         self._gauge = Gauge(flow.meter, clock=clock)
         self._readers = Readers(flow.pool)
         self._numbers = count(_FIRST + 1)
         self._brought: Counter[int] = Counter()
-        self._proven = plan.prefix > 0  # the first answer is a part itself
+        self._proven = proven
         self._at_once = 1  # how many have given bytes at one time, at most
         self._giving_up = False
         self._trouble: UpstreamError | None = None
@@ -189,7 +193,7 @@ class Parallel:
     def _lend(self) -> None:
         """Let as many more readers begin as are worth it and to be had."""
         if self._at_once >= self.probe.wanted and (rate := self._gauge.rate()) is not None:
-            self.probe = self.probe.measured(rate)
+            self._judge(rate)
         while len(self.plan.leases) < self.probe.wanted and not self._giving_up:
             number = next(self._numbers)
             lent = self.plan.lent(number, self.probe.wanted)
@@ -217,6 +221,14 @@ class Parallel:
                 self._drop(number)  # it gives more than was asked for
             elif len(wanted) == lease.room and lease.asked > lease.stop:
                 self._go_on(number)
+
+    def _judge(self, rate: float) -> None:
+        """Take the probe's advice, but no step that would take as long to pay as what is missing takes anyway."""
+        after, now = self._flow.measured(self._host, self.probe, rate), self._clock()
+        if after.wanted <= self.probe.wanted:
+            self.probe = after
+        elif self.plan.length - self.plan.in_hand >= rate * (now - self._stepped):
+            self.probe, self._stepped = after, now
 
     def _note(self, number: int, size: int) -> None:
         self._brought[number] += size

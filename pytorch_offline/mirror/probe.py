@@ -11,6 +11,8 @@ _GAIN = 1.1
 # A connection that has just begun grows faster by itself; so long as it does, and not for ever, nothing is judged.
 _GROWTH = 1.15
 _WINDOWS = 5
+# A step that brought so much has been worth it, whatever its connections may still grow to.
+_CLEAR = 2.0
 # Each step up is by so much: two steps to 16.
 _FACTOR = 4
 
@@ -41,15 +43,21 @@ class Probe:
     windows: int = 0
     settled: bool = False
 
-    def measured(self, rate: float) -> Probe:
-        """Judge what the present number of connections brought in one more window."""
+    def measured(self, rate: float, *, each: float | None = None) -> Probe:
+        """Judge what the present number of connections brought in one more window.
+
+        Args:
+            rate: of all downloads together, so that what one file takes from another counts for nothing.
+            each: what one connection brought of it; all of it, where there is no other.
+        """
         if self.settled:
             slower = self.rate is not None and rate < self.rate / 2 and self.wanted < self.most
             return replace(self, rate=None, last=None, windows=0, settled=False) if slower else self
-        if self.rate is None and rate >= FAST:
+        if self.rate is None and (rate if each is None else each) >= FAST:
             return self._at(self.wanted, rate)
         growing = self.last is None or rate > _GROWTH * self.last
-        if growing and self.windows + 1 < _WINDOWS:
+        clear = self.rate is not None and rate >= _CLEAR * self.rate
+        if growing and not clear and self.windows + 1 < _WINDOWS:
             return replace(self, last=rate, windows=self.windows + 1)
         best = max(rate, self.last or 0.0)
         if self.rate is not None and best < _GAIN * self.rate:

@@ -115,7 +115,9 @@ class Plan:
         lease = self.leases[largest]
         if lease.room < 2 * WORTH_SHARING:
             return self
-        cut = min(lease.position + max(lease.room // 2, WORTH_SHARING), lease.position + block)
+        # A first answer that would go on to the end keeps more than a block: it runs already, who is new must begin.
+        share = max(block, min(2 * LONGEST_BLOCK, lease.room // max(1, connections)))
+        cut = lease.position + min(max(lease.room // 2, WORTH_SHARING), share)
         new = Lease(position=cut, stop=min(cut + block, lease.stop), asked=min(cut + block, lease.stop))
         return replace(self, leases={**self.leases, largest: replace(lease, stop=cut), number: new})
 

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.mirror.flow import WINDOW, Connections, Gauge, Meter
+from pytorch_offline.mirror.flow import WINDOW, Connections, Flow, Gauge, Meter
+from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.workers import Stop
 
 HOST = "https://one.example"
@@ -63,3 +64,18 @@ def test_a_gauge_speaks_once_in_a_window() -> None:
     seconds[0] = 2 * WINDOW
     assert gauge.rate() == 100 / (2 * WINDOW)
     assert gauge.rate() is None
+
+
+def test_files_of_a_host_take_up_what_another_one_learns_meanwhile() -> None:
+    flow = Flow(connections=Connections(16), meter=Meter(), pool=Pool())
+    one = other = flow.probe(HOST)
+    other = flow.measured(HOST, other, 20.0)
+    for _ in range(2):
+        one = flow.measured(HOST, one, 20.0)
+    assert one.wanted == 4
+    assert flow.measured(HOST, other, 20.0) == one
+    assert flow.probe(HOST) == one
+    assert flow.measured(HOST, other.refused(), 20.0).wanted == 1
+    assert flow.probe(HOST).wanted == 1
+    flow.learn(HOST, one)
+    assert flow.probe(HOST).wanted == 1, "a judgement stands"

@@ -54,7 +54,7 @@ def probed(*rates: float, most: int = 16) -> Probe:
 
 
 def test_a_probe_stops_where_more_connections_bring_nothing() -> None:
-    up = (20.0, 20.0, 80.0, 80.0)
+    up = (20.0, 20.0, 80.0)
     assert probed(20.0, 20.0).wanted == 4
     assert probed(*up).wanted == 16
     assert probed(*up, 82.0, 82.0, 82.0, 82.0).wanted == 16
@@ -71,6 +71,19 @@ def test_a_hiccup_takes_no_connection_away() -> None:
 def test_who_has_the_lines_speed_stays_at_one_connection() -> None:
     assert probed(100.0, 100.0, *[101.0] * 5).wanted == 1
     assert probed(FAST, FAST, FAST).wanted == 1
+
+
+def test_what_many_files_bring_together_makes_none_of_them_fast() -> None:
+    probe = Probe(most=16)
+    for _ in range(2):
+        probe = probe.measured(FAST, each=FAST / 13)
+    assert probe.wanted == 4
+    assert Probe(most=16).measured(FAST, each=FAST).settled
+
+
+def test_a_growing_step_that_is_clearly_worth_it_is_not_waited_for() -> None:
+    assert probed(20.0, 20.0, 40.0).wanted == 16
+    assert probed(20.0, 20.0, 39.0).wanted == 4
 
 
 def test_a_connection_that_still_grows_is_not_judged_but_not_for_ever() -> None:
