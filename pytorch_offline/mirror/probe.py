@@ -52,7 +52,9 @@ class Probe:
         """
         if self.settled:
             slower = self.rate is not None and rate < self.rate / 2 and self.wanted < self.most
-            return replace(self, rate=None, last=None, windows=0, settled=False) if slower else self
+            if slower and self.windows + 1 >= _WINDOWS:
+                return replace(self, rate=None, last=None, windows=0, settled=False)
+            return replace(self, windows=self.windows + 1 if slower else 0)  # the same busy disk
         if self.rate is None and (rate if each is None else each) >= FAST:
             return self._at(self.wanted, rate)
         growing = self.last is None or rate > _GROWTH * self.last

@@ -92,7 +92,8 @@ def test_a_connection_that_still_grows_is_not_judged_but_not_for_ever() -> None:
 
 
 def test_a_host_that_slows_down_is_probed_again() -> None:
-    assert probed(100.0, 100.0, *[101.0] * 5, 40.0, 40.0, 40.0).wanted == 4
+    assert probed(100.0, 100.0, *[101.0] * 5, *[40.0] * 5, 40.0, 40.0).wanted == 4
+    assert probed(100.0, 100.0, *[101.0] * 5, *[40.0] * 4, 100.0, *[40.0] * 4, 100.0, 40.0).wanted == 1, "a busy disk"
 
 
 def test_a_refusal_halves_and_lasts() -> None:
