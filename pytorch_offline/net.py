@@ -209,13 +209,13 @@ class Http:
         """Close all connections."""
         self._connections.close()
 
-    def hurried(self, timeouts: Timeouts) -> Http:
+    def hurried(self, timeouts: Timeouts | None = None) -> Http:
         """Give a client that reaches the network in the same way and over the same connections, but tries once.
 
-        It is closed with this one.
+        It waits as long as this one where no ``timeouts`` are given, and is closed with it.
         """
         other = copy.copy(self)
-        other._timeouts = timeouts  # noqa: SLF001  (one of us)
+        other._timeouts = timeouts or self._timeouts  # noqa: SLF001  (one of us)
         other._retry = RetryPolicy(tries=1, connect_tries=1)  # noqa: SLF001
         return other
 

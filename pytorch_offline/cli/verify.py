@@ -84,7 +84,7 @@ Examples:
     metavar="MINUTES",
     help="Begin no file after so long; what was verified longest ago goes first.",
 )
-@rate_option("Read so many bytes per second in all: 200M.")
+@rate_option("Read, and with --repair fetch, so many bytes per second in all: 200M.")
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="How many files at once.  [default: one per core]"
 )
@@ -154,6 +154,7 @@ def command(
                     http,
                     sources=[_address(source) for source in sources],
                     online=not offline,
+                    limit_rate=limit_rate,
                     log=log,
                     progress=progress,
                     now=now,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytorch_offline.addresses import origin
 from pytorch_offline.errors import UpstreamError
-from pytorch_offline.net import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -87,7 +86,7 @@ def at_one_of(
     if len(ordered) == 1:
         return _noted(ordered[0], http, hosts, ask)
     errors: dict[str, UpstreamError] = {}
-    for client in (http.hurried(Timeouts()), http):
+    for client in (http.hurried(), http):
         for url in ordered:
             if url in errors and errors[url].code not in _PASSING:
                 continue

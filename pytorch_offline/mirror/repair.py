@@ -75,6 +75,7 @@ def repair_mirror(
     online: bool = True,
     log: DriftLog | None = None,
     jobs: int = JOBS,
+    limit_rate: int | None = None,
     progress: Progress | None = None,
     now: Callable[[], datetime],
 ) -> RepairReport:
@@ -92,6 +93,7 @@ def repair_mirror(
         online: whether anything but ``file://`` addresses may be asked.
         log: what is known of what upstream had, and where to note what comes.
         jobs: how many files at once.
+        limit_rate: bytes per second in all; None for no limit.
         progress: told what happens.
         now: the time, in UTC.
 
@@ -129,6 +131,7 @@ def repair_mirror(
             [wanted[file.path] for file in files_in_order(lost)],
             http,
             jobs=jobs,
+            limit_rate=limit_rate,
             progress=progress,
             now=now,
             log=log,

@@ -10,9 +10,11 @@ import json
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,12 +22,8 @@ if TYPE_CHECKING:
 
     from pytorch_offline.mirror.model import MirrorFile
 
+
 LOG_NAME = "verified.jsonl"
-
-
-def spell(moment: datetime) -> str:
-    """Write a moment as the manifest does."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def recent_files(
@@ -80,6 +78,6 @@ class Rounds:
             for line in self._log.read_bytes().splitlines():
                 with suppress(ValueError, KeyError, TypeError, RecursionError):  # empty, or torn by a power cut
                     row = json.loads(line)
-                    moment = spell(datetime.fromisoformat(row["verified_at"]))
+                    moment = spell_moment(datetime.fromisoformat(row["verified_at"]))
                     found[PurePosixPath(row["path"])] = str(row["sha256"]), moment
         return found

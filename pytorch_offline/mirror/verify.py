@@ -20,8 +20,9 @@ from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.refetching import all_again
-from pytorch_offline.mirror.rounds import Rounds, recent_files, spell
+from pytorch_offline.mirror.rounds import Rounds, recent_files
 from pytorch_offline.mirror.scrub import Pace, read_wheels
+from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -95,7 +96,7 @@ def verify_mirror(
     good: dict[PurePosixPath, MirrorFile] = {}
 
     def verified(files: Sequence[MirrorFile]) -> None:
-        rows = [replace(file, verified_at=spell(now())) for file in files]
+        rows = [replace(file, verified_at=spell_moment(now())) for file in files]
         good.update((row.path, row) for row in rows)
         if mirror.state.is_dir():
             rounds.note(rows)
