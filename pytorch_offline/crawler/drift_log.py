@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pytorch_offline.crawler.catalogue import Catalogue
     from pytorch_offline.crawler.drift import Content
+    from pytorch_offline.crawler.model import Observation
 
 
 class DriftLog:
@@ -49,11 +50,7 @@ class DriftLog:
 
     def facts(self, url: str, *, published: str | None, other: str, called: str) -> dict[str, object]:
         """Say what is known of two hashes of the file at an address, as ``facts_of_mismatch``."""
-        path = _path(url)
-        try:
-            sayings, receipts = self._catalogue.history(path), self._catalogue.receipts(path)
-        finally:
-            self.rest()
+        sayings, receipts = self._known(url)
         return facts_of_mismatch(published=published, other=other, called=called, sayings=sayings, receipts=receipts)
 
     def rest(self) -> None:
@@ -62,13 +59,18 @@ class DriftLog:
 
     def contents(self, url: str) -> tuple[Content, ...]:
         """Give the contents that the file at an address is known to have had, the oldest first."""
-        path = _path(url)
-        return contents_of(self._catalogue.history(path), self._catalogue.receipts(path))
+        return contents_of(*self._known(url))
 
     def fate(self, url: str) -> dict[str, object]:
         """Say what became of the file at an address, as ``facts_of_fate``."""
+        return facts_of_fate(*self._known(url))
+
+    def _known(self, url: str) -> tuple[tuple[Observation, ...], tuple[Receipt, ...]]:
         path = _path(url)
-        return facts_of_fate(self._catalogue.history(path), self._catalogue.receipts(path))
+        try:
+            return self._catalogue.history(path), self._catalogue.receipts(path)
+        finally:
+            self.rest()
 
 
 def _path(url: str) -> str:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytorch_offline.crawler.catalogue import Catalogue
 from pytorch_offline.crawler.drift import Disappearance, contents_of, facts_of_mismatch, find_drift
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.crawler.model import Link, Observation, Receipt
 
 if TYPE_CHECKING:
-    from pytorch_offline.crawler.catalogue import Catalogue
+    from pathlib import Path
+
     from tests.crawler.conftest import Clock
 
 NAME = "torch-2.7.0+cpu-cp310-cp310-manylinux_2_28_aarch64.whl"
@@ -138,3 +140,17 @@ def test_the_log_keeps_what_each_host_gave_with_first_and_last_day(catalogue: Ca
     assert catalogue.receipts("/elsewhere") == ()
     (reupload,), _ = find_drift(catalogue.unsteady(), catalogue.receipts())
     assert [content.sha256 for content in reupload.contents] == [OLD, NEW]
+
+
+def test_whatever_the_log_is_asked_it_closes_the_catalogue_again(tmp_path: Path, clock: Clock) -> None:
+    place = tmp_path / "catalogue.sqlite"
+    mapped = place.with_name("catalogue.sqlite-shm")  # there for as long as somebody has the database open
+    url = f"{FILES}{PATH}"
+    with Catalogue.open(place) as catalogue:
+        log = DriftLog(catalogue, now=clock)
+        log.note(url, sha256=OLD, size=9, etag=None, last_modified=None)
+        for ask in (log.contents, log.fate, lambda url: log.facts(url, published=OLD, other=NEW, called="received")):
+            assert ask(url)
+            assert not mapped.exists()
+        assert catalogue.receipts(PATH)
+        assert mapped.exists()
