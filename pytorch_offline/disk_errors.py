@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # The codes of errors that the next file or page would meet again.
 DISK_CODES = frozenset({"disk-full", "disk-failed", "file-too-large"})
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# A disk, or a quota on it, has no room left.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 # What a file system says when it or its medium is lost, and not one file refused: I/O errors, made read-only because
 # of them (ext4's errors=remount-ro), damaged (EUCLEAN), unplugged, a network share or a FUSE server that is gone.
@@ -44,7 +45,7 @@ def disk_error(error: OSError, root: Path, *, called: str = "mirror") -> Pytorch
     facts = {called: str(root), "reason": error.strerror or str(error)}
     if error.filename is not None:
         facts["file"] = os.fsdecode(error.filename)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         quota = " for this user's quota" if error.errno == errno.EDQUOT else ""
         return UpstreamError("disk-full", f"the disk that holds {root} is full{quota}", facts=facts, hint=_AGAIN)
     if error.errno == errno.EFBIG:

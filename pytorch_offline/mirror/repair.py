@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from pytorch_offline.addresses import url_path
 from pytorch_offline.crawler.siblings import sibling_addresses
-from pytorch_offline.disk_errors import disk_errors
+from pytorch_offline.disk_errors import FULL, disk_errors
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
 from pytorch_offline.mirror.blocks import BlockSums, agreeing
 from pytorch_offline.mirror.fetch import JOBS, FetchReport, fetch_files, part_of
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from pytorch_offline.net import Http
 
 _COPIED_AT_ONCE = 1 << 20
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +181,7 @@ def _salvage(mirror: Mirror, file: MirrorFile, wanted: WantedFile) -> int:
             try:
                 _copy(bad, partial, part)
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in FULL:
                     raise
                 _take_over(bad, place, partial)
             return partial.completed + count(partial.ahead)
