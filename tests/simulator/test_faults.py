@@ -12,12 +12,10 @@ import requests
 from pytorch_offline.simulator import faults
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
+from tests.simulator.conftest import NAME, PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-NAME = "demo-1.0-py3-none-any.whl"
-PATH = f"/whl/cpu/{NAME}"
 
 
 @pytest.fixture
@@ -26,19 +24,6 @@ def simulator() -> Iterator[Simulator]:
     spec.add_wheel("cpu", NAME, requires=[], padding=200_000)
     with Simulator(spec) as running:
         yield running
-
-
-@pytest.fixture
-def url(simulator: Simulator) -> str:
-    return simulator.root_url + PATH
-
-
-@pytest.fixture
-def body(simulator: Simulator) -> bytes:
-    offer = simulator.spec.find(PATH)
-    assert offer is not None
-    whole = simulator.spec.body(offer)
-    return whole.read(0, whole.size)
 
 
 def received(client: requests.Session, url: str) -> bytes:

@@ -15,12 +15,11 @@ from pytorch_offline.simulator.answers import Framing
 from pytorch_offline.simulator.faults import Header, Status, Truncate
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
+from tests.simulator.conftest import NAME, PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAME = "demo-1.0-py3-none-any.whl"
-PATH = f"/whl/cpu/{NAME}"
 PART = {"Range": "bytes=1000-1999", "Accept-Encoding": "identity"}
 
 
@@ -30,19 +29,6 @@ def simulator() -> Iterator[Simulator]:
     spec.add_wheel("cpu", NAME, requires=[], padding=20_000)
     with Simulator(spec) as running:
         yield running
-
-
-@pytest.fixture
-def url(simulator: Simulator) -> str:
-    return simulator.root_url + PATH
-
-
-@pytest.fixture
-def body(simulator: Simulator) -> bytes:
-    offer = simulator.spec.find(PATH)
-    assert offer is not None
-    whole = simulator.spec.body(offer)
-    return whole.read(0, whole.size)
 
 
 def raw(client: requests.Session, url: str, headers: dict[str, str] | None = None) -> tuple[requests.Response, bytes]:
