@@ -135,7 +135,9 @@ def _file_document(directory: PurePosixPath, file: MirrorFile) -> dict[str, Any]
 
 
 def _render_json(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1) + "\n").encode()
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    # A lone surrogate has no bytes in UTF-8, and its escape is no JSON to a strict reader: uv would refuse the page.
+    return text.encode("utf-8", "replace")
 
 
 def _upload_time(text: str | None) -> str | None:
@@ -144,7 +146,7 @@ def _upload_time(text: str | None) -> str | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first hours of the year 1 have no time in UTC
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if moment.microsecond else "%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.replace(tzinfo=None).isoformat()}Z"

@@ -143,7 +143,7 @@ def test_no_text_can_break_a_page(yanked: str | None, requires_python: str | Non
 def test_text_that_utf_8_has_no_bytes_for_does_not_stop_a_page() -> None:
     pages = render_pages([SYMPY.row(yanked="half of \ud83d", requires_python="\udfff")])
     [file] = document(pages[PurePosixPath("whl/sympy/index.v1+json")])["files"]
-    assert file["yanked"] == "half of \ud83d"
+    assert file["yanked"] == "half of ?"  # its escape would be broken JSON to uv
     assert b'data-yanked="half of &#55357;"' in pages[PurePosixPath("whl/sympy/index.html")]
 
 
@@ -153,6 +153,8 @@ def test_text_that_utf_8_has_no_bytes_for_does_not_stop_a_page() -> None:
         ("2026-01-23T15:10:34Z", "2026-01-23T15:10:34Z"),
         ("2026-01-23T15:10:34.120000Z", "2026-01-23T15:10:34.120000Z"),
         ("2026-01-23 15:10:34", "2026-01-23T15:10:34Z"),
+        ("0001-01-01T00:00:00+05:00", None),
+        ("0099-01-01T00:00:00Z", "0099-01-01T00:00:00Z"),
         ("yesterday", None),
         ("", None),
     ],
