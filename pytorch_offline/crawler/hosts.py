@@ -35,10 +35,20 @@ class Hosts:
 
     Args:
         clock: seconds that only go forward.
+        first_rest: for how many seconds a host that has failed once is asked last.
+        longest_rest: for how many at most.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        first_rest: float = _FIRST_REST,
+        longest_rest: float = _LONGEST_REST,
+    ) -> None:
         self._clock = clock
+        self._first_rest = first_rest
+        self._longest_rest = longest_rest
         self._lock = threading.Lock()
         self._resting: dict[str, tuple[float, float]] = {}  # until when, and for how long it is
 
@@ -58,8 +68,14 @@ class Hosts:
             until, rest = self._resting.get(host, (now, 0.0))
             if now < until:  # several downloads met the same trouble
                 return
-            rest = min(max(_FIRST_REST, rest * 2), _LONGEST_REST)
+            rest = min(max(self._first_rest, rest * 2), self._longest_rest)
             self._resting[host] = (now + rest, rest)
+
+    def rests(self, url: str) -> bool:
+        """Say whether an address is on a host that is out of order."""
+        with self._lock:
+            until, _ = self._resting.get(origin(url), (0.0, 0.0))
+            return origin(url) in self._resting and self._clock() < until
 
     def gave(self, url: str) -> None:
         """Take note that an address gave what was asked of it: its host is in order."""

@@ -86,6 +86,8 @@ class Download:
         chance: random numbers in [0, 1), so that many clients do not return together.
         floor: what is too slow.
         clock: seconds that only go forward.
+        watched: told how many bytes from the file's start are in hand, and how long it is as far as that is known,
+            after each change; of bytes that are about to be given up it is told before they are.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Download:
         chance: Callable[[], float] = random.random,
         floor: Floor | None = None,
         clock: Callable[[], float] = time.monotonic,
+        watched: Callable[[int, int | None], None] = lambda _position, _length: None,
     ) -> None:
         self.bytes_received = 0
         self.troubles = 0  # how often something went wrong and was tried again
@@ -120,6 +123,7 @@ class Download:
         self._chance = chance
         self._floor = floor or Floor()
         self._clock = clock
+        self._watched = watched
         self._flow = flow or Flow(connections=Connections(1), meter=Meter(), pool=Pool())
 
     def run(self) -> Complete:
@@ -141,6 +145,7 @@ class Download:
         transfer = Transfer.begin(wanted, partial, retry=self._retry)
         if partial is not None and transfer.position > 0:  # else what is there stays until an answer takes its place
             self._part.keep(transfer.position, partial.end)
+            self._watched(transfer.position, transfer.length)
         self._progress.begin(self._label, transfer.length, transfer.in_hand)
         while True:
             self._stop.check()
@@ -159,6 +164,7 @@ class Download:
                     transfer = self._hash(transfer)
                 case SetAside(error=error):
                     error.facts["found at"] = spell_moment(self._now())
+                    self._watched(0, None)
                     self._set_aside(error)
                     self._part.reopen()
                     self._progress.advance(self._label, 0, self._wanted.size)
@@ -325,6 +331,7 @@ class Download:
     def _prepare(self, transfer: Transfer, step: Receive) -> None:
         if step.start == 0 and self._part.size > 0:
             self._progress.say(f"{self._wanted.name.filename} starts again from its first byte")
+        self._watched(transfer.position, transfer.length)
         if step.start == 0:
             self._part.empty()
         if transfer.length is not None:
@@ -334,6 +341,7 @@ class Download:
         """Tell everybody of bytes that are written; now and then, make safe what came."""
         self.bytes_received += size
         self._room.took(self._wanted.path, size)
+        self._watched(transfer.position, transfer.length)
         self._progress.advance(self._label, transfer.in_hand, transfer.length if transfer.ahead else self._wanted.size)
         self._part.save_now_and_then(transfer.partial)
         self._stop.check()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -22,10 +21,11 @@ from pytorch_offline.mirror.progress import Doing, Outcome, Progress, Silent, St
 from pytorch_offline.mirror.readers import Pool
 from pytorch_offline.mirror.room import Room, free_bytes
 from pytorch_offline.mirror.transfer import PATIENCE
+from pytorch_offline.mirror.witness import Witness
 from pytorch_offline.mirror.workers import Stop, Stopped, for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pytorch_offline.crawler.drift_log import DriftLog
@@ -192,7 +192,7 @@ class _Fetch:
         self._floor = floor
         self._flow = flow
         self._room = room
-        self._log = log
+        self._witness = Witness(log, say=progress.say, now=now)
         self._stop = Stop()
         self._lock = threading.Lock()
         self._lengths: dict[PurePosixPath, int] = {}
@@ -218,7 +218,7 @@ class _Fetch:
             except IntegrityError as error:
                 if error.code == "path-conflict" and file.urls and "held sha256" in error.facts:
                     resting = str(error.facts["held sha256"])
-                    self._explain(file.urls[0], error, published=file.sha256, other=resting, called="held")
+                    self._witness.explain(file.urls[0], error, published=file.sha256, other=resting, called="held")
                 self.failures.append((file.path, error))
 
     def _take_stock_of(self, file: WantedFile, size: int | None) -> MirrorFile | None:
@@ -323,7 +323,7 @@ class _Fetch:
                     http=self._http,
                     room=self._room,
                     stop=self._stop,
-                    set_aside=lambda error: self._set_aside(file, place, error),
+                    set_aside=lambda error: self._witness.set_aside(self._mirror, file, place, error),
                     now=self._now,
                     progress=self._progress,
                     retry=self._retry,
@@ -336,7 +336,7 @@ class _Fetch:
                     with self._lock:
                         self.bytes_downloaded += download.bytes_received
                         self.troubles += download.troubles
-            self._note(came.url, came.sha256, came.size, came.seen)
+            self._witness.note(came.url, came.sha256, came.size, came.seen)
             self._progress.doing(str(file.path), Doing.CHECKING)
             try:
                 row = self._mirror.admit(
@@ -362,36 +362,6 @@ class _Fetch:
             before = self.given.get(host, Given(host=host, files=0, size=0))
             self.given[host] = Given(host=host, files=before.files + 1, size=before.size + size)
             self.turned += host != host_of(file.urls[0])
-
-    def _set_aside(self, file: WantedFile, place: PurePosixPath, error: IntegrityError) -> None:
-        """Keep wrong bytes apart, with what is known of them and of the right ones; and note that they came."""
-        facts = {name: str(value) for name, value in error.facts.items()}
-        url, received = facts["url"], facts["actual"]
-        self._explain(url, error, published=file.sha256, other=received, called="received")
-        if isinstance(error.facts.get("uploaded again"), list):
-            error.hint = (
-                "upstream has uploaded this file again under its name, and a host or a cache on the way may still give "
-                "an earlier upload: run the same command again later, or ask another host with --upstream"
-            )
-        self._note(url, received, int(facts["size"]), facts)
-        self._mirror.set_aside(place, error, now=self._now)
-
-    def _explain(self, url: str, error: IntegrityError, *, published: str | None, other: str, called: str) -> None:
-        """Add to an error what the log knows of both hashes; a log that cannot be read adds nothing."""
-        if self._log is not None:
-            with suppress(PytorchOfflineError):
-                error.facts.update(self._log.facts(url, published=published, other=other, called=called))
-
-    def _note(self, url: str, sha256: str, size: int, seen: Mapping[str, str]) -> None:
-        """Note what a host gave; a log that cannot be written must not cost the file."""
-        if self._log is None:
-            return
-        try:
-            self._log.note(
-                url, sha256=sha256, size=size, etag=seen.get("etag"), last_modified=seen.get("last-modified")
-            )
-        except PytorchOfflineError as error:
-            self._progress.say(f"what {redacted(url)} gave was not noted: {error.message}")
 
     def _part_of(self, file: WantedFile) -> Path:
         return part_of(self._mirror, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import PurePosixPath
@@ -44,6 +44,42 @@ class WantedFile:
     requires_python: str | None = None
     yanked: str | None = None
     upload_time: str | None = None
+
+
+class Listed(Protocol):
+    """What an index page says of a file, whether the mirror holds it or a gateway would fetch it.
+
+    ``sha256`` and ``size`` are None where nobody has said them. Of every file that is listed the METADATA can be had;
+    ``metadata_sha256`` is None where nobody knows its hash yet. The others are as in ``MirrorFile``.
+    """
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where it lies below the mirror's directory."""
+
+    @property
+    def size(self) -> int | None:
+        """Its bytes."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Lower-case hex."""
+
+    @property
+    def metadata_sha256(self) -> str | None:
+        """Likewise, of its METADATA."""
+
+    @property
+    def requires_python(self) -> str | None:
+        """As text."""
+
+    @property
+    def yanked(self) -> str | None:
+        """The reason."""
+
+    @property
+    def upload_time(self) -> str | None:
+        """ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

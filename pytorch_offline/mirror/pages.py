@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.mirror.model import Listed, MirrorFile
 
 # The HTML form has nothing of version 1.1's sizes and versions (PEP 700), so it stays at 1.0 (PEP 629).
 HTML_API_VERSION = "1.0"
@@ -53,7 +53,7 @@ def render_pages(files: Iterable[MirrorFile]) -> dict[PurePosixPath, bytes]:
     return pages
 
 
-def render_files_html(title: str, directory: PurePosixPath, files: Iterable[MirrorFile]) -> bytes:
+def render_files_html(title: str, directory: PurePosixPath, files: Iterable[Listed]) -> bytes:
     """Render links to files; the text of each equals the file's name."""
     return _render_html(title, (_anchor(directory, file) for file in files))
 
@@ -63,7 +63,7 @@ def render_list_html(projects: Iterable[NormalizedName]) -> bytes:
     return _render_html("Simple index", (f'<a href="{project}/">{project}</a>' for project in projects))
 
 
-def render_project_json(project: NormalizedName, directory: PurePosixPath, files: Iterable[MirrorFile]) -> bytes:
+def render_project_json(project: NormalizedName, directory: PurePosixPath, files: Iterable[Listed]) -> bytes:
     """Render one project's page as PEP 691 JSON with the sizes and versions of PEP 700."""
     listed = tuple(files)
     versions = sorted({parse_wheel_name(file.path.name).version for file in listed})
@@ -103,12 +103,14 @@ def _render_html(title: str, anchors: Iterable[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode("utf-8", "xmlcharrefreplace")
 
 
-def _anchor(directory: PurePosixPath, file: MirrorFile) -> str:
-    attributes = [f'href="{escape(relative_href(directory, file.path))}#sha256={file.sha256}"']
+def _anchor(directory: PurePosixPath, file: Listed) -> str:
+    fragment = "" if file.sha256 is None else f"#sha256={file.sha256}"
+    attributes = [f'href="{escape(relative_href(directory, file.path))}{fragment}"']
     if file.requires_python is not None:
         attributes.append(f'data-requires-python="{escape(file.requires_python)}"')
     # Both names: clients older than PEP 714 know only the first.
-    attributes += [f'data-{key}="sha256={file.metadata_sha256}"' for key in ("dist-info-metadata", "core-metadata")]
+    said = "true" if file.metadata_sha256 is None else f"sha256={file.metadata_sha256}"
+    attributes += [f'data-{key}="{said}"' for key in ("dist-info-metadata", "core-metadata")]
     if file.yanked is not None:
         attributes.append(f'data-yanked="{escape(file.yanked)}"')
     if (uploaded := _upload_time(file.upload_time)) is not None:
@@ -116,14 +118,14 @@ def _anchor(directory: PurePosixPath, file: MirrorFile) -> str:
     return f"<a {' '.join(attributes)}>{escape(file.path.name)}</a>"
 
 
-def _file_document(directory: PurePosixPath, file: MirrorFile) -> dict[str, Any]:
+def _file_document(directory: PurePosixPath, file: Listed) -> dict[str, Any]:
     document: dict[str, Any] = {
         "filename": file.path.name,
         "url": relative_href(directory, file.path),
-        "hashes": {"sha256": file.sha256},
-        "size": file.size,
+        "hashes": {} if file.sha256 is None else {"sha256": file.sha256},
+        **({} if file.size is None else {"size": file.size}),
         # Under this name alone: pip 22.3 to 23.1 misread the older one in JSON (pypa/pip#12042).
-        "core-metadata": {"sha256": file.metadata_sha256},
+        "core-metadata": True if file.metadata_sha256 is None else {"sha256": file.metadata_sha256},
         # PEP 691 knows no empty reason: a yank without one is `true`.
         "yanked": False if file.yanked is None else file.yanked or True,
     }

@@ -27,9 +27,13 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of the index, in the forms among which a client may choose (PEP 691), the one for everybody first."""
+    """A page of the index, in the forms among which a client may choose (PEP 691), the one for everybody first.
+
+    A single form is given to everybody. ``headers`` are sent with every form, and with 304.
+    """
 
     forms: tuple[Body, ...]
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

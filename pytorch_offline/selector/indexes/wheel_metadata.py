@@ -37,7 +37,7 @@ def fetch_wheel_metadata(
     *,
     http: Http,
     catalogue: Catalogue,
-    scratch: Path,
+    scratch: Path | None,
     offline: bool,
     urls: Sequence[str],
     hosts: Hosts,
@@ -48,7 +48,7 @@ def fetch_wheel_metadata(
         file: the wheel.
         http: the network.
         catalogue: what is known, and where to write it down.
-        scratch: a directory for a whole wheel, where nothing less will do.
+        scratch: a directory for a whole wheel, where nothing less will do; None to do without.
         offline: ask nobody.
         urls: where the wheel may be had, its own address first.
         hosts: which hosts are out of order.
@@ -72,7 +72,7 @@ def fetch_wheel_metadata(
     return body
 
 
-def _had_at(url: str, file: IndexFile, http: Http, scratch: Path) -> tuple[bytes, str]:
+def _had_at(url: str, file: IndexFile, http: Http, scratch: Path | None) -> tuple[bytes, str]:
     """Get the METADATA from one address, and say by which way."""
     there = replace(file, link=replace(file.link, url=url))
     body = _sidecar(there.link, http)
@@ -83,7 +83,7 @@ def _had_at(url: str, file: IndexFile, http: Http, scratch: Path) -> tuple[bytes
     try:
         return fetch_metadata_by_ranges(http, url, file.name, expected_size=file.link.size), "ranges"
     except UpstreamError as error:
-        if error.code != "ranges-not-served":
+        if error.code != "ranges-not-served" or scratch is None:
             raise
     with disk_errors(scratch, called="directory"):
         return _from_whole_wheel(there, http, scratch), "wheel"
