@@ -33,6 +33,7 @@ COMMANDS = {
     "install": "Install from a mirror with no network, and prove it.",
     "matrix": "Show which builds there are, for which machine.",
     "select": "Choose the wheels for a target; download nothing.",
+    "serve": "Serve the mirror to a LAN, under pytorch.org's own paths.",
     "verify": "Re-hash the mirror and name each bad file.",
 }
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = PurePosixPath("whl")
 LOCKS = PurePosixPath("locks")
+MANIFEST_NAME = "manifest.json"
 HTML_NAME = "index.html"
 JSON_NAME = "index.v1+json"
 METADATA_SUFFIX = ".metadata"

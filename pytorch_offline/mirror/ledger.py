@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.disk import make_directories
+from pytorch_offline.mirror.layout import MANIFEST_NAME
 from pytorch_offline.mirror.manifest import parse_manifest, parse_row, render_row
 from pytorch_offline.mirror.refetching import moved_away
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.disk import Disk
     from pytorch_offline.mirror.model import MirrorFile
 
-MANIFEST_NAME = "manifest.json"
 LOG_NAME = ".state/admitted.jsonl"
 
 

@@ -32,8 +32,8 @@ from pytorch_offline.mirror.blocks import BlockNotes, BlockSums
 from pytorch_offline.mirror.disk import Disk, incoming_of, make_directories, write_atomically
 from pytorch_offline.mirror.generation import Generations, sweep
 from pytorch_offline.mirror.hashing import read_sha256
-from pytorch_offline.mirror.layout import LOCKS, STATE_NAME, sidecar_of
-from pytorch_offline.mirror.ledger import LOG_NAME, MANIFEST_NAME, Ledger
+from pytorch_offline.mirror.layout import LOCKS, MANIFEST_NAME, STATE_NAME, sidecar_of
+from pytorch_offline.mirror.ledger import LOG_NAME, Ledger
 from pytorch_offline.mirror.lock import MirrorLock
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Callable
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -18,21 +20,29 @@ class Body:
         content_type: as it is sent, e.g. ``application/vnd.pypi.simple.v1+json``.
         content: the bytes.
         etag: strong and quoted, made from the sha256 of the bytes.
+        gzipped: the same, compressed, for clients that accept it; None where it saves nothing.
     """
 
     content_type: str
     content: bytes
     etag: str
+    gzipped: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """A page of the index, in the forms among which a client may choose (PEP 691), the one for everybody first.
 
-    A single form is given to everybody. ``headers`` are sent with every form, and with 304.
+    A page of one form has nothing to choose and is given whatever the client accepts, as a file would be.
+
+    Args:
+        forms: the same in each media type.
+        modified: when it may last have changed.
+        headers: sent beside the others with every form, and with 304.
     """
 
     forms: tuple[Body, ...]
+    modified: datetime | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -41,23 +51,25 @@ class StoredFile:
     """A file of the mirror, which leaves from the disk.
 
     Args:
-        path: where it lies.
-        size: its bytes, as they were verified.
-        etag: strong and quoted, made from the sha256 that was verified.
+        path: where it lies; its last component is never followed if it is a link.
+        size: its bytes, as they were verified; None where only their hash is known: such a file is small, and is
+            hashed whenever it is sent.
+        sha256: as it was verified, in hex; the strong entity tag is made from it. None for a small file that may
+            change, whose tag is made from what is read.
         content_type: as it is sent.
         immutable: whether the path has these bytes for ever, so that clients need never ask again.
     """
 
     path: Path
-    size: int
-    etag: str
+    size: int | None
+    sha256: str | None
     content_type: str
     immutable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
-    """Another path on this host has what is asked for; ``location`` is relative to this host."""
+    """Another path on this host has what is asked for; ``location`` is that path, decoded, from the host's root."""
 
     location: str
 
@@ -77,7 +89,7 @@ class GrowingFile(Protocol):
     def content_type(self) -> str:
         """As it is sent."""
 
-    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+    def read(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Give the bytes from ``start`` to before ``stop``, waiting for those that have not come yet.
 
         Raises:
@@ -86,7 +98,52 @@ class GrowingFile(Protocol):
         """
 
 
-Resource: TypeAlias = Page | StoredFile | Redirect | GrowingFile
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a page that is made for each request may depend on.
+
+    Args:
+        path: as ``Site.find`` was asked for it.
+        query: what follows ``?``, as it came.
+        field: gives a header of the request by name, several of one name joined by commas; None if there is none.
+        origin: how the client addressed this server, ``http://mirror:8080``.
+        now: the moment of the request, in UTC.
+    """
+
+    path: str
+    query: str
+    field: Callable[[str], str | None]
+    origin: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was made for one question.
+
+    Args:
+        body: the bytes; conditions and ranges of the request are judged against it.
+        status: 200, or e.g. 503 of a ``/health`` that is not well.
+        vary: the headers of the request that decided about it, e.g. ``Accept-Language``.
+        cache_control: how long it may be kept.
+        headers: sent beside the others, and with 304: ``Content-Language``, ``Content-Security-Policy``.
+    """
+
+    body: Body
+    status: HTTPStatus = HTTPStatus.OK
+    vary: tuple[str, ...] = ()
+    cache_control: str = "no-cache"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePage:
+    """A page that is made when it is asked for, in a few milliseconds and without waiting for anything."""
+
+    answer: Callable[[Question], Answer]
+
+
+Resource: TypeAlias = Page | StoredFile | Redirect | GrowingFile | LivePage
 
 
 class Site(Protocol):

@@ -1,0 +1,113 @@
+"""A mirror on disk as a site, which follows what other processes publish."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pytorch_offline.errors import PytorchOfflineError
+from pytorch_offline.mirror.layout import LOCKS, MANIFEST_NAME
+from pytorch_offline.mirror.manifest import parse_manifest
+from pytorch_offline.server.resources import StoredFile
+from pytorch_offline.server.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytorch_offline.server.resources import Resource
+
+# How often it is looked whether there is a new manifest; one look is one system call.
+LOOK_SECONDS = 1.0
+
+_LOCK_TYPES = {
+    # A lock is read in a browser, too; TOML's own type (RFC 9618) makes browsers offer it for download.
+    ".toml": "text/plain; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".json": "application/json",
+}
+_LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(?P<kind>\.(?:toml|txt|json))")
+
+
+class FollowedMirror:
+    """The site of a mirror's directory, which may be empty, absent, or changed by another process at any time.
+
+    A generation is read whole before it takes the place of the last; a manifest that cannot be read takes none.
+
+    Args:
+        root: the mirror's directory.
+        tell: told in one sentence what became of the mirror.
+    """
+
+    def __init__(self, root: Path, *, tell: Callable[[str], None]) -> None:
+        self._root = root
+        self._tell = tell
+        self._seen: tuple[int, int, int] | None = None
+        self.snapshot = Snapshot(root, {}, b"", None)
+
+    def load(self) -> None:
+        """Read the mirror as it is now.
+
+        Raises:
+            IntegrityError: ``bad-manifest``.
+            UsageError: ``unknown-manifest-format``.
+            OSError: the disk does not give it.
+        """
+        self._seen = self._look()
+        self.snapshot = self._read()
+
+    async def follow(self) -> None:
+        """Look for new generations, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                now = await asyncio.to_thread(self._look)
+                if now == self._seen:
+                    continue
+                self._seen = now
+                self.snapshot = await asyncio.to_thread(self._read)
+            except PytorchOfflineError as error:
+                self._tell(f"what was published cannot be read, so the generation before is served: {error.message}")
+            except OSError as error:
+                self._seen = None  # look again
+                self._tell(f"the mirror cannot be read, so the generation before is served: {error.strerror or error}")
+            else:
+                self._tell(f"a new generation is served: {len(self.snapshot.files)} files")
+
+    def find(self, path: str) -> Resource | None:
+        """Give what lies at a path; see ``Site``."""
+        return self._lock(path) or self.snapshot.find(path)
+
+    async def bring(self, path: str) -> Resource | None:
+        """Give nothing: what a mirror has not, nobody is asked for."""
+        del path
+        return None
+
+    def _lock(self, path: str) -> StoredFile | None:
+        directory, _, name = path.rpartition("/")
+        match = _LOCK_NAME.fullmatch(name)
+        if directory != f"/{LOCKS}" or match is None:
+            return None
+        kind = _LOCK_TYPES[match["kind"]]
+        return StoredFile(path=self._root / LOCKS / name, size=None, sha256=None, content_type=kind, immutable=False)
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = (self._root / MANIFEST_NAME).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _read(self) -> Snapshot:
+        try:
+            with (self._root / MANIFEST_NAME).open("rb") as stream:
+                text = stream.read()
+                modified = datetime.fromtimestamp(int(os.fstat(stream.fileno()).st_mtime), UTC)
+        except (FileNotFoundError, NotADirectoryError):
+            return Snapshot(self._root, {}, b"", None)
+        snapshot = Snapshot(self._root, {file.path: file for file in parse_manifest(text)}, text, modified)
+        snapshot.warm()
+        return snapshot
