@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -22,6 +23,7 @@ from pytorch_offline.crawler.recognition import recognise_upstream
 from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.mirror.layout import STATE_NAME
+from pytorch_offline.mirror.milestones import Crawled, Milestones
 from pytorch_offline.wheels.backend import parse_backend
 
 if TYPE_CHECKING:
@@ -83,6 +85,10 @@ def command(  # noqa: PLR0917  (click passes by keyword)
             raise UsageError("no-backends-here", f"{redacted(upstream)} has no directories by backend")
         with _Progress(session) as progress:
             report = crawl(reader, index, backends=wanted_backends, projects=wanted_projects, progress=progress.show)
+    if report.is_complete:
+        whole = not (wanted_backends or wanted_projects)
+        crawled = Crawled(upstream=index.root, ended=datetime.now(UTC), pages=len(report.outcomes), whole=whole)
+        Milestones(session.mirror / STATE_NAME).note_crawl(crawled)
     for warning in warnings_of(report):
         session.warn(warning)
     session.result(document_of(report), render_report(report))

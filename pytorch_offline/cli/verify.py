@@ -29,7 +29,7 @@ from pytorch_offline.mirror.refetching import locks_again
 from pytorch_offline.mirror.repair import repair_mirror
 from pytorch_offline.mirror.scrub import Pace
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.mirror.verify import verify_mirror
+from pytorch_offline.mirror.verify import verified_by, verify_mirror
 from pytorch_offline.net import Http
 from pytorch_offline.selector.explaining.render import render_size
 
@@ -160,6 +160,7 @@ def command(
                     now=now,
                 )
             last = _explained(mirror, verified(only={finding.path for finding in first.findings}), log)
+    mirror.milestones.note_verification(verified_by(first, last, deep=deep, ended=now()))
     # cron mails whatever is printed: nothing is, with --quiet, about a mirror that is sound
     silent = session.verbosity < 0 and not first.findings
     session.result(document(session, first, repaired, last), "" if silent else render(first, repaired, last))

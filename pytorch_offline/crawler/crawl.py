@@ -70,6 +70,11 @@ class CrawlReport:
         return tuple(outcome for outcome in self.outcomes if outcome.error is not None)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every page was read or found absent."""
+        return not (self.failed or self.not_asked)
+
+    @property
     def updates(self) -> Iterator[PageUpdate]:
         """The pages that were read or found absent."""
         return (outcome.update for outcome in self.outcomes if outcome.update is not None)

@@ -138,7 +138,7 @@ def fetch_files(
                 fetch.flow_ended()
         seconds = time.monotonic() - started
         try:
-            mirror.publish()
+            mirror.publish(now=now)
         except UpstreamError:
             if not fetch.failures:  # else it is the same full disk, and the pages are as old as before
                 raise

@@ -32,6 +32,11 @@ class Generations:
         self._journal = state / "journal.json"
         self._disk = disk
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a switch was begun that is not over."""
+        return self._journal.exists()
+
     def finish(self) -> None:
         """Do the rest of a switch that was cut off, or forget one that had not begun.
 
@@ -50,8 +55,18 @@ class Generations:
             self._carry_out(journal)
         sweep(self._disk, self._next)  # without a journal it was never complete
 
-    def switch(self, documents: Mapping[PurePosixPath, bytes], removals: Iterable[str], *, temporary: Path) -> None:
-        """Put documents in place, in their order, then remove files; all of it or, until the journal is there, none."""
+    def switch(
+        self,
+        documents: Mapping[PurePosixPath, bytes],
+        removals: Iterable[str],
+        *,
+        unlinked: Iterable[str] = (),
+        temporary: Path,
+    ) -> None:
+        """Put documents in place, in their order, then remove files; all of it or, until the journal is there, none.
+
+        ``unlinked`` are removed last: documents linked to them that are replaced or removed now.
+        """
         make_directories(self._disk, self._next)
         renames = []
         for number, (path, body) in enumerate(documents.items()):
@@ -59,7 +74,7 @@ class Generations:
             self._disk.write(ready, body)
             renames.append((ready.relative_to(self._root).as_posix(), str(path)))
         self._disk.sync_directory(self._next)
-        journal = Journal(renames=tuple(renames), removals=tuple(removals))
+        journal = Journal(renames=tuple(renames), removals=tuple(removals), unlinked=tuple(unlinked))
         write_atomically(self._disk, self._journal, render_journal(journal), temporary=temporary)
         self._carry_out(journal)
 
@@ -76,7 +91,11 @@ class Generations:
         self._disk.remove(self._journal)
         self._disk.sync_directory(self._state)
         sweep(self._disk, self._next)
-        for directory in {(self._root / path).parent for path in journal.removals} - {self._root, self._state}:
+        emptied = {(self._root / path).parent for path in (*journal.removals, *journal.unlinked)} - {
+            self._root,
+            self._state,
+        }
+        for directory in sorted(emptied, key=lambda one: len(one.parts), reverse=True):  # the inner ones first
             if directory.is_dir() and not any(directory.iterdir()):
                 self._disk.remove_directory(directory)
 

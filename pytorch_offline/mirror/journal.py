@@ -15,6 +15,7 @@ from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.disk import make_directories
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytorch_offline.mirror.disk import Disk
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """What a switch does, in order: renames first, then removals. All paths are relative, with ``/``."""
+    """What a switch does, in order: renames, then removals, then those of ``unlinked`` files: what pages linked to.
+
+    Each of the three is durable before the next begins. All paths are relative, with ``/``.
+    """
 
     renames: tuple[tuple[str, str], ...]
     removals: tuple[str, ...] = ()
+    unlinked: tuple[str, ...] = ()
 
 
 def render_journal(journal: Journal) -> bytes:
     """Render a journal as JSON."""
-    return json.dumps({"renames": journal.renames, "removals": journal.removals}, indent=1).encode()
+    document = {"renames": journal.renames, "removals": journal.removals, "unlinked": journal.unlinked}
+    return json.dumps(document, indent=1).encode()
 
 
 def parse_journal(text: bytes) -> Journal:
@@ -43,14 +49,15 @@ def parse_journal(text: bytes) -> Journal:
         document = json.loads(text)
         renames = tuple((_safe(source), _safe(target)) for source, target in document["renames"])
         removals = tuple(_safe(path) for path in document["removals"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        unlinked = tuple(_safe(path) for path in document.get("unlinked", ()))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             "bad-journal",
             "the journal of an interrupted publication cannot be read",
             facts={"reason": str(error)},
             hint="remove .state/journal.json and run fetch again; it writes all pages anew",
         ) from error
-    return Journal(renames=renames, removals=removals)
+    return Journal(renames=renames, removals=removals, unlinked=unlinked)
 
 
 def carry_out(disk: Disk, root: Path, journal: Journal) -> None:
@@ -59,10 +66,16 @@ def carry_out(disk: Disk, root: Path, journal: Journal) -> None:
     make_directories(disk, *(target.parent for _, target in left))
     for source, target in left:  # an earlier try has done the others
         disk.replace(source, target)
-    for path in journal.removals:
-        disk.remove(root / path)
-    touched = {(root / path).parent for path in (*(target for _, target in journal.renames), *journal.removals)}
-    for directory in sorted(touched):
+    _sync(disk, {(root / target).parent for _, target in journal.renames})
+    # Apart: after a power cut no page that is there may link to what is gone.
+    for paths in (journal.removals, journal.unlinked):
+        for path in paths:
+            disk.remove(root / path)
+        _sync(disk, {(root / path).parent for path in paths})
+
+
+def _sync(disk: Disk, directories: Iterable[Path]) -> None:
+    for directory in sorted(directories):
         if directory.is_dir():
             disk.sync_directory(directory)
 

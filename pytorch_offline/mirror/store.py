@@ -36,6 +36,7 @@ from pytorch_offline.mirror.layout import LOCKS, MANIFEST_NAME, STATE_NAME, side
 from pytorch_offline.mirror.ledger import LOG_NAME, Ledger
 from pytorch_offline.mirror.lock import MirrorLock
 from pytorch_offline.mirror.manifest import render_manifest
+from pytorch_offline.mirror.milestones import PUBLICATION_NAME, Milestones, render_publication
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
 from pytorch_offline.mirror.pages import render_pages
 from pytorch_offline.moments import spell_moment
@@ -43,7 +44,7 @@ from pytorch_offline.wheels.archive import check_archive
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -70,6 +71,7 @@ class Mirror:
         self.partial = self.state / "partial"  # downloads under way
         self.rejected = self.state / "rejected"  # bytes that did not pass the gate, kept for inspection
         self.blocks = BlockNotes(self.state / "blocks")  # where a file is bad, once it is
+        self.milestones = Milestones(self.state)
         self._temporary = self.state / "temporary"
         self.disk = disk or Disk()
         self._ledger = Ledger(root, self.disk)
@@ -267,29 +269,70 @@ class Mirror:
             for name, body in locks.items():
                 self._write(self.root / LOCKS / name, body)
 
-    def publish(self) -> int:
+    def publish(self, *, now: Callable[[], datetime] | None = None) -> int:
         """Bring the index pages and the manifest up to the files that the mirror holds.
 
         The new pages are laid ready and synced first; then a journal is written, and from there the switch happens
         even if this run is cut off. Pages that no file needs any more are removed, and what was noted of files that are
         no longer held.
 
+        Args:
+            now: the clock, for whoever asks later when the pages last changed; without it nothing is noted.
+
         Returns:
             How many pages were written or removed.
         """
         with self.lock(), disk_errors(self.root):
-            self._remove_strays()  # before the switch forgets that their wheels were announced
-            pages = render_pages(self._files.values())
-            changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
-            stale = [str(path) for path in self._generations.pages_on_disk() if path not in pages]
-            manifest = render_manifest(self._files.values())
-            if changed or stale or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
-                documents = changed | {PurePosixPath(MANIFEST_NAME): manifest}
-                self._generations.switch(documents, [*stale, LOG_NAME], temporary=self._temporary_name())
-            self.blocks.keep(file.sha256 for file in self._files.values())
-            return len(changed) + len(stale)
+            return self._switch(self._files, (), now)
+
+    def remove(self, paths: Iterable[PurePosixPath], *, now: Callable[[], datetime]) -> int:
+        """Take files out of the mirror: pages without them come first, then the files go, each with its METADATA.
+
+        One journal names all of it, so that a run that is cut off has removed nothing, or the next one finishes it.
+        Paths that the mirror does not hold mean nothing.
+
+        Returns:
+            How many pages were written or removed.
+
+        Raises:
+            UpstreamError: ``disk-full``, ``disk-failed``.
+            UsageError: ``mirror-not-writable``.
+        """
+        with self.lock(), disk_errors(self.root):
+            gone = sorted(self._files.keys() & set(paths))
+            if not gone:
+                return 0
+            left = {path: file for path, file in self._files.items() if path not in set(gone)}
+            unlinked = [str(place) for path in gone for place in (path, sidecar_of(path))]
+            try:
+                changed = self._switch(left, unlinked, now)
+            except BaseException:
+                if self._generations.is_pending:
+                    self._files = left  # the journal says so, and the next run finishes it
+                raise
+            self._files = left
+            return changed
 
     # Steps; the lock is held -----------------------------------------------------------------------------------------
+
+    def _switch(
+        self, files: Mapping[PurePosixPath, MirrorFile], unlinked: Sequence[str], now: Callable[[], datetime] | None
+    ) -> int:
+        """Switch to the pages and the manifest of some files, and remove others; say how many pages changed."""
+        self._generations.finish()  # of a switch that failed a moment ago
+        self._remove_strays()  # before the switch forgets that their wheels were announced
+        pages = render_pages(files.values())
+        changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
+        stale = [str(path) for path in self._generations.pages_on_disk() if path not in pages]
+        manifest = render_manifest(files.values())
+        news = bool(changed or stale or unlinked)
+        if news or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
+            documents = changed | {PurePosixPath(MANIFEST_NAME): manifest}
+            if news and now is not None:
+                documents[PurePosixPath(PUBLICATION_NAME)] = render_publication(now())
+            self._generations.switch(documents, [*stale, LOG_NAME], unlinked=unlinked, temporary=self._temporary_name())
+        self.blocks.keep(file.sha256 for file in files.values())
+        return len(changed) + len(stale)
 
     def _remove_strays(self) -> None:
         """Remove what lies in the tree of wheels that were announced and never came, or are still on their way."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.mirror.findings import Finding, Problem
 from pytorch_offline.mirror.layout import LOCKS, PAGE_NAMES, ROOT, sidecar_of
 from pytorch_offline.mirror.lock_check import lock_problem
+from pytorch_offline.mirror.milestones import Verified
 from pytorch_offline.mirror.page_check import expected_targets, page_problem
 from pytorch_offline.mirror.progress import Progress, Silent
 from pytorch_offline.mirror.refetching import all_again
@@ -26,7 +28,7 @@ from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.mirror.store import Mirror
@@ -134,6 +136,18 @@ def verify_mirror(
         oldest=min((row.verified_at for row in rows.values()), default=None),
         bytes_read=reading.size,
         seconds=reading.seconds,
+    )
+
+
+def verified_by(first: VerifyReport, last: VerifyReport, *, deep: bool, ended: datetime) -> Verified:
+    """Sum up a verification and, where a repair followed, the one after it, for whoever asks later how things stand."""
+    return Verified(
+        ended=ended,
+        files=last.files,
+        read=first.files - first.recent - first.postponed,
+        deep=deep,
+        findings=len(last.findings),
+        oldest=None if last.oldest is None else datetime.fromisoformat(last.oldest),
     )
 
 

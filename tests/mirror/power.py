@@ -278,7 +278,9 @@ def leftovers(root: Path) -> set[str]:
     """Say what a mirror's private directory holds beside what stays: the lock, and sums of admitted files' blocks."""
     state = root / ".state"
     found = {path.relative_to(state).as_posix() for path in state.rglob("*")}
-    return {path for path in found - {"lock", "partial", "temporary"} if path.split("/")[0] != "blocks"}
+    return {
+        path for path in found - {"lock", "partial", "temporary"} if path.split("/")[0] not in {"blocks", "milestones"}
+    }
 
 
 def lay_out(files: dict[str, bytes], root: Path) -> None:
