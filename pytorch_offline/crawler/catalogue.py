@@ -22,7 +22,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from pytorch_offline.addresses import page_key, without_credentials
-from pytorch_offline.crawler.database import ROWS_IN_ROOM, check_place, insist_on_room, open_database, translated
+from pytorch_offline.crawler.database import (
+    ROWS_IN_ROOM,
+    check_place,
+    insist_on_room,
+    open_database,
+    open_to_read,
+    translated,
+)
 from pytorch_offline.crawler.model import Link, Observation, Page, PageChange, PageKind, Receipt, RejectedLink
 from pytorch_offline.crawler.observations import link_of, observation_of, storable, store_contents
 from pytorch_offline.moments import spell_moment
@@ -75,20 +82,23 @@ class Fetched:
 class Catalogue:
     """An open catalogue; close it, or use it as a context manager. Safe to use from many threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._look_again_at = 0  # in rows that were written
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, read_only: bool = False) -> Self:
         """Open the catalogue at ``path``; where there is none, one is created when there is something to write.
+
+        Whoever opens it ``read_only`` leaves the file as it is, even where it could be written.
 
         Raises:
             PytorchOfflineError: what ``open_database`` and ``check_place`` say.
         """
-        catalogue = cls(path)
+        catalogue = cls(path, read_only=read_only)
         if os.path.exists(path):  # noqa: PTH110  (what may not be looked at is not there)
             catalogue._opened()
         else:
@@ -190,6 +200,11 @@ class Catalogue:
         """Say when a page at an address or below it was first read, ISO 8601 in UTC; None if none ever was."""
         address = page_key(root)
         rows = self._rows("SELECT min(first_fetched) FROM page WHERE substr(url, 1, ?) = ?", (len(address), address))
+        return None if not rows else rows[0][0]
+
+    def last_reading(self) -> str | None:
+        """Say when upstream last said or confirmed any page, ISO 8601 in UTC; None if none was ever read."""
+        rows = self._rows("SELECT max(last_fetched) FROM page WHERE kind IS NOT NULL", ())
         return None if not rows else rows[0][0]
 
     def projects(self, url: str, *, with_unlisted: bool = False, as_of: datetime | None = None) -> tuple[str, ...]:
@@ -453,7 +468,7 @@ class Catalogue:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = open_database(self._path)
+            self._connection = (open_to_read if self._read_only else open_database)(self._path)
         return self._connection
 
     def _rows(self, query: str, parameters: Sequence[object]) -> list[Any]:

@@ -161,7 +161,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     except OSError as error:
         raise disk_error(error, path.parent) from error
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        return _open_to_read(path)
+        return open_to_read(path)
     insist_on_room(path)
     with translated(path):
         connection = _connect(str(path))
@@ -200,7 +200,7 @@ def _connect(place: str) -> sqlite3.Connection:
     return connection
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
+def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a database that may not be written; one of an older version is copied to memory and brought up to date."""
     with translated(path), ExitStack() as stack:
         connection = stack.enter_context(closing(_connect(_to_be_read(path))))
