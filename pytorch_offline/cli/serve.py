@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from pytorch_offline.cli.service_options import ServiceOptions, make_service, service_options
 from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.signals import Interrupted
 from pytorch_offline.server.following import FollowedMirror
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pytorch_offline.server.snapshot import Snapshot
 
 EPILOG = """\b
 Examples:
   pytorch-offline serve
   pytorch-offline serve --host 0.0.0.0 --port 8080
+  pytorch-offline serve --host :: --tls-cert mirror.pem --tls-key mirror.key --htpasswd users
 """
 
 
 @click.command(epilog=EPILOG, short_help="Serve the mirror to a LAN.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@service_options
 @common_options
-def command(session: Session, *, host: str, port: int) -> None:
+def command(session: Session, *, service_options: ServiceOptions) -> None:
     """Serve the mirror under pytorch.org's own paths, until told to end.
 
     Clients use pytorch.org's own commands with the host replaced. What another process publishes into the mirror is
@@ -32,25 +38,35 @@ def command(session: Session, *, host: str, port: int) -> None:
     """
     mirror = FollowedMirror(session.mirror, tell=session.message)
     mirror.load()
-    asyncio.run(_serve(session, mirror, host, port))
-
-
-async def _serve(session: Session, mirror: FollowedMirror, host: str, port: int) -> None:
     from pytorch_offline.server.handler import Handler  # noqa: PLC0415  (aiohttp takes a third of a second to import)
-    from pytorch_offline.server.listening import listening  # noqa: PLC0415
+    from pytorch_offline.server.listening import addresses, own_addresses, urls_for_clients  # noqa: PLC0415
+    from pytorch_offline.server.running import serve_until_told  # noqa: PLC0415
 
     handler = Handler(mirror, complain=session.warn)
-    async with listening(handler, host=host, port=port) as (address, bound):
-        name = f"[{address}]" if ":" in address else address
-        url = f"http://{name}:{bound}"
-        session.result({"listening": url, "files": len(mirror.snapshot.files)}, f"listening on {url}")
-        for line in examples(url, mirror.snapshot):
+    service = make_service(session, service_options, handler, beside=(_following(mirror),))
+    bound = addresses(service.listeners)
+    urls = urls_for_clients(bound, own_addresses(), tls=service.certificate is not None)
+
+    def ready() -> None:
+        session.result(
+            {"listening": urls[0], "addresses": urls, "files": len(mirror.snapshot.files)},
+            "\n".join(f"listening on {url}" for url in urls),
+        )
+        for line in examples(urls[0], mirror.snapshot):
             session.message(line)
-        follower = asyncio.create_task(mirror.follow())
-        try:
-            await asyncio.Event().wait()
-        finally:
-            follower.cancel()
+
+    number = asyncio.run(serve_until_told(service, ready))
+    if number == signal.SIGINT:
+        raise Interrupted(number)  # Ctrl-C has a code of its own; who sends SIGTERM got what was asked for
+
+
+@asynccontextmanager
+async def _following(mirror: FollowedMirror) -> AsyncIterator[None]:
+    follower = asyncio.create_task(mirror.follow())
+    try:
+        yield
+    finally:
+        follower.cancel()
 
 
 def examples(url: str, snapshot: Snapshot) -> list[str]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.handler import Handler
-from pytorch_offline.server.listening import listening
+from pytorch_offline.server.limits import Limits
+from pytorch_offline.server.listening import addresses, bind
+from pytorch_offline.server.running import Service, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +68,10 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         handler = Handler(self._site, complain=self.said.append)
-        async with listening(handler, host="127.0.0.1", port=0) as (_, self.port):
+        listeners = bind("127.0.0.1", 0)
+        ((_, self.port),) = addresses(listeners)
+        service = Service(handler=handler, listeners=listeners, limits=Limits(), grace=1.0, say=self.said.append)
+        async with serving(service):
             follower = asyncio.create_task(self._follow.follow()) if self._follow is not None else None
             self._ready.set()
             await self._end.wait()

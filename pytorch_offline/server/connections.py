@@ -1,0 +1,340 @@
+"""Clients' connections: aiohttp's protocol, with the bounds that it leaves to whoever stands in front of it.
+
+aiohttp answers every bad request 400, waits for a slow client's headers as long as for an idle one, and for ever for a
+client that stops reading. Here each second somebody looks at every connection and judges it by ``limits``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+
+from pytorch_offline.server.limits import Limits, Standing, Verdict, judge, standing_since
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+# Linux, include/uapi/linux/tcp.h: `struct tcp_info` holds tcpi_unacked at 24, tcpi_bytes_acked at 120 (since 4.1) and
+# tcpi_notsent_bytes at 144 (since 4.6).
+_TCP_INFO_BYTES = 148
+_UNACKED, _BYTES_ACKED, _NOT_SENT = 24, 120, 144
+# Who is answered an error while still sending would lose the answer to a reset: nginx, too, reads on for a while
+# (`lingering_time`, `lingering_timeout`).
+_LINGER_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+_WITHOUT_LINGERING = struct.pack("ii", 1, 0)
+_RETRY_SECONDS = "5"
+
+
+class Log(Protocol):
+    """Is told of every answer."""
+
+    def answered(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
+        """Note an answer."""
+
+    def refused(self, client: str, status: int) -> None:
+        """Note that a connection was ended before there was a whole request."""
+
+
+class Connection(web.RequestHandler):
+    """One client's connection.
+
+    Args:
+        server: what it belongs to.
+        turned_away: whether there is one too many, and its first request is answered that it should come again.
+    """
+
+    __slots__ = ("_bounds", "_broken", "_gone", "_head_bytes", "_log", "_standing", "client", "turned_away")
+
+    def __init__(
+        self, server: Server, *, loop: asyncio.AbstractEventLoop, client: str, turned_away: bool, log: Log | None
+    ) -> None:
+        bounds = server.limits
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=0,  # whoever looks at us each second does that
+            access_log=None,  # type: ignore[arg-type]  # `log_access` below is asked
+            max_line_size=bounds.line_bytes,
+            max_field_size=bounds.field_bytes,
+            max_headers=bounds.fields,
+            lingering_time=_LINGER_SECONDS,
+            auto_decompress=False,
+        )
+        self._logging_enabled = True  # so that answers are timed
+        self._bounds = bounds
+        self._log = log
+        self._head_bytes = 0
+        self._broken = False
+        self._gone: asyncio.Future[None] | None = None
+        self._standing: Standing | None = None
+        self.client = client
+        self.turned_away = turned_away
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything."""
+        return not self.answering and not self._head_bytes
+
+    @property
+    def answering(self) -> bool:
+        """Whether somebody waits for an answer, or the rest of one."""
+        return self._waiter is None or bool(self._messages)
+
+    def idle_since(self) -> float:
+        """Say since when it is idle."""
+        return self._standing.since if self._standing is not None else self._loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; of a request whose headers have no end, or make no sense, no more than an answer needs."""
+        if self._broken:
+            return
+        super().data_received(data)
+        if self.answering:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > self._bounds.head_bytes:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own contract, of which aiohttp uses a part
+        """Hear that the client sends nothing more: it may still wait for its answers."""
+        if self._gone is not None:
+            self._left()
+        if not self.answering or self._broken or self.transport is None or self.ssl_context is not None:
+            return False
+        self._close = True  # after the answers
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Hear that the client is gone."""
+        self._left()
+        super().connection_lost(exc)
+
+    def _left(self) -> None:
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser or a handler could not: in a line, with the status that fits, and close."""
+        del message  # it shows the client's own bytes to the client
+        if isinstance(exc, BadHttpMessage):
+            self._broken = True
+            status = _status_of(exc, self._bounds)
+            response = _plain(status)
+            response.force_close()
+            return response
+        return super().handle_error(request, status, exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; where it ends the connection over bytes that still come, let it arrive first."""
+        finished = await super().finish_response(request, resp, start_time)
+        if self._broken:
+            await self._linger()
+        return finished
+
+    async def _linger(self) -> None:
+        if self.transport is None or not self.transport.can_write_eof():
+            return
+        try:
+            self.transport.write_eof()
+        except OSError:
+            return
+        self._gone = self._loop.create_future()
+        await asyncio.wait((self._gone,), timeout=_LINGER_SECONDS)
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """Note an answer."""
+        if self._log is not None:
+            self._log.answered(request, response, self._loop.time() - time if time is not None else 0.0)
+
+    def refuse(self, status: HTTPStatus) -> None:
+        """Answer a request that is not whole, and end the connection."""
+        self._broken = True
+        transport = self.transport
+        if transport is None:
+            return
+        if self._log is not None:
+            self._log.refused(self.client, status)
+        transport.write(
+            f"HTTP/1.1 {status} {status.phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode("ascii")
+        )
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._loop.call_later(_LINGER_SECONDS, self.force_close)
+        else:
+            self.force_close()
+
+    def look(self, now: float) -> None:
+        """See whether it has been waited for long enough."""
+        if self.transport is None or self._broken:
+            return
+        answering = self.answering
+        taken, left = _taken(self.transport) if answering else (None, False)
+        self._standing = standing_since(
+            self._standing, now, answering=answering, begun=self._head_bytes > 0, taken=taken, left=left
+        )
+        match judge(self._standing, self._bounds, now):
+            case Verdict.IDLE_TOO_LONG:
+                self.force_close()
+            case Verdict.HEAD_TOO_SLOW:
+                self.refuse(HTTPStatus.REQUEST_TIMEOUT)
+            case Verdict.READS_NOTHING:
+                self.abort()
+            case Verdict.STAYS:
+                pass
+
+    def abort(self) -> None:
+        """End it at once, whatever is still to be sent.
+
+        The socket is shut, and its transport left: the loop's sendfile waits on the descriptor itself, would never hear
+        of a transport that closed it, and would take the next connection of that number for its own.
+        """
+        connection = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if connection is None:
+            return
+        with suppress(OSError):  # it may have been reset already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _WITHOUT_LINGERING)
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+class Server(web.Server):
+    """All connections, the looking after them, and room for new ones.
+
+    Args:
+        handler: answers requests.
+        limits: what clients may take.
+        log: is told of every answer.
+    """
+
+    def __init__(self, handler: Handler, *, limits: Limits, log: Log | None) -> None:
+        super().__init__(_within(handler, limits))
+        self.limits = limits
+        self._log = log
+        self._by_client: dict[str, int] = {}
+        self.finishing = False
+
+    def connection(self, client: str) -> Connection:
+        """Make the protocol of a new connection from an address."""
+        full = len(self._connections) >= self.limits.connections and not self.make_room()
+        crowded = self._by_client.get(client, 0) >= self.limits.connections_per_client
+        return Connection(self, loop=self._loop, client=client, turned_away=full or crowded, log=self._log)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection."""
+        super().connection_made(handler, transport)
+        if isinstance(handler, Connection):
+            self._by_client[handler.client] = self._by_client.get(handler.client, 0) + 1
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Count a connection no more."""
+        super().connection_lost(handler, exc)
+        if isinstance(handler, Connection):
+            left = self._by_client.pop(handler.client, 1) - 1
+            if left:
+                self._by_client[handler.client] = left
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle for longest; False if all have something to do."""
+        idle = [one for one in self._connections if isinstance(one, Connection) and one.connected and one.idle]
+        if not idle:
+            return False
+        min(idle, key=Connection.idle_since).force_close()
+        return True
+
+    @property
+    def answering(self) -> int:
+        """How many clients wait for an answer, or the rest of one."""
+        return sum(isinstance(one, Connection) and one.connected and one.answering for one in self._connections)
+
+    def finish(self) -> None:
+        """Let every connection end with the answer that it is waiting for; those that wait for none end now."""
+        self.finishing = True
+        for connection in tuple(self._connections):
+            if isinstance(connection, Connection) and connection.answering:
+                connection.close()
+            else:
+                connection.force_close()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for connection in tuple(self._connections):
+            if isinstance(connection, Connection):
+                connection.abort()
+
+    async def look_after(self) -> None:
+        """Look at every connection each second; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = self._loop.time()
+            for connection in tuple(self._connections):
+                if isinstance(connection, Connection):
+                    connection.look(now)
+
+
+def _within(handler: Handler, limits: Limits) -> Handler:
+    """Keep from a handler what is not its business: connections too many, and bodies."""
+
+    async def bounded(request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        if isinstance(connection, Connection) and connection.turned_away:
+            response = _plain(HTTPStatus.SERVICE_UNAVAILABLE)
+            response.headers[hdrs.RETRY_AFTER] = _RETRY_SECONDS
+            response.force_close()
+            return response
+        if request.can_read_body and (request.content_length is None or request.content_length > limits.body_bytes):
+            response = _plain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            response.force_close()
+            return response
+        return await handler(request)
+
+    return bounded
+
+
+def _status_of(error: BadHttpMessage, limits: Limits) -> HTTPStatus:
+    """Say which status fits what the parser refused (RFC 9110, 15.5.15; RFC 6585, 5)."""
+    if isinstance(error, LineTooLong):
+        of_target = error.args[1] == limits.line_bytes
+        return HTTPStatus.REQUEST_URI_TOO_LONG if of_target else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    if error.message.startswith("Too many headers"):
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    return HTTPStatus.BAD_REQUEST
+
+
+def _plain(status: HTTPStatus) -> web.Response:
+    return web.Response(status=status, text=f"{status.phrase}\n")
+
+
+def _taken(transport: asyncio.Transport) -> tuple[int | None, bool]:
+    """Ask how many bytes the client has acknowledged, and whether there are more for it; None where nobody tells."""
+    connection = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_INFO", None)
+    if connection is None or option is None:
+        return None, False
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, option, 256)
+    except OSError:
+        return None, False
+    if len(told) < _TCP_INFO_BYTES:
+        return None, False
+    (taken,) = struct.unpack_from("=Q", told, _BYTES_ACKED)
+    (unacknowledged,) = struct.unpack_from("=I", told, _UNACKED)
+    (not_sent,) = struct.unpack_from("=I", told, _NOT_SENT)
+    return taken, bool(unacknowledged or not_sent or transport.get_write_buffer_size())
