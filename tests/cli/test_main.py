@@ -199,7 +199,7 @@ def test_an_output_that_takes_nothing_is_one_sentence() -> None:
 
 
 def test_a_shell_can_complete_commands_and_options() -> None:
-    one = process(_PYTORCH_OFFLINE_COMPLETE="bash_complete", COMP_WORDS="pytorch-offline se", COMP_CWORD="1")
+    one = process(_PYTORCH_OFFLINE_COMPLETE="bash_complete", COMP_WORDS="pytorch-offline sel", COMP_CWORD="1")
     assert one.stdout.split() == [b"plain,select"]
     two = process(_PYTORCH_OFFLINE_COMPLETE="bash_complete", COMP_WORDS="pytorch-offline verify --de", COMP_CWORD="2")
     assert two.stdout.split() == [b"plain,--deep"]
