@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "pytorch-offline"
 # Commands that find what an earlier run has done; the others begin anew.
-_CONTINUING = frozenset({"crawl", "fetch", "verify"})
+_CONTINUING = frozenset({"crawl", "fetch", "publish", "verify"})
 
 
 class Goodbye:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
+    from pytorch_offline.mirror.layout import IndexPage
     from pytorch_offline.mirror.model import Listed, MirrorFile
 
 # The HTML form has nothing of version 1.1's sizes and versions (PEP 700), so it stays at 1.0 (PEP 629).
@@ -39,18 +40,27 @@ def render_pages(files: Iterable[MirrorFile]) -> dict[PurePosixPath, bytes]:
     """Render every page of the tree, in the order in which they may appear: lists after what they lead to."""
     pages: dict[PurePosixPath, bytes] = {}
     for page in plan_pages(tuple(files)):
-        match page:
-            case ProjectPage(directory=directory, project=project, files=listed):
-                pages[directory / HTML_NAME] = render_files_html(f"Links for {project}", directory, listed)
-                pages[directory / JSON_NAME] = render_project_json(project, directory, listed)
-            case ProjectList(directory=directory, projects=projects):
-                pages[directory / HTML_NAME] = render_list_html(projects)
-                pages[directory / JSON_NAME] = render_list_json(projects)
-            case FlatPage(path=path, files=listed):
-                pages[path] = render_files_html(f"Links for {path.parent}", path.parent, listed)
-            case _:
-                assert_never(page)
+        pages |= render_page(page)
     return pages
+
+
+def render_page(page: IndexPage) -> dict[PurePosixPath, bytes]:
+    """Render one page in each of its forms, by path."""
+    match page:
+        case ProjectPage(directory=directory, project=project, files=listed):
+            return {
+                directory / HTML_NAME: render_files_html(f"Links for {project}", directory, listed),
+                directory / JSON_NAME: render_project_json(project, directory, listed),
+            }
+        case ProjectList(directory=directory, projects=projects):
+            return {
+                directory / HTML_NAME: render_list_html(projects),
+                directory / JSON_NAME: render_list_json(projects),
+            }
+        case FlatPage(path=path, files=listed):
+            return {path: render_files_html(f"Links for {path.parent}", path.parent, listed)}
+        case _:
+            assert_never(page)
 
 
 def render_files_html(title: str, directory: PurePosixPath, files: Iterable[Listed]) -> bytes:

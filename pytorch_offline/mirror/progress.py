@@ -1,4 +1,4 @@
-"""How a fetch or a verification tells what it is doing, without knowing to whom."""
+"""How a fetch, a verification or a publication tells what it is doing, without knowing to whom."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Stage(StrEnum):
     STOCK = "stock"  # what the mirror holds already is hashed again
     FETCH = "fetch"
     VERIFY = "verify"
+    COMPARE = "compare"  # what lies where the mirror is published to
+    PUBLISH = "publish"
 
 
 class Doing(StrEnum):
@@ -22,6 +24,7 @@ class Doing(StrEnum):
 
     ASKING = "asking"  # a host was asked and has not answered yet
     RECEIVING = "receiving"
+    SENDING = "sending"
     WAITING = "waiting"  # before the next try
     HASHING = "hashing"
     CHECKING = "checking"  # the gate, or a deep verification: zip, RECORD, METADATA

@@ -32,7 +32,13 @@ _WIDE = 100
 _SHORTEST_NAME = 25
 # What stays free of the terminal's height: the command above, and room to see that it scrolls.
 _ROWS_KEPT = 2
-_LABELS = {Stage.STOCK: "checking", Stage.FETCH: "fetching", Stage.VERIFY: "reading"}
+_LABELS = {
+    Stage.STOCK: "checking",
+    Stage.FETCH: "fetching",
+    Stage.VERIFY: "reading",
+    Stage.COMPARE: "comparing",
+    Stage.PUBLISH: "publishing",
+}
 
 
 def render_screen(standing: Standing, columns: int, rows: int) -> list[str]:

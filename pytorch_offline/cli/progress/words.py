@@ -15,7 +15,11 @@ _WORDS = {
     Stage.STOCK: ("checking what is already there", "checked", "checked"),
     Stage.FETCH: ("fetching", "fetched", "fetched"),
     Stage.VERIFY: ("reading", "read", "read"),
+    Stage.COMPARE: ("comparing with what is there", "compared", "compared"),
+    Stage.PUBLISH: ("publishing", "published", "published"),
 }
+# Why the other files need nothing.
+_NOT_AGAIN = {Stage.VERIFY: "verified lately", Stage.PUBLISH: "already there"}
 
 
 def count(files: int) -> str:
@@ -43,7 +47,7 @@ def beginning(plan: Planned) -> str:
     text = f"{_WORDS[plan.stage][0]}: {count(plan.files)}, {_total(plan.size, plan.unknown_sizes)}"
     if plan.already_files:
         there = f"{plan.already_files} of {count(plan.files + plan.already_files)}"
-        why = "verified lately" if plan.stage is Stage.VERIFY else "already in the mirror"
+        why = _NOT_AGAIN.get(plan.stage, "already in the mirror")
         text += f"; {there}, {render_size(plan.already_size)} {why}"
     return text
 
@@ -79,7 +83,7 @@ def activity(one: FileStanding, now: float) -> str:
         return f"waiting{left}: {one.reason}" if one.reason else f"waiting{left}"
     if one.doing is Doing.ASKING:
         return f"asking{host}"
-    return {Doing.HASHING: "hashing", Doing.CHECKING: "checking"}[one.doing]
+    return {Doing.HASHING: "hashing", Doing.CHECKING: "checking", Doing.SENDING: "sending"}[one.doing]
 
 
 def ending(event: Ended, stage: Stage) -> str:
