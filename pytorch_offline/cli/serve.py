@@ -73,4 +73,6 @@ def examples(url: str, snapshot: Snapshot) -> list[str]:
     """Give commands that work with this mirror, for people to try."""
     if not snapshot.files:
         return ["the mirror is empty; what `pytorch-offline fetch` puts there is served at once"]
-    return [f"pip install torch --index-url {url}/whl/"]
+    held = sorted({file.path.parent for file in snapshot.files.values() if file.path.name.startswith("torch-")})
+    indexes = [directory.as_posix() for directory in held] or ["simple"]
+    return [f"pip install torch --index-url {url}/{index}" for index in indexes]

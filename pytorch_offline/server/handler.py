@@ -47,6 +47,7 @@ STATUS_OF = {
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 }
+NOT_HERE = "This mirror does not have it. Its indexes are /simple/, /whl/, and /whl/<backend>/."
 _LATER = ("Retry-After", "10")
 # A wheel that is not as it was verified may be under repair; pip and uv come back after so many seconds.
 _RETRY_AFTER = ("Retry-After", "5")
@@ -86,7 +87,7 @@ class Handler:
             status = STATUS_OF.get(error.code, HTTPStatus.BAD_GATEWAY)
             return _said(status, error.message, *([_LATER] if status is HTTPStatus.SERVICE_UNAVAILABLE else []))
         if found is None:
-            return _said(HTTPStatus.NOT_FOUND, "This mirror does not have it.")
+            return _said(HTTPStatus.NOT_FOUND, NOT_HERE)
         return await self._give(request, target, found)
 
     async def _give(self, request: web.BaseRequest, target: Target, found: Resource) -> web.StreamResponse:
@@ -124,7 +125,7 @@ class Handler:
             opened = await loop.run_in_executor(None, open_stored, file)
         except FileNotFoundError:
             if file.sha256 is None:
-                return _said(HTTPStatus.NOT_FOUND, "This mirror does not have it.")
+                return _said(HTTPStatus.NOT_FOUND, NOT_HERE)
             return self._broken(f"{file.path} is missing")
         except IntegrityError as error:
             return self._broken(f"{error.message}; {error.hint}")
