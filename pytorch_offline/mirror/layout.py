@@ -157,11 +157,15 @@ def plan_pages(files: Iterable[MirrorFile]) -> tuple[IndexPage, ...]:
     pages: list[IndexPage] = []
     lists: list[ProjectList] = []
     for channel, held in sorted(channels.items()):
+        by_directory: dict[PurePosixPath, list[MirrorFile]] = defaultdict(list)
+        for file in held:
+            by_directory[file.path.parent].append(file)
         borrowed = [] if channel == ROOT else _borrowed(held, channels[ROOT], names)
-        everywhere = [file for file in held if file.path.parent == channel] + borrowed
+        everywhere = [*by_directory[channel], *borrowed]
         indexes = {channel: [*held, *borrowed]}
-        for variant in sorted({file.path.parent for file in held} - {channel}):
-            own = [file for file in held if file.path.parent == variant]
+        for variant, own in sorted(by_directory.items()):
+            if variant == channel:
+                continue
             offered = _each_name_once([*own, *everywhere])
             indexes[variant] = offered
             path = variant / FLAT_NAMES[channel.parts[len(ROOT.parts) :]]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import PytorchOfflineError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.server.resources import Resource
 
 # How often it is looked whether there is a new manifest; one look is one system call.
@@ -46,7 +48,7 @@ class FollowedMirror:
         self._root = root
         self._tell = tell
         self._seen: tuple[int, int, int] | None = None
-        self.snapshot = Snapshot(root, {}, b"", None)
+        self.snapshot = Snapshot(root)
 
     def load(self) -> None:
         """Read the mirror as it is now.
@@ -61,6 +63,7 @@ class FollowedMirror:
 
     async def follow(self) -> None:
         """Look for new generations, until cancelled."""
+        await asyncio.to_thread(self.snapshot.warm)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -69,6 +72,7 @@ class FollowedMirror:
                     continue
                 self._seen = now
                 self.snapshot = await asyncio.to_thread(self._read)
+                await asyncio.to_thread(self.snapshot.warm)
             except PytorchOfflineError as error:
                 self._tell(f"what was published cannot be read, so the generation before is served: {error.message}")
             except OSError as error:
@@ -79,6 +83,8 @@ class FollowedMirror:
 
     def find(self, path: str) -> Resource | None:
         """Give what lies at a path; see ``Site``."""
+        if path == f"/{MANIFEST_NAME}":
+            return self._document(PurePosixPath(MANIFEST_NAME), "application/json")
         return self._lock(path) or self.snapshot.find(path)
 
     async def bring(self, path: str) -> Resource | None:
@@ -91,8 +97,10 @@ class FollowedMirror:
         match = _LOCK_NAME.fullmatch(name)
         if directory != f"/{LOCKS}" or match is None:
             return None
-        kind = _LOCK_TYPES[match["kind"]]
-        return StoredFile(path=self._root / LOCKS / name, size=None, sha256=None, content_type=kind, immutable=False)
+        return self._document(LOCKS / name, _LOCK_TYPES[match["kind"]])
+
+    def _document(self, path: PurePosixPath, content_type: str) -> StoredFile:
+        return StoredFile(path=self._root / path, size=None, sha256=None, content_type=content_type, immutable=False)
 
     def _look(self) -> tuple[int, int, int] | None:
         try:
@@ -104,10 +112,11 @@ class FollowedMirror:
     def _read(self) -> Snapshot:
         try:
             with (self._root / MANIFEST_NAME).open("rb") as stream:
-                text = stream.read()
                 modified = datetime.fromtimestamp(int(os.fstat(stream.fileno()).st_mtime), UTC)
+                files = parse_manifest(stream.read(), known=self._known())
         except (FileNotFoundError, NotADirectoryError):
-            return Snapshot(self._root, {}, b"", None)
-        snapshot = Snapshot(self._root, {file.path: file for file in parse_manifest(text)}, text, modified)
-        snapshot.warm()
-        return snapshot
+            return Snapshot(self._root)
+        return Snapshot(self._root, files, modified=modified, previous=self.snapshot)
+
+    def _known(self) -> dict[PurePosixPath, MirrorFile]:
+        return {file.path: file for file in self.snapshot.files.values()}

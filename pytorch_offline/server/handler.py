@@ -21,7 +21,7 @@ from pytorch_offline.errors import IntegrityError, PytorchOfflineError
 from pytorch_offline.server.decision import Decision, Representation, decide
 from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
 from pytorch_offline.server.request_paths import parse_target, relative_location
-from pytorch_offline.server.resources import LivePage, Page, Question, Redirect, StoredFile
+from pytorch_offline.server.resources import LivePage, Page, Question, Redirect, StoredFile, UnrenderedPage
 from pytorch_offline.server.stored_files import open_stored
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ class Handler:
         match found:
             case Page():
                 return _give_page(request.method, field, target, found)
+            case UnrenderedPage(render=render):
+                page = await asyncio.get_running_loop().run_in_executor(None, render)
+                return _give_page(request.method, field, target, page)
             case StoredFile():
                 return await self._give_file(request, field, found)
             case Redirect(location=location):

@@ -54,8 +54,8 @@ class StoredFile:
         path: where it lies; its last component is never followed if it is a link.
         size: its bytes, as they were verified; None where only their hash is known: such a file is small, and is
             hashed whenever it is sent.
-        sha256: as it was verified, in hex; the strong entity tag is made from it. None for a small file that may
-            change, whose tag is made from what is read.
+        sha256: as it was verified, in hex; the strong entity tag is made from it. None for a file that may change,
+            whose tag is made from what is read.
         content_type: as it is sent.
         immutable: whether the path has these bytes for ever, so that clients need never ask again.
     """
@@ -143,7 +143,14 @@ class LivePage:
     answer: Callable[[Question], Answer]
 
 
-Resource: TypeAlias = Page | StoredFile | Redirect | GrowingFile | LivePage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnrenderedPage:
+    """A page that is not in memory; ``render`` makes it, in tenths of a second, and may run in any thread."""
+
+    render: Callable[[], Page]
+
+
+Resource: TypeAlias = Page | UnrenderedPage | LivePage | StoredFile | GrowingFile | Redirect
 
 
 class Site(Protocol):

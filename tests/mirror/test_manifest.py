@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.manifest import parse_manifest, render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
-from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA
+from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, craft_wheel
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 TEXT = st.text(max_size=20)
@@ -137,3 +138,19 @@ def test_keys_of_later_versions_are_passed_over() -> None:
 def test_no_bytes_make_the_reader_fail_otherwise(text: bytes) -> None:
     with contextlib.suppress(IntegrityError, UsageError):
         parse_manifest(text)
+
+
+def test_a_manifest_in_another_form_says_the_same() -> None:
+    rows = tuple(craft_wheel(f"whl/a-{number}-py3-none-any.whl").row(requires_python=">=3.8") for number in range(3))
+    canonical = render_manifest(rows)
+    document = json.loads(canonical)
+    for other in (json.dumps(document), json.dumps(document, indent=2), canonical.decode().replace(": ", ":\n")):
+        assert parse_manifest(other.encode()) == parse_manifest(canonical) == rows
+
+
+def test_a_row_that_is_known_already_takes_no_further_memory() -> None:
+    first, second = (craft_wheel(f"whl/a-{number}-py3-none-any.whl").row() for number in range(2))
+    known = {row.path: row for row in (first, replace(second, size=1))}
+    again = parse_manifest(render_manifest((first, second)), known=known)
+    assert again == (first, second)
+    assert again[0] is first
