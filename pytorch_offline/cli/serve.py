@@ -13,9 +13,12 @@ from pytorch_offline.cli.service_options import ServiceOptions, make_service, se
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.signals import Interrupted
 from pytorch_offline.server.following import FollowedMirror
+from pytorch_offline.server.people.kept import KeptHoldings
+from pytorch_offline.server.people.page import PeoplePage
+from pytorch_offline.server.routed import Routed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from pytorch_offline.server.snapshot import Snapshot
 
@@ -42,8 +45,12 @@ def command(session: Session, *, service_options: ServiceOptions) -> None:
     from pytorch_offline.server.listening import addresses, own_addresses, urls_for_clients  # noqa: PLC0415
     from pytorch_offline.server.running import serve_until_told  # noqa: PLC0415
 
-    handler = Handler(mirror, complain=session.warn)
-    service = make_service(session, service_options, handler, beside=(_following(mirror),))
+    held = KeptHoldings(session.mirror, lambda: mirror.snapshot)
+    held.refresh()
+    people = PeoplePage(lambda: held.current, lambda: None)
+    site = Routed(mirror, people.routes())
+    handler = Handler(site, complain=session.warn)
+    service = make_service(session, service_options, handler, beside=(_living(mirror.follow), _living(held.follow)))
     bound = addresses(service.listeners)
     urls = urls_for_clients(bound, own_addresses(), tls=service.certificate is not None)
 
@@ -61,8 +68,9 @@ def command(session: Session, *, service_options: ServiceOptions) -> None:
 
 
 @asynccontextmanager
-async def _following(mirror: FollowedMirror) -> AsyncIterator[None]:
-    follower = asyncio.create_task(mirror.follow())
+async def _living(follow: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Let something follow what changes for as long as the context lasts."""
+    follower = asyncio.create_task(follow())
     try:
         yield
     finally:

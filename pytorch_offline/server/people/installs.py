@@ -1,0 +1,158 @@
+"""What one installs for an offer: from which index, which exact versions, and which companions come along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.utils import NormalizedName
+
+from pytorch_offline.knowledge.companions import find_torch_need
+from pytorch_offline.knowledge.family import TORCH
+from pytorch_offline.matrix.builds import platforms_of
+from pytorch_offline.matrix.pythons import pythons_of
+from pytorch_offline.mirror.layout import ProjectPage, channel_of, plan_pages
+from pytorch_offline.selector.rules.nightly import day_of
+from pytorch_offline.server.people.offers import PLAIN, backend_answer
+from pytorch_offline.wheels.filename import WheelName, parse_wheel_name
+from pytorch_offline.wheels.versions import release_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import PurePosixPath
+
+    from packaging.version import Version
+
+    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.server.people.offers import Offer, Offers
+
+# What pytorch.org's own command installs beside torch, in its order.
+COMPANIONS = tuple(map(NormalizedName, ("torchvision", "torchaudio")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """What to install: requirements that each admit one version, and the directory of the index that has them.
+
+    ``missing`` are companions that this mirror does not hold for the offer.
+    """
+
+    requirements: tuple[str, ...]
+    index: PurePosixPath
+    missing: tuple[str, ...]
+
+
+class Shelves:
+    """Which files of torch and its companions each index of the mirror lists."""
+
+    def __init__(self, files: Iterable[MirrorFile]) -> None:
+        projects = {TORCH, *COMPANIONS}
+        ours = []
+        for file in files:
+            name = parse_wheel_name(file.path.name)
+            if name.project in projects:
+                ours.append(file)
+        pages = [page for page in plan_pages(ours) if isinstance(page, ProjectPage)]
+        self._listed: Mapping[tuple[PurePosixPath, str], Sequence[MirrorFile]] = {
+            (page.directory.parent, page.project): page.files for page in pages
+        }
+
+    def listed(self, index: PurePosixPath, project: str) -> Sequence[MirrorFile]:
+        """Give the files of a project on an index's page."""
+        return self._listed.get((index, project), ())
+
+
+def install_of(offer: Offer, shelves: Shelves) -> Install:
+    """Say what to install for an offer."""
+    index = _index_of(offer, shelves)
+    requirements = [_pin(offer, offer.name, shelves.listed(index, TORCH))]
+    missing = []
+    for project in COMPANIONS:
+        listed = shelves.listed(index, project)
+        companion = _companion(offer, listed)
+        if companion is None:
+            missing.append(str(project))
+        else:
+            requirements.append(_pin(offer, companion, listed))
+    return Install(requirements=tuple(requirements), index=index, missing=tuple(missing))
+
+
+def best_start(offers: Offers, shelves: Shelves) -> Offer | None:
+    """Choose what to show before anything was asked: the newest torch, and of its offers one with all companions.
+
+    A Python that is new has torch months before torchvision, and most people want both.
+    """
+    first = next(iter(offers), None)
+    if first is None:
+        return None
+    alike = (offer for offer in offers if (offer.torch, offer.system) == (first.torch, first.system))
+    return min(alike, key=lambda offer: len(install_of(offer, shelves).missing))
+
+
+def _index_of(offer: Offer, shelves: Shelves) -> PurePosixPath:
+    """Name the index to install from: the backend's, which has nothing of other backends, wherever it lists the file.
+
+    A file at root level is on all pages of its channel: of CPU builds for macOS that is cpu's.
+    """
+    directory = offer.file.path.parent
+    channel = channel_of(offer.file.path)
+    if directory == channel and offer.backend != PLAIN:
+        own = channel / offer.backend
+        if offer.file in shelves.listed(own, TORCH):
+            return own
+    return directory
+
+
+def _pin(offer: Offer, name: WheelName, listed: Sequence[MirrorFile]) -> str:
+    """Write a requirement that admits exactly one version.
+
+    ``==2.4.0`` admits ``2.4.0+cu121`` too, and installers prefer it (PEP 440, "Version matching"): beside such a file
+    only ``===`` means the one without a label.
+    """
+    rivals = (parse_wheel_name(file.path.name) for file in listed)
+    ambiguous = name.version.local is None and any(
+        release_of(rival.version) == name.version != rival.version and _fits(rival, offer) for rival in rivals
+    )
+    return f"{name.project}{'===' if ambiguous else '=='}{name.version}"
+
+
+def _companion(offer: Offer, listed: Sequence[MirrorFile]) -> WheelName | None:
+    """Choose the newest version of a companion that belongs to an offer and runs where it runs."""
+    found: list[tuple[bool, Version, WheelName]] = []
+    for file in listed:
+        name = parse_wheel_name(file.path.name)
+        if (
+            file.yanked is None
+            and _fits(name, offer)
+            and backend_answer(file, name) in {offer.backend, PLAIN}
+            and _belongs(name, offer.name.version)
+        ):
+            found.append((name.version.local == offer.name.version.local, name.version, name))
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def _fits(name: WheelName, offer: Offer) -> bool:
+    """Whether a wheel runs on an offer's system and Python."""
+    pythons = pythons_of(name)
+    return not platforms_of(name).isdisjoint({offer.system, "any"}) and (
+        offer.python in pythons or "3" in pythons or any(_is_from(python, offer.python) for python in pythons)
+    )
+
+
+def _is_from(stable_abi: str, python: str) -> bool:
+    """Whether a stable ABI's ``3.9+`` serves a Python: a free-threaded one has no stable ABI."""
+    if not stable_abi.endswith("+") or python.endswith("t"):
+        return False
+    return _minor(stable_abi.removesuffix("+")) <= _minor(python.removesuffix("+"))
+
+
+def _minor(python: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in python.split(".") if part.isdecimal())
+
+
+def _belongs(name: WheelName, torch: Version) -> bool:
+    """Whether a companion was built for a torch, by the table or, of nightly builds, by the day; unknown is no."""
+    need = find_torch_need(name.project, name.version)
+    if need is not None:
+        return bool(need.torch.contains(release_of(torch), prereleases=True))
+    return day_of(torch) is not None and day_of(name.version) == day_of(torch)
