@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ENTITY_TAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[\x21\x23-\x7e\x80-\U0010ffff]*")')
+# Sun, 06 Nov 1994 08:49:37 GMT; Sunday, 06-Nov-94 08:49:37 GMT; Sun Nov  6 08:49:37 1994
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2,8}(?:, [0-9]{2}(?: [A-Z][a-z]{2} [0-9]{4}|-[A-Z][a-z]{2}-[0-9]{2}) [0-9:]{8} GMT"
+    r"| [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4})"
+)
 
 
 class Verdict(Enum):
@@ -65,7 +70,8 @@ def _names(listed: str, etag: str | None, *, weakly: bool) -> bool:
 
 
 def _date(text: str | None) -> datetime | None:
-    moment = parse_http_date(text) if text is not None else None
-    if moment is None:
+    """Read a date in one of the three forms of section 5.6.7; what is none of them says nothing."""
+    if text is None or _HTTP_DATE.fullmatch(text.strip(" \t")) is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    moment = parse_http_date(text)
+    return moment if moment is None else moment.replace(tzinfo=UTC)

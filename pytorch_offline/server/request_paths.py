@@ -64,7 +64,7 @@ def relative_location(path: str, target: str, query: str) -> str:
         query: kept as it came.
     """
     directory = path.rpartition("/")[0] or "/"
-    relative = quote(posixpath.relpath(target, directory), safe="/")
-    # A first segment with a colon would be a scheme (RFC 3986, section 4.2); quote has encoded it.
-    relative += "/" if target.endswith("/") and not relative.endswith("/") else ""
+    below, _, name = target.rpartition("/")
+    # A first segment with a colon would be a scheme (RFC 3986, section 4.2), had it not been encoded.
+    relative = quote(f"{posixpath.relpath(below or '/', directory)}/{name}", safe="/")
     return f"{relative}?{query}" if query else relative
