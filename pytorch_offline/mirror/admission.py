@@ -107,6 +107,7 @@ class Admission:
     """What the gate learnt of a wheel that may pass."""
 
     metadata: bytes
+    spelling: str
     requires_python: str | None
     excused: tuple[KnownBad, ...]
 
@@ -188,9 +189,11 @@ def check_wheel(path: Path, name: WheelName, *, seen: Callable[[memoryview], obj
             f"{name.filename} is not a sound wheel ({len(unexcused)} problem{'s' if len(unexcused) > 1 else ''})",
             facts=shown,
         )
-    requires_python = parse_metadata(report.metadata).requires_python
+    metadata = parse_metadata(report.metadata)
+    requires_python = metadata.requires_python
     return Admission(
         metadata=report.metadata,
+        spelling=metadata.spelling,
         requires_python=None if requires_python is None else str(requires_python),
         excused=tuple(
             sorted({excuse for excuse in excuses.values() if excuse is not None}, key=lambda known: known.source)

@@ -50,7 +50,7 @@ def render_row(file: MirrorFile) -> str:
         "yanked": file.yanked,
         "upload_time": file.upload_time,
         "verified_at": file.verified_at,
-    }
+    } | ({} if file.spelling is None else {"spelling": file.spelling})
     return json.dumps(row)  # in ASCII: an upstream may say what UTF-8 has no bytes for
 
 
@@ -148,6 +148,7 @@ def parse_row(row: object, *, where: str, source: str = _NAME) -> MirrorFile:
         yanked=fields.optional_text("yanked"),
         upload_time=fields.optional_text("upload_time"),
         verified_at=fields.moment("verified_at"),
+        spelling=fields.optional_text("spelling"),
     )
 
 

@@ -70,6 +70,10 @@ class Listed(Protocol):
         """Likewise, of its METADATA."""
 
     @property
+    def spelling(self) -> str | None:
+        """The project's name as its METADATA has it."""
+
+    @property
     def requires_python(self) -> str | None:
         """As text."""
 
@@ -87,6 +91,7 @@ class MirrorFile:
     """A verified wheel that the mirror holds: one row of ``manifest.json``.
 
     ``metadata_sha256`` is the hash of the wheel's own METADATA, which lies beside it as ``<file>.metadata``.
+    ``spelling`` is the project's name as that METADATA has it, None in rows of before this was noted.
     ``verified_at`` is ISO 8601 in UTC, the last time that the bytes were read and agreed with ``sha256``.
     """
 
@@ -100,3 +105,4 @@ class MirrorFile:
     yanked: str | None
     upload_time: str | None
     verified_at: str
+    spelling: str | None = None

@@ -114,7 +114,7 @@ def _html_links(page: PurePosixPath, body: bytes) -> dict[PurePosixPath, _Said]:
         if sha256 is not None and anchor.text.strip() != target.name:
             raise _UntruePageError(f"it shows {target} as {anchor.text.strip()!r}")
         metadata = anchor.attributes.get("data-core-metadata", "")
-        if anchor.attributes.get("data-dist-info-metadata", "") != metadata:
+        if anchor.attributes.get("data-dist-info-metadata", metadata) != metadata:
             raise _UntruePageError(f"it gives {target} two METADATA hashes")
         links[target] = _Said(
             sha256=sha256,

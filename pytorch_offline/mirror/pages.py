@@ -77,11 +77,13 @@ def render_project_json(project: NormalizedName, directory: PurePosixPath, files
     """Render one project's page as PEP 691 JSON with the sizes and versions of PEP 700."""
     listed = tuple(files)
     versions = sorted({parse_wheel_name(file.path.name).version for file in listed})
+    # Version 1.1 promises a size for every file.
+    complete = all(file.size is not None for file in listed)
     return _render_json(
         {
-            "meta": {"api-version": JSON_API_VERSION},
+            "meta": {"api-version": JSON_API_VERSION if complete else "1.0"},
             "name": project,
-            "versions": [str(version) for version in versions],
+            **({"versions": [str(version) for version in versions]} if complete else {}),
             "files": [_file_document(directory, file) for file in listed],
         }
     )
@@ -118,9 +120,12 @@ def _anchor(directory: PurePosixPath, file: Listed) -> str:
     attributes = [f'href="{escape(relative_href(directory, file.path))}{fragment}"']
     if file.requires_python is not None:
         attributes.append(f'data-requires-python="{escape(file.requires_python)}"')
-    # Both names: clients older than PEP 714 know only the first.
     said = "true" if file.metadata_sha256 is None else f"sha256={file.metadata_sha256}"
-    attributes += [f'data-{key}="{said}"' for key in ("dist-info-metadata", "core-metadata")]
+    if file.spelling == parse_wheel_name(file.path.name).project:
+        # The name of before PEP 714. pip 22.3 to 23.1, which know no other, refuse a wheel whose METADATA spells its
+        # project otherwise, such as Jinja2 (pypa/pip#12038): without it they read METADATA from the wheel.
+        attributes.append(f'data-dist-info-metadata="{said}"')
+    attributes.append(f'data-core-metadata="{said}"')
     if file.yanked is not None:
         attributes.append(f'data-yanked="{escape(file.yanked)}"')
     if (uploaded := _upload_time(file.upload_time)) is not None:

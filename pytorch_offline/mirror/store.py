@@ -363,6 +363,7 @@ class Mirror:
             yanked=wanted.yanked,
             upload_time=wanted.upload_time,
             verified_at=spell_moment(now()),
+            spelling=admission.spelling,
         )
         target = self.root / file.path
         self.disk.sync(part)

@@ -45,6 +45,7 @@ class CoreMetadata:
 
     ``problems`` says in words which lines could not be read; the values leave those out, so whoever resolves with them
     must decide whether that is good enough. ``complete`` is false if a requirement may be among what was left out.
+    ``spelling`` is the name as the file has it.
     """
 
     name: NormalizedName
@@ -54,6 +55,7 @@ class CoreMetadata:
     provides_extra: frozenset[NormalizedName]
     problems: tuple[str, ...]
     complete: bool = True
+    spelling: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,7 @@ def parse_metadata(body: bytes) -> CoreMetadata:
         provides_extra=frozenset(extras),
         problems=tuple(problems),
         complete=complete,
+        spelling=(raw.get("name") or "").strip(),
     )
 
 

@@ -31,6 +31,7 @@ ROWS = st.builds(
     yanked=st.none() | TEXT,
     upload_time=st.none() | TEXT,
     verified_at=st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.isoformat()),
+    spelling=st.none() | TEXT,
 )
 
 
@@ -57,6 +58,7 @@ def test_the_form_is_the_published_one() -> None:
         "yanked": None,
         "upload_time": None,
         "verified_at": "2026-08-22T12:00:00Z",
+        "spelling": "sympy",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -11,9 +12,10 @@ import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
 
 from pytorch_offline.mirror.layout import PAGE_NAMES
-from pytorch_offline.mirror.pages import render_pages
+from pytorch_offline.mirror.pages import render_pages, render_project_json
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA
 
 ROWS = (
@@ -50,6 +52,38 @@ def test_html_carries_what_the_row_says() -> None:
     assert sympy["data-yanked"] == ""
     assert "data-upload-time" not in sympy
     assert b"&gt;=3.10" in pages[PurePosixPath("whl/torch/index.html")]
+
+
+@pytest.mark.parametrize(("spelling", "older_name"), [("sympy", True), ("SymPy", False), (None, False)])
+def test_the_older_name_of_core_metadata_stands_only_where_its_readers_can_use_it(
+    *, spelling: str | None, older_name: bool
+) -> None:
+    row = SYMPY.row(spelling=spelling)
+    found = anchors(render_pages([row])[PurePosixPath("whl/sympy/index.html")])[SYMPY.path.name]
+    assert found["data-core-metadata"] == f"sha256={row.metadata_sha256}"
+    assert ("data-dist-info-metadata" in found) == older_name
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A file that a gateway offers, of whose size nobody has spoken."""
+
+    path: PurePosixPath = SYMPY.path
+    size: None = None
+    sha256: None = None
+    metadata_sha256: None = None
+    spelling: None = None
+    requires_python: None = None
+    yanked: None = None
+    upload_time: None = None
+
+
+def test_json_promises_sizes_only_where_all_are_known() -> None:
+    project = canonicalize_name("sympy")
+    page = document(render_project_json(project, PurePosixPath("whl/sympy"), [SYMPY.row(), Unmeasured()]))
+    assert page["meta"] == {"api-version": "1.0"}
+    assert "versions" not in page
+    assert ["size" in file for file in page["files"]] == [True, False]
 
 
 def test_json_carries_what_the_row_says() -> None:

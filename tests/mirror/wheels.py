@@ -57,6 +57,7 @@ class Wheel:
             "yanked": None,
             "upload_time": None,
             "verified_at": "2026-08-22T12:00:00Z",
+            "spelling": str(parse_wheel_name(self.path.name).project),
         }
         return MirrorFile(**(facts | changes))  # type: ignore[arg-type]
 
