@@ -62,7 +62,7 @@ class Connection(web.RequestHandler):
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=0,  # whoever looks at us each second does that
+            keepalive_timeout=2 * bounds.idle_seconds,  # whoever looks at us each second is sooner
             access_log=None,  # type: ignore[arg-type]  # `log_access` below is asked
             max_line_size=bounds.line_bytes,
             max_field_size=bounds.field_bytes,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -194,3 +196,12 @@ def wait_for(serving: Serving, target: str, status: int) -> None:
     while serving.ask(target).status != status:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_connection_stays_open_between_requests(serving: Serving) -> None:
+    connection = HTTPConnection("127.0.0.1", serving.port, timeout=10)
+    with closing(connection):
+        for _ in range(10):
+            connection.request("GET", "/whl/")  # RemoteDisconnected, where it was closed after the last answer
+            assert connection.getresponse().read()
+            time.sleep(0.01)  # as a client that unpacks: what the loop does between two requests has its chance
