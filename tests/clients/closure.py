@@ -1,0 +1,99 @@
+"""One closure for every client: a small torch with what real ones have, fetched into a mirror by the real ``fetch``.
+
+Two builds with local versions (``+cu121``, ``+cpu``); wheels for one interpreter and wheels for all; a library that is
+only for manylinux; names that METADATA spells in its own way; an extra; a newer file for newer Pythons only; and,
+beside it, a newer file that is yanked. The mirror holds it for CPython 3.6 to 3.13, so that every client meets wheels
+that are not for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pytorch_offline.simulator.server import Simulator
+from pytorch_offline.simulator.spec import Spec
+from tests.e2e.tool import run_tool
+from tests.interpreters import MINORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+VERSION = "2.4.0"
+BACKEND = "cu121"
+# Beside the closure: a project whose newest file is yanked.
+YANKED = "fsspec==2099.1.0"
+NOT_YANKED = {"fsspec": "2024.6.1"}
+EXTRA = "opt-einsum"
+TORCH = f"torch=={VERSION}"
+TORCH_WITH_EXTRA = f"torch[{EXTRA}]=={VERSION}"
+# What a client that came all the way has, beside torch itself; networkx differs by Python.
+_EVERYWHERE = {"filelock": "3.15.4", "jinja2": "3.1.4", "markupsafe": "2.1.5", "typing-extensions": "4.12.2"}
+_TORCH_REQUIRES = (
+    "filelock",
+    "typing-extensions>=4.8.0",
+    "networkx",
+    "jinja2",
+    'nvidia-cublas-cu12==12.1.3.1; platform_system == "Linux" and platform_machine == "x86_64"',
+    'opt-einsum>=3.3; extra == "opt-einsum"',
+)
+
+
+def make_spec(*, size: int = 0) -> Spec:
+    """Specify the upstream; each torch is ``size`` bytes longer than it need be."""
+    spec = Spec()
+    for minor in MINORS:
+        python = f"cp{minor.replace('.', '')}"
+        abi = python + ("m" if minor in {"3.6", "3.7"} else "")
+        for backend in (BACKEND, "cpu"):
+            name = f"torch-{VERSION}+{backend}-{python}-{abi}-linux_x86_64.whl"
+            requires = [line for line in _TORCH_REQUIRES if backend != "cpu" or "nvidia" not in line]
+            spec.add_wheel(backend, name, requires=requires, requires_python=">=3.6", extras=[EXTRA], padding=size)
+        spec.add_default(f"MarkupSafe-2.1.5-{python}-{abi}-manylinux1_x86_64.whl", requires_python=">=3.6")
+    spec.add_default("Jinja2-3.1.4-py3-none-any.whl", requires=["MarkupSafe>=2.0"], requires_python=">=3.6")
+    spec.add_default("typing_extensions-4.12.2-py3-none-any.whl", requires_python=">=3.6")
+    spec.add_default("filelock-3.15.4-py3-none-any.whl", requires_python=">=3.6")
+    spec.add_default("fsspec-2024.6.1-py3-none-any.whl", requires_python=">=3.6")
+    spec.add_wheel("simple", "fsspec-2099.1.0-py3-none-any.whl", requires=(), yanked="loses files")
+    spec.add_default("networkx-2.5.1-py3-none-any.whl", requires_python=">=3.6")
+    spec.add_default("networkx-3.4.2-py3-none-any.whl", requires_python=">=3.10")
+    spec.add_default("opt_einsum-3.4.0-py3-none-any.whl", requires_python=">=3.6")
+    spec.add_default("nvidia_cublas_cu12-12.1.3.1-py3-none-manylinux1_x86_64.whl", requires_python=">=3")
+    return spec
+
+
+def fetch(mirror: Path, *, minors: Iterable[str] = MINORS, size: int = 0) -> None:
+    """Fetch the closure for some Pythons into a mirror, as one would who serves machines of all of them."""
+    with Simulator(make_spec(size=size)) as upstream:
+        at = ("--upstream", upstream.url, "--default-index", upstream.default_index_url, "--mirror", mirror, "-q")
+        for minor in minors:
+            machine = ("--python-version", minor, "--platform", "linux_x86_64", "--glibc", "2.35")
+            # The last one's locks stay.
+            for asked in (
+                ("fsspec",),
+                (YANKED,),
+                (TORCH, "--backend", "cpu"),
+                (TORCH_WITH_EXTRA, "--backend", BACKEND),
+            ):
+                run_tool("fetch", *asked, *machine, *at, cwd=mirror.parent)
+
+
+def expected(minor: str, *, backend: str = BACKEND, extra: bool = False) -> dict[str, str]:
+    """Say what an installation on a Python must hold, version by project."""
+    newest = "3.4.2" if tuple(map(int, minor.split("."))) >= (3, 10) else "2.5.1"
+    found = _EVERYWHERE | {"torch": f"{VERSION}+{backend}", "networkx": newest}
+    if backend != "cpu":
+        found["nvidia-cublas-cu12"] = "12.1.3.1"
+    if extra:
+        found[EXTRA] = "3.4.0"
+    return found
+
+
+def installed(site_packages: Path) -> dict[str, str]:
+    """Read what an installation holds, version by project, leaving out what installs."""
+    found = {}
+    for directory in site_packages.glob("*.dist-info"):
+        name, version = directory.name.removesuffix(".dist-info").split("-")
+        found[re.sub(r"[-_.]+", "-", name).lower()] = version
+    return {name: version for name, version in found.items() if name not in {"pip", "setuptools", "wheel"}}
