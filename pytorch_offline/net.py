@@ -209,14 +209,15 @@ class Http:
         """Close all connections."""
         self._connections.close()
 
-    def hurried(self, timeouts: Timeouts | None = None) -> Http:
+    def hurried(self, timeouts: Timeouts | None = None, *, tries: int = 1) -> Http:
         """Give a client that reaches the network in the same way and over the same connections, but tries once.
 
-        It waits as long as this one where no ``timeouts`` are given, and is closed with it.
+        It waits as long as this one where no ``timeouts`` are given, and is closed with it. With more ``tries`` it
+        tries again what may pass at once, and not to connect.
         """
         other = copy.copy(self)
         other._timeouts = timeouts or self._timeouts  # noqa: SLF001  (one of us)
-        other._retry = RetryPolicy(tries=1, connect_tries=1)  # noqa: SLF001
+        other._retry = RetryPolicy(tries=tries, connect_tries=1)  # noqa: SLF001
         return other
 
     def get(self, url: str, *, headers: Mapping[str, str] | None = None, max_bytes: int = MAX_SMALL_BODY) -> Response:

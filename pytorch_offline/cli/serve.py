@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pytorch_offline.cli.gateway_options import GatewayOptions, gateway_options, make_gateway
 from pytorch_offline.cli.service_options import ServiceOptions, make_service, service_options
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.signals import Interrupted
@@ -19,6 +20,7 @@ from pytorch_offline.server.routed import Routed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from pytorch_offline.server.snapshot import Snapshot
 
@@ -26,18 +28,20 @@ EPILOG = """\b
 Examples:
   pytorch-offline serve
   pytorch-offline serve --host 0.0.0.0 --port 8080
+  pytorch-offline serve --host 0.0.0.0 --upstream https://download.pytorch.org/whl --max-size 500G
   pytorch-offline serve --host :: --tls-cert mirror.pem --tls-key mirror.key --htpasswd users
 """
 
 
 @click.command(epilog=EPILOG, short_help="Serve the mirror to a LAN.")
 @service_options
+@gateway_options
 @common_options
-def command(session: Session, *, service_options: ServiceOptions) -> None:
+def command(session: Session, *, service_options: ServiceOptions, gateway: GatewayOptions) -> None:
     """Serve the mirror under pytorch.org's own paths, until told to end.
 
     Clients use pytorch.org's own commands with the host replaced. What another process publishes into the mirror is
-    served from then on.
+    served from then on. With --upstream, what the mirror has not is asked of that index and kept.
     """
     mirror = FollowedMirror(session.mirror, tell=session.message)
     mirror.load()
@@ -48,9 +52,12 @@ def command(session: Session, *, service_options: ServiceOptions) -> None:
     held = KeptHoldings(session.mirror, lambda: mirror.snapshot)
     held.refresh()
     people = PeoplePage(lambda: held.current, lambda: None)
-    site = Routed(mirror, people.routes())
+    asking = make_gateway(session, gateway, mirror)
+    site = Routed(mirror if asking is None else asking, people.routes())
     handler = Handler(site, complain=session.warn)
-    service = make_service(session, service_options, handler, beside=(_living(mirror.follow), _living(held.follow)))
+    beside: list[AbstractAsyncContextManager[object]] = [_living(mirror.follow), _living(held.follow)]
+    beside += [] if asking is None else [asking]
+    service = make_service(session, service_options, handler, beside=beside)
     bound = addresses(service.listeners)
     urls = urls_for_clients(bound, own_addresses(), tls=service.certificate is not None)
 

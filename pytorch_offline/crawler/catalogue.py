@@ -240,6 +240,11 @@ class Catalogue:
         rows = self._rows("SELECT * FROM saying WHERE path = ? ORDER BY first_seen, id", (path,))
         return tuple(observation_of(row) for row in rows)
 
+    def sayings_of(self, filename: str) -> tuple[Observation, ...]:
+        """Give what pages say of files with a name, what they say now before what they once said, the newest first."""
+        rows = self._rows("SELECT * FROM saying WHERE filename = ? ORDER BY ended IS NOT NULL, id DESC", (filename,))
+        return tuple(observation_of(row) for row in rows)
+
     def observations(self, url: str) -> tuple[Observation, ...]:
         """Give everything that a page ever said about files, oldest first."""
         rows = self._rows("SELECT * FROM saying WHERE page_url = ? ORDER BY id", (page_key(url),))

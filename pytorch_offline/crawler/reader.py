@@ -285,7 +285,7 @@ class IndexReader:
     def _complete(self, link: Link, page_url: str) -> Link:
         """Give a link back what no file keeps of it: the page's password, or a token that the page has just said."""
         full = self._full_links.get(page_url, {}).get(link.path)
-        return _with_credentials(link, page_url) if full is None else replace(link, url=full)
+        return with_credentials(link, page_url) if full is None else replace(link, url=full)
 
     def _wheels(self, page_url: str) -> ListedWheels:
         if self.as_of is not None:
@@ -364,7 +364,7 @@ def _shrink_warnings(page_url: str, change: PageChange) -> tuple[str, ...]:
     )
 
 
-def _with_credentials(link: Link, page_url: str) -> Link:
+def with_credentials(link: Link, page_url: str) -> Link:
     """Give a link on the page's own host the user and password that the page was asked for with."""
     if "@" not in page_url:
         return link

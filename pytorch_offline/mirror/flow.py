@@ -58,7 +58,10 @@ class Connections:
     def want(self, host: str, file: Hashable, number: int) -> None:
         """Note how many connections a file could use."""
         with self._changed:
-            self._hosts[host].wanted[file] = number
+            if number > 0:
+                self._hosts[host].wanted[file] = number
+            else:  # who shares connections for months has as many files as there are
+                self._hosts[host].wanted.pop(file, None)
 
     def take(self, host: str, file: Hashable) -> bool:
         """Take one more connection for a file, if it is free and its turn; ``release`` it."""
@@ -81,6 +84,8 @@ class Connections:
         with self._changed:
             here = self._hosts[host]
             here.held[file] -= 1
+            if here.held[file] == 0:
+                del here.held[file]
             self._changed.notify_all()
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.mirror.model import Listed, MirrorFile
 
 ROOT = PurePosixPath("whl")
 LOCKS = PurePosixPath("locks")
@@ -66,7 +66,7 @@ class ProjectPage:
 
     directory: PurePosixPath
     project: NormalizedName
-    files: tuple[MirrorFile, ...]
+    files: tuple[Listed, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class FlatPage:
     """A find-links page: all files of one variant, then the root-level ones, each file name once."""
 
     path: PurePosixPath
-    files: tuple[MirrorFile, ...]
+    files: tuple[Listed, ...]
 
 
 IndexPage: TypeAlias = ProjectPage | ProjectList | FlatPage

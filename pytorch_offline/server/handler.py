@@ -83,7 +83,6 @@ class Handler:
         try:
             found = self._site.find(target.path) or await self._site.bring(target.path)
         except PytorchOfflineError as error:
-            self._complain(f"{target.path}: {error.message}")
             status = STATUS_OF.get(error.code, HTTPStatus.BAD_GATEWAY)
             return _said(status, error.message, *([_LATER] if status is HTTPStatus.SERVICE_UNAVAILABLE else []))
         if found is None:
@@ -206,7 +205,6 @@ class Handler:
         except PytorchOfflineError as error:
             if request.transport is not None:
                 request.transport.abort()
-            self._complain(f"{request.raw_path}: the transfer was broken off: {error.message}")
             raise ConnectionResetError from error
         await response.write_eof(decision.tail)
         return response

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from pytorch_offline.mirror.layout import IndexPage
-    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.mirror.model import Listed, MirrorFile
 
 SIMPLE = PurePosixPath("simple")
 
@@ -38,6 +38,6 @@ def plan_simple_index(files: Iterable[MirrorFile]) -> tuple[IndexPage, ...]:
     return (*pages, ProjectList(directory=SIMPLE, projects=tuple(sorted(projects))))
 
 
-def _by_version(file: MirrorFile) -> tuple[object, ...]:
+def _by_version(file: Listed) -> tuple[object, ...]:
     name = parse_wheel_name(file.path.name)
     return name.version, name.filename
