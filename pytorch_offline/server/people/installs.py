@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.mirror.model import Listed, MirrorFile
     from pytorch_offline.server.people.offers import Offer, Offers
 
 # What pytorch.org's own command installs beside torch, in its order.
@@ -53,11 +53,11 @@ class Shelves:
             if name.project in projects:
                 ours.append(file)
         pages = [page for page in plan_pages(ours) if isinstance(page, ProjectPage)]
-        self._listed: Mapping[tuple[PurePosixPath, str], Sequence[MirrorFile]] = {
+        self._listed: Mapping[tuple[PurePosixPath, str], Sequence[Listed]] = {
             (page.directory.parent, page.project): page.files for page in pages
         }
 
-    def listed(self, index: PurePosixPath, project: str) -> Sequence[MirrorFile]:
+    def listed(self, index: PurePosixPath, project: str) -> Sequence[Listed]:
         """Give the files of a project on an index's page."""
         return self._listed.get((index, project), ())
 
@@ -103,7 +103,7 @@ def _index_of(offer: Offer, shelves: Shelves) -> PurePosixPath:
     return directory
 
 
-def _pin(offer: Offer, name: WheelName, listed: Sequence[MirrorFile]) -> str:
+def _pin(offer: Offer, name: WheelName, listed: Sequence[Listed]) -> str:
     """Write a requirement that admits exactly one version.
 
     ``==2.4.0`` admits ``2.4.0+cu121`` too, and installers prefer it (PEP 440, "Version matching"): beside such a file
@@ -116,7 +116,7 @@ def _pin(offer: Offer, name: WheelName, listed: Sequence[MirrorFile]) -> str:
     return f"{name.project}{'===' if ambiguous else '=='}{name.version}"
 
 
-def _companion(offer: Offer, listed: Sequence[MirrorFile]) -> WheelName | None:
+def _companion(offer: Offer, listed: Sequence[Listed]) -> WheelName | None:
     """Choose the newest version of a companion that belongs to an offer and runs where it runs."""
     found: list[tuple[bool, Version, WheelName]] = []
     for file in listed:

@@ -24,7 +24,7 @@ from pytorch_offline.wheels.versions import release_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pytorch_offline.mirror.model import MirrorFile
+    from pytorch_offline.mirror.model import Listed, MirrorFile
 
 # Where a build has no directory of its own and the tables do not say what it was built for: it is what one gets
 # without asking.
@@ -143,7 +143,7 @@ def torch_answer(file: MirrorFile, name: WheelName) -> str:
     return (channel / str(release_of(name.version))).as_posix()
 
 
-def backend_answer(file: MirrorFile, name: WheelName) -> str:
+def backend_answer(file: Listed, name: WheelName) -> str:
     """Spell what a wheel was built for as an answer: its directory, else what its name and the tables say."""
     if file.path.parent != channel_of(file.path):
         return file.path.parent.name
