@@ -38,6 +38,7 @@ class Offered:
     requires_python: str | None
     yanked: str | None
     upload_time: str | None
+    spelling: str | None = None
 
 
 def offered(link: Link, *, from_upstream: bool) -> Offered:
