@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,10 @@ from pytorch_offline.cli.gateway_options import GatewayOptions, gateway_options,
 from pytorch_offline.cli.service_options import ServiceOptions, make_service, service_options
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.signals import Interrupted
+from pytorch_offline.mirror.standing import STALE_AFTER
 from pytorch_offline.server.following import FollowedMirror
+from pytorch_offline.server.health import health_page
+from pytorch_offline.server.kept_standing import KeptStanding
 from pytorch_offline.server.people.kept import KeptHoldings
 from pytorch_offline.server.people.page import PeoplePage
 from pytorch_offline.server.routed import Routed
@@ -36,8 +40,16 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Serve the mirror to a LAN.")
 @service_options
 @gateway_options
+@click.option(
+    "--stale-after",
+    type=click.FloatRange(min=0, min_open=True),
+    default=STALE_AFTER.days,
+    show_default=True,
+    metavar="DAYS",
+    help="When /health calls what is served stale: no crawl, nothing new and no verification for so long.",
+)
 @common_options
-def command(session: Session, *, service_options: ServiceOptions, gateway: GatewayOptions) -> None:
+def command(session: Session, *, service_options: ServiceOptions, gateway: GatewayOptions, stale_after: float) -> None:
     """Serve the mirror under pytorch.org's own paths, until told to end.
 
     Clients use pytorch.org's own commands with the host replaced. What another process publishes into the mirror is
@@ -47,17 +59,27 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
     mirror.load()
     from pytorch_offline.server.handler import Handler  # noqa: PLC0415  (aiohttp takes a third of a second to import)
     from pytorch_offline.server.listening import addresses, own_addresses, urls_for_clients  # noqa: PLC0415
+    from pytorch_offline.server.metrics import Metrics, metrics_page  # noqa: PLC0415
     from pytorch_offline.server.running import serve_until_told  # noqa: PLC0415
+    from pytorch_offline.server.tally import Tally  # noqa: PLC0415
 
     held = KeptHoldings(session.mirror, lambda: mirror.snapshot)
     held.refresh()
-    people = PeoplePage(lambda: held.current, lambda: None)
+    standing = KeptStanding(session.mirror, mirror)
     asking = make_gateway(session, gateway, mirror)
-    site = Routed(mirror if asking is None else asking, people.routes())
-    handler = Handler(site, complain=session.warn)
-    beside: list[AbstractAsyncContextManager[object]] = [_living(mirror.follow), _living(held.follow)]
+    figures = None if asking is None else asking.figures
+    tally, limit = Tally(), timedelta(days=stale_after)
+    routes = {
+        **PeoplePage(lambda: held.current, lambda: standing.current).routes(),
+        "/health": health_page(standing, figures, stale_after=limit),
+        "/metrics": metrics_page(Metrics(tally=tally, kept=standing, figures=figures, stale_after=limit)),
+    }
+    handler = Handler(Routed(mirror if asking is None else asking, routes), complain=session.warn)
+    beside: list[AbstractAsyncContextManager[object]] = [
+        _living(follow) for follow in (mirror.follow, held.follow, standing.follow)
+    ]
     beside += [] if asking is None else [asking]
-    service = make_service(session, service_options, handler, beside=beside)
+    service = make_service(session, service_options, handler, beside=beside, tally=tally)
     bound = addresses(service.listeners)
     urls = urls_for_clients(bound, own_addresses(), tls=service.certificate is not None)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytorch_offline.server.connections import Handler
     from pytorch_offline.server.limits import Limits
     from pytorch_offline.server.running import Service
+    from pytorch_offline.server.tally import Tally
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _STANDARD_OUTPUT = Path("-")
@@ -113,6 +114,7 @@ def make_service(
     *,
     beside: Sequence[AbstractAsyncContextManager[object]] = (),
     reload: Sequence[Callable[[], None]] = (),
+    tally: Tally | None = None,
 ) -> Service:
     """Read every file that was named, and then listen: what is wrong with one is said before a client can come.
 
@@ -153,6 +155,7 @@ def make_service(
         grace=asked.grace,
         say=session.message,
         log=log,
+        tally=tally,
         certificate=certificate,
         beside=(*(_at_end(act) for act in at_end), *beside),
         reload=tuple(again),

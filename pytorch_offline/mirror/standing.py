@@ -6,6 +6,7 @@ gap has none. ``stocktaking.py`` reads what this is made of.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,6 +87,7 @@ class Standing:
 
     Args:
         at: when this was found out.
+        generation: names what is held: the same for the same files, whenever they were verified.
         whole: everything that is held.
         holdings: the same by directory.
         oldest: when the file was last verified that waits the longest; None if there is no file.
@@ -94,9 +96,11 @@ class Standing:
         pages_read: when upstream last said or confirmed any page, in a crawl or for a fetch.
         drive: the disk; None if it does not tell.
         drift: what upstream replaced or removed of it, the newest first; None if there is no catalogue to tell.
+        there: whether the mirror's directory was there.
     """
 
     at: datetime
+    generation: str | None = None
     whole: Holding
     holdings: tuple[Holding, ...] = ()
     oldest: datetime | None = None
@@ -105,6 +109,7 @@ class Standing:
     pages_read: datetime | None = None
     drive: Drive | None = None
     drift: tuple[DriftWarning, ...] | None = None
+    there: bool = True
 
     @property
     def crawled_at(self) -> datetime | None:
@@ -164,6 +169,12 @@ def holdings_of(files: Collection[MirrorFile]) -> tuple[Holding, tuple[Holding, 
     for file in files:
         groups[str(file.path.parent.relative_to(ROOT))].append(file)
     return _holding("", files), tuple(_holding(directory, groups[directory]) for directory in sorted(groups))
+
+
+def name_of_generation(files: Iterable[MirrorFile]) -> str:
+    """Name what is held, by all paths and hashes: sixteen hexadecimal digits, the same on every machine."""
+    rows = sorted(f"{file.sha256} {file.path}\n" for file in files)
+    return hashlib.sha256("".join(rows).encode()).hexdigest()[:16]
 
 
 def _holding(directory: str, files: Collection[MirrorFile]) -> Holding:

@@ -197,7 +197,7 @@ class AccessLog:
                 target=request.raw_path if whole else "",
                 version=f"HTTP/{request.version.major}.{request.version.minor}" if whole else "",
                 status=response.status,
-                size=_content_sent(request, response),
+                size=content_sent(request, response),
                 seconds=seconds,
                 referer=headers.get("Referer", ""),
                 agent=headers.get("User-Agent", ""),
@@ -265,7 +265,7 @@ class AccessLog:
             self._say(f"the access log cannot be written: {error.strerror}; lines lost: {lost}")
 
 
-def _content_sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
+def content_sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
     """Say how many bytes of content went out; aiohttp counts the head, too."""
     sent = getattr(response, "sent", None)  # of a file, which goes past aiohttp
     if isinstance(sent, int):

@@ -35,6 +35,10 @@ _WITHOUT_LINGERING = struct.pack("ii", 1, 0)
 _RETRY_SECONDS = "5"
 
 
+# What is being sent of a file, for what the log says if the client goes meanwhile.
+SENDING = web.RequestKey("sending", web.StreamResponse)
+
+
 class Log(Protocol):
     """Is told of every answer."""
 
@@ -139,6 +143,11 @@ class Connection(web.RequestHandler):
             response = _plain(status)
             response.force_close()
             return response
+        if isinstance(exc, ConnectionError):  # the client has gone: nobody is told but the log
+            sending = request.get(SENDING)
+            if sending is not None:
+                self.log_access(request, sending, None)
+            raise exc
         return super().handle_error(request, status, exc)
 
     async def finish_response(

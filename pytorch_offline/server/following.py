@@ -48,6 +48,7 @@ class FollowedMirror:
         self._root = root
         self._tell = tell
         self._seen: tuple[int, int, int] | None = None
+        self.trouble: str | None = None  # why what was published last cannot be read, by a code
         self.snapshot = Snapshot(root)
 
     def load(self) -> None:
@@ -74,11 +75,14 @@ class FollowedMirror:
                 self.snapshot = await asyncio.to_thread(self._read)
                 await asyncio.to_thread(self.snapshot.warm)
             except PytorchOfflineError as error:
+                self.trouble = error.code
                 self._tell(f"what was published cannot be read, so the generation before is served: {error.message}")
             except OSError as error:
                 self._seen = None  # look again
+                self.trouble = "mirror-unreadable"
                 self._tell(f"the mirror cannot be read, so the generation before is served: {error.strerror or error}")
             else:
+                self.trouble = None
                 self._tell(f"a new generation is served: {len(self.snapshot.files)} files")
 
     def find(self, path: str) -> Resource | None:

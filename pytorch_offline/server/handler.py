@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 
 from pytorch_offline import __version__
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
+from pytorch_offline.server.connections import SENDING
 from pytorch_offline.server.decision import Decision, Representation, decide
 from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
 from pytorch_offline.server.request_paths import parse_target, relative_location
@@ -158,6 +159,7 @@ class Handler:
         self, request: web.BaseRequest, decision: Decision, stream: BinaryIO, file: StoredFile
     ) -> web.StreamResponse:
         response = SentFile(status=decision.status, headers=_headers(decision))
+        request[SENDING] = response
         await response.prepare(request)
         loop = asyncio.get_running_loop()
         for part in decision.parts:
@@ -167,8 +169,11 @@ class Handler:
             if transport is None:
                 raise ConnectionResetError
             count = part.span.stop - part.span.start
-            sent = await loop.sendfile(transport, stream, part.span.start, count)
-            response.bytes_sent += sent
+            stream.seek(part.span.start)
+            try:
+                sent = await loop.sendfile(transport, stream, part.span.start, count)
+            finally:
+                response.bytes_sent += stream.tell() - part.span.start  # also where the client has gone
             if sent != count:
                 # Cut off meanwhile. The client must not take what it has for a whole file.
                 transport.abort()
@@ -194,6 +199,7 @@ class Handler:
         if request.method == "HEAD" or not decision.parts:
             return _from_memory(request.method, decision, b"")
         response = web.StreamResponse(status=decision.status, headers=_headers(decision))
+        request[SENDING] = response
         await response.prepare(request)
         try:
             for part in decision.parts:

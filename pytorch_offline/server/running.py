@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytorch_offline.server.connections import Handler, Log
     from pytorch_offline.server.limits import Limits
+    from pytorch_offline.server.tally import Tally
     from pytorch_offline.server.tls import Identity
 
 _LOOK_SECONDS = 0.05
@@ -78,6 +79,7 @@ class Service:
         grace: seconds for transfers under way, once it is told to end.
         say: told what the administrator should know.
         log: is told of every answer.
+        tally: counts them.
         certificate: for https.
         beside: what lives as long as the server does.
         reload: done at SIGHUP, the certificate apart.
@@ -90,6 +92,7 @@ class Service:
     grace: float
     say: Callable[[str], None]
     log: Log | None = None
+    tally: Tally | None = None
     certificate: Certificate | None = None
     beside: Sequence[AbstractAsyncContextManager[object]] = ()
     reload: Sequence[Callable[[], None]] = ()
@@ -99,7 +102,10 @@ class Service:
 @asynccontextmanager
 async def serving(service: Service) -> AsyncIterator[tuple[Server, Door]]:
     """Serve for as long as the context lasts; whoever is served at its end is broken off."""
-    server = Server(service.handler, limits=service.limits, log=service.log)
+    tally = service.tally
+    server = Server(service.handler, limits=service.limits, log=service.log if tally is None else tally)
+    if tally is not None:
+        tally.server, tally.log = server, service.log
     context = service.certificate.context if service.certificate is not None else None
     door = Door(server, service.listeners, context)
     async with AsyncExitStack() as stack:

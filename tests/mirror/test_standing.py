@@ -96,7 +96,7 @@ def test_a_copy_of_the_public_tree_does_not_guess(mirror: Mirror) -> None:
 
 def test_a_directory_that_is_not_there_is_unknown(tmp_path: Path) -> None:
     standing = take_stock(tmp_path / "nowhere", {}, now=LATER)
-    assert standing == Standing(at=LATER, whole=EMPTY, reached=Reached())
+    assert standing == Standing(at=LATER, generation="e3b0c44298fc1c14", whole=EMPTY, reached=Reached(), there=False)
 
 
 # Milestones
