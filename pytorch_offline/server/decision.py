@@ -6,6 +6,7 @@ in memory, on the disk or on its way. The handler carries out what is decided he
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from email.utils import format_datetime
@@ -99,12 +100,17 @@ def _validators(there: Representation) -> tuple[tuple[str, str], ...]:
     if there.etag is not None:
         headers += [("ETag", there.etag), ("Accept-Ranges", "bytes")]
     if there.modified is not None:
-        headers.append(("Last-Modified", format_datetime(there.modified, usegmt=True)))
+        headers.append(("Last-Modified", _http_date(there.modified)))
     if there.vary:
         headers.append(("Vary", ", ".join(there.vary)))
     if there.content_encoding is not None:
         headers.append(("Content-Encoding", there.content_encoding))
     return (*headers, _NO_SNIFFING, *there.headers)
+
+
+@functools.lru_cache(maxsize=1024)
+def _http_date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
 
 
 def _length(size: int) -> tuple[tuple[str, str]]:

@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from pytorch_offline import __version__
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
@@ -259,7 +258,7 @@ def _origin(request: web.BaseRequest) -> str:
 def _give_page(method: str, field: Callable[[str], str | None], target: Target, page: Page) -> web.Response:
     if len(page.forms) == 1:
         return _give_body(method, field, page.forms[0], modified=page.modified, headers=page.headers)
-    offered = [form.content_type.partition(";")[0] for form in page.forms]
+    offered = tuple(form.content_type.partition(";")[0] for form in page.forms)
     chosen = choose_media_type(field("Accept"), offered, query=target.query)
     if chosen is None:
         return _said(HTTPStatus.NOT_ACCEPTABLE, f"This page is to be had as {', '.join(offered)}.", ("Vary", "Accept"))
@@ -312,8 +311,8 @@ def _from_memory(method: str, decision: Decision, content: bytes) -> web.Respons
     return web.Response(status=decision.status, headers=_headers(decision), body=body)
 
 
-def _headers(decision: Decision) -> CIMultiDict[str]:
-    return CIMultiDict([*decision.headers, _SERVER])
+def _headers(decision: Decision) -> list[tuple[str, str]]:
+    return [*decision.headers, _SERVER]
 
 
 def _said(status: HTTPStatus, sentence: str, *headers: tuple[str, str]) -> web.Response:
@@ -321,13 +320,11 @@ def _said(status: HTTPStatus, sentence: str, *headers: tuple[str, str]) -> web.R
     return web.Response(
         status=status,
         body=f"{sentence}\n".encode(),
-        headers=CIMultiDict(
-            [
-                ("Content-Type", "text/plain; charset=utf-8"),
-                ("Cache-Control", REVALIDATED),
-                ("X-Content-Type-Options", "nosniff"),
-                *headers,
-                _SERVER,
-            ]
-        ),
+        headers=[
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Cache-Control", REVALIDATED),
+            ("X-Content-Type-Options", "nosniff"),
+            *headers,
+            _SERVER,
+        ],
     )

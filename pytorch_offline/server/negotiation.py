@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 HTML = "text/html"
 HTML_V1 = "application/vnd.pypi.simple.v1+html"
@@ -21,9 +18,12 @@ _LATEST = {
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 # An Accept header longer than this many ranges is nobody's: browsers send eight, pip three.
 _MAX_RANGES = 64
+# All clients of one version send the same header: its reading is remembered for so many of them.
+_CLIENTS = 256
 
 
-def choose_media_type(accept: str | None, offered: Sequence[str], *, query: str = "") -> str | None:
+@functools.lru_cache(maxsize=_CLIENTS)
+def choose_media_type(accept: str | None, offered: tuple[str, ...], *, query: str = "") -> str | None:
     """Choose among the media types that a page has, best first; None if none is acceptable (406).
 
     The highest quality wins, among equals the one that is offered first. Each offered type has the quality of the most
@@ -50,6 +50,7 @@ def choose_media_type(accept: str | None, offered: Sequence[str], *, query: str 
     return best
 
 
+@functools.lru_cache(maxsize=_CLIENTS)
 def accepts_gzip(accept_encoding: str | None) -> bool:
     """Say whether a client reads gzip at least as gladly as the bytes themselves; silence means that it does not."""
     if accept_encoding is None:

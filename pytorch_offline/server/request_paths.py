@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote, unquote_to_bytes
 
+# What nearly every request asks for, which means what it says.
+_PLAIN = re.compile(r"/(?:[A-Za-z0-9_+-][A-Za-z0-9._+-]*/)*(?:[A-Za-z0-9_+-][A-Za-z0-9._+-]*)?")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
@@ -32,6 +34,8 @@ def parse_target(raw: str) -> Target | HTTPStatus:
     Args:
         raw: as it came, bytes beyond UTF-8 as lone surrogates; an absolute address stands for its path (section 3.2.2).
     """
+    if _PLAIN.fullmatch(raw):
+        return Target(path=raw, query="")
     absolute = _ABSOLUTE.match(raw)
     if absolute is not None:
         raw = raw[absolute.end() :]

@@ -84,7 +84,7 @@ def test_the_form_is_the_one_that_our_own_server_chooses(nginx: Nginx, accept: l
     status, headers, _ = ask(nginx, PAGE, Accept=field)
     # nginx sends HTML under one name alone: whoever accepts its other name only gets it too.
     as_one = field.replace(HTML_V1, "text/html") if "text/html" not in field else field
-    ours = choose_media_type(as_one, ["text/html", JSON])
+    ours = choose_media_type(as_one, ("text/html", JSON))
     assert (content_type(headers) if status == 200 else None) == ours, field
     assert status in {200, 406}
 
