@@ -331,11 +331,12 @@ class Download:
     def _prepare(self, transfer: Transfer, step: Receive) -> None:
         if step.start == 0 and self._part.size > 0:
             self._progress.say(f"{self._wanted.name.filename} starts again from its first byte")
-        self._watched(transfer.position, transfer.length)
         if step.start == 0:
+            self._watched(0, None)
             self._part.empty()
         if transfer.length is not None:
             self._room.learn(self._wanted.path, transfer.length - transfer.in_hand)
+        self._watched(transfer.position, transfer.length)
 
     def _count(self, transfer: Transfer, size: int) -> None:
         """Tell everybody of bytes that are written; now and then, make safe what came."""

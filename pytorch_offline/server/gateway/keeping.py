@@ -38,6 +38,7 @@ class Keeping:
         figures: what is counted.
         max_size: bytes that the mirror may have; None for as many as come.
         in_use: gives the places of files that must stay.
+        gone: told, from a thread, which files were removed.
         say: told in one sentence what administrators should know.
         now: the time, in UTC.
     """
@@ -51,6 +52,7 @@ class Keeping:
         figures: Figures,
         max_size: int | None,
         in_use: Callable[[], Collection[PurePosixPath]],
+        gone: Callable[[Collection[PurePosixPath]], None],
         say: Callable[[str], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -60,6 +62,7 @@ class Keeping:
         self._figures = figures
         self._max_size = max_size
         self._in_use = in_use
+        self._gone = gone
         self._say = say
         self._now = now
         self._something = asyncio.Event()
@@ -87,11 +90,10 @@ class Keeping:
                 pass
             self._something.clear()
             began = time.monotonic()
-            if not await self._threads.run(self.publish):
+            done = await self._threads.run(self.publish)
+            pause = max(QUIET_SECONDS if done else _AGAIN_SECONDS, (time.monotonic() - began) / _SHARE_OF_TIME)
+            if not done:
                 self._something.set()
-            pause = max(QUIET_SECONDS, (time.monotonic() - began) / _SHARE_OF_TIME)
-            if self._came:
-                pause = max(pause, _AGAIN_SECONDS)
             if time.monotonic() - saved >= SAVE_SECONDS and self._used:
                 self._used, saved = False, time.monotonic()
                 await self._threads.run(self._uses.save)
@@ -137,6 +139,7 @@ class Keeping:
             self._used = False
             self._uses.save()
         pruning = evict(self._mirror, max_size=max_size, spared=self._in_use(), now=self._now)
+        self._gone(pruning.paths)
         self._figures.evictions += len(pruning.paths)
         self._figures.evicted_bytes += pruning.bytes_freed
         if pruning.paths:

@@ -39,7 +39,7 @@ from pytorch_offline.server.snapshot import FILE_TYPE, METADATA_TYPE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from pathlib import PurePosixPath
 
     from packaging.utils import NormalizedName
@@ -65,6 +65,8 @@ _METADATA_PATIENCE = 25.0
 # Whoever asked for a wheel so recently may still be getting it.
 _IN_USE_SECONDS = 600.0
 _STATE_NAME = "gateway"
+# A download that was cut off is continued when its wheel is asked for again; after so long hardly anybody will.
+_ABANDONED_SECONDS = 14 * 86400.0
 # How long the end may take: downloads save what came, pages are published.
 _CLOSE_SECONDS = 5.0
 
@@ -127,6 +129,7 @@ class GatewaySite:
             figures=self.figures,
             max_size=max_size,
             in_use=self._in_use,
+            gone=self._note_gone,
             say=say,
             now=now,
         )
@@ -135,8 +138,9 @@ class GatewaySite:
         self._fetcher: Fetcher
         self._task: asyncio.Task[None] | None = None
         self._admitted: dict[PurePosixPath, MirrorFile] = {}  # what came, as long as the site of the mirror has it not
+        self._gone: tuple[Snapshot, frozenset[PurePosixPath]] | None = None
         self._asked_at: dict[PurePosixPath, float] = {}
-        self._by_project: tuple[Snapshot, dict[NormalizedName, list[MirrorFile]]] | None = None
+        self._grouped: tuple[Snapshot, dict[NormalizedName, list[MirrorFile]]] | None = None
         self._rendered: OrderedDict[str, _Rendered] = OrderedDict()
         self._rendered_size = 0
         self._making: dict[str, asyncio.Future[Page | Redirect | None]] = {}
@@ -187,12 +191,21 @@ class GatewaySite:
                 facts=error.facts,
                 hint="give each gateway a mirror of its own: --mirror; one of them may be another's --upstream",
             ) from error
+        self._sweep()
         snapshot = self._local.snapshot
         self._admitted = {
             path: row for path, row in self._mirror.read_files().items() if str(path) not in snapshot.files
         }
         if self._admitted:
             self._keeping.came()
+
+    def _sweep(self) -> None:
+        """Remove downloads that nobody went on with for a long time."""
+        before = time.time() - _ABANDONED_SECONDS
+        for left in self._directory.glob("*.part*"):
+            with suppress(OSError):
+                if left.stat().st_mtime < before:
+                    self._mirror.disk.remove(left)
 
     # What is at hand.
 
@@ -220,7 +233,7 @@ class GatewaySite:
 
     def _file_at_hand(self, path: str, asked: AskedWheel) -> Resource | None:
         self._used(asked.path)
-        stored = self._local.find(path) or self._newly_stored(asked)
+        stored = None if self._is_gone(asked.path) else self._local.find(path) or self._newly_stored(asked)
         if stored is not None:
             self.figures.hits += not asked.metadata
             return stored
@@ -244,7 +257,25 @@ class GatewaySite:
         place = self._mirror.root / row.path
         return StoredFile(path=place, size=row.size, sha256=row.sha256, content_type=FILE_TYPE, immutable=True)
 
+    def _note_gone(self, paths: Collection[PurePosixPath]) -> None:
+        snapshot = self._local.snapshot
+        before = self._gone[1] if self._gone is not None and self._gone[0] is snapshot else frozenset()
+        self._gone = snapshot, before | frozenset(paths)
+        for path in paths:
+            self._admitted.pop(path, None)
+
+    def _is_gone(self, path: PurePosixPath) -> bool:
+        """Say whether a file was removed that the mirror's site still has, until it has looked again."""
+        if self._gone is None:
+            return False
+        if self._gone[0] is not self._local.snapshot:
+            self._gone = None
+            return False
+        return path in self._gone[1]
+
     def _held(self, row: MirrorFile) -> None:
+        if self._gone is not None:
+            self._gone = self._gone[0], self._gone[1] - {row.path}
         self._admitted[row.path] = row
         self._keeping.came()
 
@@ -320,7 +351,8 @@ class GatewaySite:
         return [upstream] if default is None else [project_page(default, project), upstream]
 
     async def _made(self, asked: AskedPage, url: str, known: Known) -> Page:
-        held = self._held_for(asked, known)
+        while (held := self._held_for(asked, known)) is None:
+            await self._group()
         made = self._rendered.get(asked.path)
         if made is not None and made.reading is known.reading and made.held == held:
             return made.page
@@ -348,22 +380,28 @@ class GatewaySite:
         rows = merged(index, offers, held_in(index, held.rows()))
         return render_page(files_page(asked, rows), None)
 
-    def _held_for(self, asked: AskedPage, known: Known) -> _Held:
-        """Give what the mirror holds of a page's project, or of everything where a page may list that."""
+    def _held_for(self, asked: AskedPage, known: Known) -> _Held | None:
+        """Give what the mirror holds of a page's project, or of everything where a page may list that.
+
+        None if the mirror has a new generation, which ``_group`` must look through first.
+        """
         snapshot = self._local.snapshot
-        if self._by_project is None or self._by_project[0] is not snapshot:
-            grouped: dict[NormalizedName, list[MirrorFile]] = defaultdict(list)
-            for row in snapshot.files.values():
-                grouped[parse_wheel_name(row.path.name).project].append(row)
-            self._by_project = snapshot, grouped
-            for path in [path for path in self._admitted if str(path) in snapshot.files]:
-                del self._admitted[path]
+        if self._grouped is None or self._grouped[0] is not snapshot:
+            return None
         new = tuple(self._admitted.values())
         if asked.flat is not None or known.reading.kind is PageKind.PROJECT_LIST:
             return _Held(snapshot=snapshot, new=new)
         project = canonicalize_name(asked.directory.name)
         own = [row for row in new if parse_wheel_name(row.path.name).project == project]
-        return _Held(snapshot=None, new=(*self._by_project[1].get(project, ()), *own))
+        return _Held(snapshot=None, new=(*self._grouped[1].get(project, ()), *own))
+
+    async def _group(self) -> None:
+        """Sort what the mirror holds by project, once for each of its generations."""
+        snapshot = self._local.snapshot
+        if self._grouped is None or self._grouped[0] is not snapshot:
+            self._grouped = snapshot, await self._threads.run(partial(_by_project, snapshot))
+            for path in [path for path in self._admitted if str(path) in snapshot.files]:
+                del self._admitted[path]
 
     def _told(self, asked: AskedPage, page: Page, known: Known) -> Page:
         age = max(0, int((self._now() - known.read_at).total_seconds()))
@@ -496,6 +534,13 @@ class _Rendered:
     reading: PageReading
     held: _Held
     size: int
+
+
+def _by_project(snapshot: Snapshot) -> dict[NormalizedName, list[MirrorFile]]:
+    grouped: dict[NormalizedName, list[MirrorFile]] = defaultdict(list)
+    for row in snapshot.files.values():
+        grouped[parse_wheel_name(row.path.name).project].append(row)
+    return grouped
 
 
 def _only(asked: AskedPage, page: Page) -> Page:
