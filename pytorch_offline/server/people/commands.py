@@ -88,10 +88,12 @@ def render_lock_command(lock: str, address: Address) -> str:
     """Write how to install what a lock names, and nothing else.
 
     ``requirements.<target>.txt`` needs an index that lists every file: the hashes choose among builds of one version.
+    ``pylock.<target>.toml`` names its files relative to itself, which pip from 26.1 on follows over HTTP; uv looks for
+    them on its own disk (tried with uv 0.13).
     """
     url = f"{address}/locks/{lock}"
     if lock.endswith(".toml"):
-        return f"uv pip install -r {_quoted(url)}"
+        return f"pip install -r {_quoted(url)}{_trust(address)}"
     line = f"pip install --require-hashes --no-deps -r {_quoted(url)} --index-url {_quoted(f'{address}/simple/')}"
     return line + _trust(address)
 

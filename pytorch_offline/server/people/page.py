@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytorch_offline.server.resources import Body, Question
 
 PATH = "/"
+ICON = "/favicon.ico"
 # Rendered pages that are kept: a class of students looks at a handful of choices. A page has 20 kB, or 100 kB where the
 # mirror is a copy of all upstream.
 _PAGES_KEPT = 64
@@ -96,10 +97,12 @@ class PeoplePage:
 
     def routes(self) -> dict[str, LivePage]:
         """Give what lies at which path."""
-        return {
-            PATH: LivePage(answer=self._answer),
-            **{f"/assets/{name}": _asset(make_body(*asset)) for name, asset in assets().items()},
+        files = {
+            f"/assets/{name}": LivePage(answer=_kept_for_ever(make_body(*asset))) for name, asset in assets().items()
         }
+        # Browsers ask for this beside every page that names no icon: those of the index.
+        icon = make_body(*next(asset for name, asset in assets().items() if name.endswith(".svg")))
+        return {PATH: LivePage(answer=self._answer), ICON: LivePage(answer=lambda _: Answer(body=icon)), **files}
 
     def _answer(self, question: Question) -> Answer:
         holdings, standing = self._holdings(), self._standing()
@@ -140,6 +143,6 @@ class PeoplePage:
         )
 
 
-def _asset(body: Body) -> LivePage:
+def _kept_for_ever(body: Body) -> Callable[[Question], Answer]:
     answer = Answer(body=body, cache_control=_IMMUTABLE)
-    return LivePage(answer=lambda _: answer)
+    return lambda _: answer

@@ -56,15 +56,14 @@ def render_locks(locks: Sequence[str], address: Address, words: Words) -> Markup
     if not locks:
         return NOTHING
     blocks = [
-        render_copyable(f"lock-{number}", lock_label(lock), render_lock_command(lock, address), words)
+        render_copyable(f"lock-{number}", _lock_label(lock, words), render_lock_command(lock, address), words)
         for number, lock in enumerate(locks[:_LOCKS_SHOWN])
     ]
     return fill("locks", heading=words.locks, lead=words.locks_lead, blocks=joined(blocks))
 
 
-def lock_label(lock: str) -> Markup:
-    """Name a lock by a link to it."""
-    return fill("lock", name=lock)
+def _lock_label(lock: str, words: Words) -> Markup:
+    return fill("lock", name=lock, note=words.needs_new_pip if lock.endswith(".toml") else "")
 
 
 def render_projects(asked: Asked, inventory: Inventory, words: Words) -> Markup:
@@ -100,6 +99,7 @@ def render_projects(asked: Asked, inventory: Inventory, words: Words) -> Markup:
         matching=words.count(words.matching, shown.matching) if shown.matching else words.none_matching,
         project=words.project,
         newest=words.newest,
+        counts=words.held,
         size=words.size,
         uploaded=words.uploaded,
         rows=joined(_project(one, words) for one in shown.projects),

@@ -89,6 +89,7 @@ class Words:
     complaints: dict[str, str]
     locks: str
     locks_lead: str
+    needs_new_pip: str
     settings: str
     settings_lead: str
     projects: str

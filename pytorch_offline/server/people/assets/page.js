@@ -5,15 +5,16 @@
 
 (() => {
   const here = location.origin + location.pathname.replace(/[^/]*$/, "").replace(/\/$/, "");
+  const picker = document.getElementById("picker");
+  const filter = document.getElementById("filter");
   let asking = null;
 
+  // Each form has hidden fields for what is asked in the other one; here what stands there now counts.
   const query = () => {
     const fields = new URLSearchParams();
-    for (const form of document.querySelectorAll("#picker, #filter")) {
-      for (const [name, value] of new FormData(form)) {
-        if (value) fields.set(name, value);
-      }
-    }
+    const set = (name, value) => (value ? fields.set(name, value) : fields.delete(name));
+    for (const [name, value] of new FormData(picker || filter)) set(name, value);
+    set("q", filter ? filter.elements.q.value.trim() : "");
     return fields;
   };
 
@@ -23,8 +24,10 @@
     const renewed = fresh.querySelectorAll("#picker .answer");
     const same = answers.length === renewed.length
       && [...answers].every((answer, number) => answer.firstElementChild.value === renewed[number].firstElementChild.value);
-    if (!same) {
-      location.reload(); // the mirror holds something else by now
+    if (!same) { // the mirror holds something else by now
+      const fields = query();
+      fields.delete("was");
+      location.replace("?" + fields + location.hash);
       return;
     }
     answers.forEach((answer, number) => {
@@ -113,7 +116,6 @@
 
   document.documentElement.classList.add("scripted");
 
-  const picker = document.getElementById("picker");
   if (picker) {
     picker.addEventListener("change", async () => {
       if (await ask(query(), picker)) remember();
@@ -121,7 +123,6 @@
     picker.addEventListener("submit", (event) => event.preventDefault());
   }
 
-  const filter = document.getElementById("filter");
   if (filter) {
     let waiting = 0;
     filter.addEventListener("input", () => {
