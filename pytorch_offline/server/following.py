@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # How often it is looked whether there is a new manifest; one look is one system call.
 LOOK_SECONDS = 1.0
 
+# What is said to be wrong where the disk, not what was published, is the trouble: it may pass.
+_UNREADABLE = "mirror-unreadable"
+
 _LOCK_TYPES = {
     # A lock is read in a browser, too; TOML's own type (RFC 9618) makes browsers offer it for download.
     ".toml": "text/plain; charset=utf-8",
@@ -37,7 +40,8 @@ _LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(?P<kind>\.(?:toml|txt|json
 class FollowedMirror:
     """The site of a mirror's directory, which may be empty, absent, or changed by another process at any time.
 
-    A generation is read whole before it takes the place of the last; a manifest that cannot be read takes none.
+    A generation is read whole before it takes the place of the last. A manifest that cannot be read takes none, nor
+    does one that is no longer there: a disk that went away is no reason to tell clients that torch does not exist.
 
     Args:
         root: the mirror's directory.
@@ -67,23 +71,38 @@ class FollowedMirror:
         await asyncio.to_thread(self.snapshot.warm)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            try:
-                now = await asyncio.to_thread(self._look)
-                if now == self._seen:
-                    continue
-                self._seen = now
-                self.snapshot = await asyncio.to_thread(self._read)
+            if await self._look_again():
                 await asyncio.to_thread(self.snapshot.warm)
-            except PytorchOfflineError as error:
-                self.trouble = error.code
-                self._tell(f"what was published cannot be read, so the generation before is served: {error.message}")
-            except OSError as error:
-                self._seen = None  # look again
-                self.trouble = "mirror-unreadable"
-                self._tell(f"the mirror cannot be read, so the generation before is served: {error.strerror or error}")
-            else:
-                self.trouble = None
-                self._tell(f"a new generation is served: {len(self.snapshot.files)} files")
+
+    async def _look_again(self) -> bool:
+        """Take a new generation if there is one, and it can be read."""
+        now = self._seen
+        try:
+            now = await asyncio.to_thread(self._look)
+            if now != self._seen:
+                self.snapshot = await asyncio.to_thread(self._read)
+        except PytorchOfflineError as error:
+            self._seen = now  # it gets no better before it is written anew
+            self._note(error.code, error.message)
+            return False
+        except OSError as error:
+            self._note(_UNREADABLE, error.strerror or str(error))
+            return False
+        if now != self._seen:
+            self._tell(f"a new generation is served: {len(self.snapshot.files)} files")
+        elif self.trouble == _UNREADABLE:
+            self._tell("the mirror can be read again")
+        else:
+            return False
+        self._seen = now
+        self.trouble = None
+        return True
+
+    def _note(self, code: str, what: str) -> None:
+        """Say once that the mirror cannot be read."""
+        if self.trouble != code:
+            self._tell(f"the mirror cannot be read now, so what it had before is served: {what}")
+        self.trouble = code
 
     def find(self, path: str) -> Resource | None:
         """Give what lies at a path; see ``Site``."""
@@ -110,6 +129,8 @@ class FollowedMirror:
         try:
             found = (self._root / MANIFEST_NAME).stat()
         except (FileNotFoundError, NotADirectoryError):
+            if self.snapshot.files:
+                raise
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
 

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from pytorch_offline import __version__
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
+from pytorch_offline.server.complaints import Complaints
 from pytorch_offline.server.connections import SENDING
 from pytorch_offline.server.decision import Decision, Representation, decide
 from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
@@ -58,7 +59,7 @@ class Handler:
 
     Args:
         site: everything there is, by path.
-        complain: told in one sentence what the administrator should know of; may be told the same again.
+        complain: told in one sentence what the administrator should know of.
         clock: the time in UTC, for pages that are made when they are asked for.
     """
 
@@ -72,6 +73,7 @@ class Handler:
         self._site = site
         self._complain = complain
         self._clock = clock
+        self._complaints = Complaints()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -131,7 +133,7 @@ class Handler:
             return self._broken(f"{file.path} is missing")
         except IntegrityError as error:
             return self._broken(f"{error.message}; {error.hint}")
-        except OSError as error:
+        except OSError as error:  # too many open files, a network's disk that is away, no permission
             return self._broken(f"{file.path} cannot be read: {error.strerror or error}")
         stream = opened.stream
         try:
@@ -169,14 +171,19 @@ class Handler:
                 raise ConnectionResetError
             count = part.span.stop - part.span.start
             stream.seek(part.span.start)
+            trouble = "became shorter"
             try:
                 sent = await loop.sendfile(transport, stream, part.span.start, count)
+            except ConnectionError:
+                raise
+            except OSError as error:  # the disk's
+                sent, trouble = 0, f"cannot be read: {error.strerror or error}"
             finally:
                 response.bytes_sent += stream.tell() - part.span.start  # also where the client has gone
             if sent != count:
-                # Cut off meanwhile. The client must not take what it has for a whole file.
+                # The client must not take what it has for a whole file.
                 transport.abort()
-                self._complain(f"{file.path} became shorter while it was sent")
+                self._warn(f"{file.path} was being sent and {trouble}")
                 raise ConnectionResetError
         await response.write_eof(decision.tail)
         return response
@@ -215,8 +222,12 @@ class Handler:
         return response
 
     def _broken(self, what: str) -> web.Response:
-        self._complain(what)
-        return _said(HTTPStatus.SERVICE_UNAVAILABLE, "The mirror's copy of this file needs repair.", _RETRY_AFTER)
+        self._warn(what)
+        return _said(HTTPStatus.SERVICE_UNAVAILABLE, "The mirror cannot give its copy of this file now.", _RETRY_AFTER)
+
+    def _warn(self, sentence: str) -> None:
+        if self._complaints.is_due(sentence, self._clock()):
+            self._complain(sentence)
 
 
 class SentFile(web.StreamResponse):

@@ -15,7 +15,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.layout import HTML_NAME, JSON_NAME, METADATA_SUFFIX, FlatPage, mirror_path, plan_pages
 from pytorch_offline.server.rendered import RenderedPages
 from pytorch_offline.server.resources import Page, Redirect, StoredFile, UnrenderedPage
-from pytorch_offline.server.simple_index import plan_simple_index
+from pytorch_offline.server.whole_indexes import plan_flat_pages, plan_simple_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Snapshot:
         self.files = {str(file.path): file for file in files}
         rows = self.files.values()
         self._plans: dict[str, IndexPage] = {}
-        for page in (*plan_pages(rows), *plan_simple_index(rows)):
+        for page in (*plan_pages(rows), *plan_flat_pages(rows), *plan_simple_index(rows)):
             self._plans[f"/{page.path}" if isinstance(page, FlatPage) else f"/{page.directory}/"] = page
         self.rendered = RenderedPages(limit=PAGES_KEPT, modified=modified)
         if previous is not None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
+import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytorch_offline.mirror.store import Mirror
+from pytorch_offline.server import following
+from pytorch_offline.server.resources import StoredFile
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel
 from tests.server.serving import Serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TORCH = sized_wheel("whl/cu121/torch-2.4.0+cu121-cp311-cp311-linux_x86_64.whl", 200_000)
@@ -175,7 +180,8 @@ def test_a_bad_file_is_given_to_nobody(tmp_path: Path) -> None:
         assert len(serving.said) == 4
 
 
-def test_what_is_published_meanwhile_is_served(tmp_path: Path) -> None:
+def test_what_is_published_meanwhile_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.05)
     mirror = Mirror(tmp_path / "later")
     with Serving.mirror(mirror.root) as serving:
         assert serving.ask("/whl/").status == 200
@@ -183,19 +189,81 @@ def test_what_is_published_meanwhile_is_served(tmp_path: Path) -> None:
         mirror.publish()
         wait_for(serving, "/whl/numpy/", 200)
         before = serving.ask("/whl/numpy/").body
-        (mirror.root / "manifest.json").write_text("{")
-        deadline = time.monotonic() + 10
-        while not any("cannot be read" in said for said in serving.said) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert any("cannot be read" in said for said in serving.said)
-        assert serving.ask("/whl/numpy/").body == before
+        for broken in ("{", None):
+            serving.said.clear()
+            manifest = mirror.root / "manifest.json"
+            whole = manifest.read_bytes()
+            manifest.unlink() if broken is None else manifest.write_text(broken)
+            wait_until(lambda: any("cannot be read now" in said for said in serving.said))
+            assert serving.ask("/whl/numpy/").body == before
+            manifest.write_bytes(whole)
+            wait_until(lambda: any("new generation" in said for said in serving.said))
+            assert serving.ask("/whl/numpy/").body == before
+
+
+def test_a_complaint_is_made_once_however_many_clients_meet_its_cause(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path)
+    NUMPY.admit(mirror)
+    mirror.publish()
+    (tmp_path / NUMPY.path).unlink()
+    with Serving.mirror(tmp_path) as serving:
+        for _ in range(5):
+            answer = serving.ask(f"/{NUMPY.path}")
+            assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert len(serving.said) == 1
+
+
+@dataclass
+class OneFile:
+    """A site that has one file, at every path."""
+
+    file: StoredFile
+
+    def find(self, path: str) -> StoredFile:
+        del path
+        return self.file
+
+    async def bring(self, path: str) -> None:
+        del path
+
+
+def test_a_file_that_shrinks_while_it_is_sent_breaks_the_transfer(tmp_path: Path) -> None:
+    size = 64 << 20  # more than sockets hold
+    large = tmp_path / "large.whl"
+    large.touch()
+    os.truncate(large, size)
+    site = OneFile(
+        StoredFile(path=large, size=size, sha256="0" * 64, content_type="application/octet-stream", immutable=True)
+    )
+    with Serving(site) as serving, socket.create_connection(("127.0.0.1", serving.port), 10) as client:
+        client.sendall(b"GET /large.whl HTTP/1.1\r\nHost: mirror\r\n\r\n")
+        received = len(client.recv(1000))
+        os.truncate(large, 10_000)
+        with suppress(ConnectionResetError):
+            while piece := client.recv(1 << 20):
+                received += len(piece)
+        assert received < size
+        wait_until(lambda: any("became shorter" in said for said in serving.said))
+
+
+def test_the_find_links_page_of_the_old_commands_lists_every_build_once(serving: Serving) -> None:
+    page = serving.ask("/whl/torch_stable.html", Accept="text/html")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    links = re.findall(rb'href="([^#"]+)', page.body)
+    assert links[:2] == [NUMPY.path.name.encode(), MANY[0].path.name.encode()]
+    assert links[-1] == b"cu121/torch-2.4.0%2Bcu121-cp311-cp311-linux_x86_64.whl"
+    assert len(links) == len(set(links)) == 2 + len(MANY)
+
+
+def wait_until(held: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not held():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def wait_for(serving: Serving, target: str, status: int) -> None:
-    deadline = time.monotonic() + 10
-    while serving.ask(target).status != status:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: serving.ask(target).status == status)
 
 
 def test_a_connection_stays_open_between_requests(serving: Serving) -> None:

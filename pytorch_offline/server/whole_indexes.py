@@ -1,4 +1,10 @@
-"""``/simple/``: one plain index (PEP 503, PEP 691) over all that a mirror holds, for tools that want exactly one."""
+"""Pages that list all that a mirror or a channel holds, which the server has beside those of the tree.
+
+``/simple/`` is one plain index (PEP 503, PEP 691) for tools that want exactly one. ``/whl/torch_stable.html`` is the
+find-links page of pytorch.org's commands for torch 1.4 to 1.12, ``torch==1.8.1+cu111 -f …/whl/torch_stable.html``,
+which name their build by its local version. The tree itself has flat pages by variant alone: on one for all, the
+highest local version wins where none is named (pytorch/pytorch#53821).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytorch_offline.mirror.layout import ROOT, ProjectList, ProjectPage, channel_of
+from pytorch_offline.mirror.layout import FLAT_NAMES, ROOT, FlatPage, ProjectList, ProjectPage, channel_of
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
@@ -36,6 +42,24 @@ def plan_simple_index(files: Iterable[MirrorFile]) -> tuple[IndexPage, ...]:
         for project, listed in sorted(projects.items())
     ]
     return (*pages, ProjectList(directory=SIMPLE, projects=tuple(sorted(projects))))
+
+
+def plan_flat_pages(files: Iterable[MirrorFile]) -> tuple[FlatPage, ...]:
+    """Decide what the find-links page of each channel lists: all its files, each file name once."""
+    channels: dict[PurePosixPath, dict[str, MirrorFile]] = defaultdict(dict)
+    for file in sorted(files, key=lambda file: file.path):
+        channels[channel_of(file.path)].setdefault(file.path.name, file)
+    return tuple(
+        FlatPage(
+            path=channel / FLAT_NAMES[channel.parts[len(ROOT.parts) :]],
+            files=tuple(sorted(listed.values(), key=_by_project)),
+        )
+        for channel, listed in sorted(channels.items())
+    )
+
+
+def _by_project(file: Listed) -> tuple[object, ...]:
+    return parse_wheel_name(file.path.name).project, *_by_version(file)
 
 
 def _by_version(file: Listed) -> tuple[object, ...]:
