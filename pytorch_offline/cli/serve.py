@@ -69,8 +69,9 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
     asking = make_gateway(session, gateway, mirror)
     figures = None if asking is None else asking.figures
     tally, limit = Tally(), timedelta(days=stale_after)
+    people = PeoplePage(lambda: held.current, lambda: standing.current, fetches=asking is not None, stale_after=limit)
     routes = {
-        **PeoplePage(lambda: held.current, lambda: standing.current).routes(),
+        **people.routes(),
         "/health": health_page(standing, figures, stale_after=limit),
         "/metrics": metrics_page(Metrics(tally=tally, kept=standing, figures=figures, stale_after=limit)),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.utils import NormalizedName
+from packaging.utils import NormalizedName, canonicalize_name
 
 from pytorch_offline.knowledge.companions import find_torch_need
 from pytorch_offline.knowledge.family import TORCH
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import PurePosixPath
 
+    from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
     from pytorch_offline.mirror.model import Listed, MirrorFile
     from pytorch_offline.server.people.offers import Offer, Offers
+    from pytorch_offline.wheels.metadata import CoreMetadata
 
 # What pytorch.org's own command installs beside torch, in its order.
 COMPANIONS = tuple(map(NormalizedName, ("torchvision", "torchaudio")))
@@ -43,16 +45,18 @@ class Install:
 
 
 class Shelves:
-    """Which files of torch and its companions each index of the mirror lists."""
+    """Which files of torch and its companions each index of the mirror lists.
 
-    def __init__(self, files: Iterable[MirrorFile]) -> None:
+    Args:
+        files: all that the mirror holds.
+        needs: which torch a companion needs by its METADATA, by path, where the tables do not know it.
+    """
+
+    def __init__(self, files: Iterable[MirrorFile], needs: Mapping[PurePosixPath, SpecifierSet] | None = None) -> None:
         projects = {TORCH, *COMPANIONS}
-        ours = []
-        for file in files:
-            name = parse_wheel_name(file.path.name)
-            if name.project in projects:
-                ours.append(file)
+        ours = [file for file in files if parse_wheel_name(file.path.name).project in projects]
         pages = [page for page in plan_pages(ours) if isinstance(page, ProjectPage)]
+        self.needs = needs or {}
         self._listed: Mapping[tuple[PurePosixPath, str], Sequence[Listed]] = {
             (page.directory.parent, page.project): page.files for page in pages
         }
@@ -69,12 +73,29 @@ def install_of(offer: Offer, shelves: Shelves) -> Install:
     missing = []
     for project in COMPANIONS:
         listed = shelves.listed(index, project)
-        companion = _companion(offer, listed)
+        companion = _companion(offer, listed, shelves.needs)
         if companion is None:
             missing.append(str(project))
         else:
             requirements.append(_pin(offer, companion, listed))
     return Install(requirements=tuple(requirements), index=index, missing=tuple(missing))
+
+
+def is_unknown_companion(file: MirrorFile) -> bool:
+    """Whether only its METADATA can say to which torch a file belongs: a companion that is younger than the tables."""
+    if not file.path.name.startswith(COMPANIONS):
+        return False
+    name = parse_wheel_name(file.path.name)
+    is_stable = name.project in COMPANIONS and day_of(name.version) is None
+    return is_stable and find_torch_need(name.project, name.version) is None
+
+
+def torch_need(metadata: CoreMetadata) -> SpecifierSet | None:
+    """Say which torch a METADATA names; None if it names none, or leaves its version open."""
+    for requirement in metadata.requires_dist:
+        if canonicalize_name(requirement.name) == TORCH and requirement.specifier:
+            return requirement.specifier
+    return None
 
 
 def best_start(offers: Offers, shelves: Shelves) -> Offer | None:
@@ -116,7 +137,7 @@ def _pin(offer: Offer, name: WheelName, listed: Sequence[Listed]) -> str:
     return f"{name.project}{'===' if ambiguous else '=='}{name.version}"
 
 
-def _companion(offer: Offer, listed: Sequence[Listed]) -> WheelName | None:
+def _companion(offer: Offer, listed: Sequence[Listed], needs: Mapping[PurePosixPath, SpecifierSet]) -> WheelName | None:
     """Choose the newest version of a companion that belongs to an offer and runs where it runs."""
     found: list[tuple[bool, Version, WheelName]] = []
     for file in listed:
@@ -125,7 +146,7 @@ def _companion(offer: Offer, listed: Sequence[Listed]) -> WheelName | None:
             file.yanked is None
             and _fits(name, offer)
             and backend_answer(file, name) in {offer.backend, PLAIN}
-            and _belongs(name, offer.name.version)
+            and _belongs(name, offer.name.version, needs.get(file.path))
         ):
             found.append((name.version.local == offer.name.version.local, name.version, name))
     return max(found, key=lambda one: one[:2])[2] if found else None
@@ -150,9 +171,10 @@ def _minor(python: str) -> tuple[int, ...]:
     return tuple(int(part) for part in python.split(".") if part.isdecimal())
 
 
-def _belongs(name: WheelName, torch: Version) -> bool:
-    """Whether a companion was built for a torch, by the table or, of nightly builds, by the day; unknown is no."""
-    need = find_torch_need(name.project, name.version)
+def _belongs(name: WheelName, torch: Version, said: SpecifierSet | None) -> bool:
+    """Whether a companion was built for a torch: by the table, its METADATA, or its day; unknown is no."""
+    known = find_torch_need(name.project, name.version)
+    need = known.torch if known is not None else said
     if need is not None:
-        return bool(need.torch.contains(release_of(torch), prereleases=True))
+        return need.contains(release_of(torch), prereleases=True)
     return day_of(torch) is not None and day_of(name.version) == day_of(torch)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytorch_offline.mirror.standing import STALE_AFTER
 from pytorch_offline.server.people.address import DECIDING, address_of
 from pytorch_offline.server.people.asked import parse_query
 from pytorch_offline.server.people.installs import Shelves, best_start
@@ -18,7 +19,11 @@ from pytorch_offline.server.rendered import make_body
 from pytorch_offline.server.resources import Answer, LivePage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
+    from pathlib import PurePosixPath
+
+    from packaging.specifiers import SpecifierSet
 
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.mirror.standing import Standing
@@ -64,10 +69,15 @@ class Holdings:
     locks: tuple[str, ...]
 
 
-def take_stock(files: Iterable[MirrorFile], locks: Iterable[str]) -> Holdings:
-    """Make a generation ready: a second for the whole of upstream, a hundredth for the closure of one torch."""
+def take_stock(
+    files: Iterable[MirrorFile], locks: Iterable[str], needs: Mapping[PurePosixPath, SpecifierSet] | None = None
+) -> Holdings:
+    """Make a generation ready: a second for the whole of upstream, a hundredth for the closure of one torch.
+
+    ``needs`` says which torch companions need that the tables do not know.
+    """
     listed = tuple(files)
-    offers, shelves = offers_of(listed), Shelves(listed)
+    offers, shelves = offers_of(listed), Shelves(listed, needs)
     return Holdings(
         offers=offers,
         start=best_start(offers, shelves),
@@ -84,14 +94,21 @@ class PeoplePage:
         holdings: gives what the mirror holds, at once; another object for each generation.
         standing: gives how the mirror stands, at once; None where nobody has found out yet.
         fetches: whether the mirror gets from upstream what it does not have.
+        stale_after: how old what is served may be before the page says so.
     """
 
     def __init__(
-        self, holdings: Callable[[], Holdings], standing: Callable[[], Standing | None], *, fetches: bool = False
+        self,
+        holdings: Callable[[], Holdings],
+        standing: Callable[[], Standing | None],
+        *,
+        fetches: bool = False,
+        stale_after: timedelta = STALE_AFTER,
     ) -> None:
         self._holdings = holdings
         self._standing = standing
         self._fetches = fetches
+        self._stale_after = stale_after
         self._known: tuple[Holdings | None, Standing | None] = (None, None)
         self._kept: OrderedDict[tuple[object, ...], Body] = OrderedDict()
 
@@ -130,6 +147,7 @@ class PeoplePage:
                     address=address,
                     now=minute,
                     fetches=self._fetches,
+                    stale_after=self._stale_after,
                 )
             )
             body = make_body("text/html; charset=utf-8", html.encode("utf-8", "xmlcharrefreplace"))

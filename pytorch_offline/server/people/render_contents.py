@@ -15,7 +15,7 @@ from pytorch_offline.server.people.words import render_moment, render_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from pytorch_offline.mirror.standing import Standing
     from pytorch_offline.server.people.address import Address
@@ -27,7 +27,9 @@ _DRIFT_SHOWN = 8
 _LOCKS_SHOWN = 50
 
 
-def render_standing(standing: Standing | None, inventory: Inventory, words: Words, *, now: datetime) -> Markup:
+def render_standing(
+    standing: Standing | None, inventory: Inventory, words: Words, *, now: datetime, stale_after: timedelta
+) -> Markup:
     """Render how fresh the mirror is, how full its disk, and what is to be known of it."""
     held = words.separator.join(
         [words.count(words.projects_count, len(inventory.projects)), words.count(words.files, inventory.files)]
@@ -46,7 +48,10 @@ def render_standing(standing: Standing | None, inventory: Inventory, words: Word
             sizes = {"free": render_size(standing.drive.free), "total": render_size(standing.drive.total)}
             used = f"{standing.drive.used / standing.drive.total:.0%}"
             facts.append(fill("fact", name=words.disk, value=used, note=words.disk_free.format(**sizes)))
-        complaints = [fill("complaint", text=words.complaints[one.code]) for one in complaints_of(standing)]
+        complaints = [
+            fill("complaint", text=words.complaints[one.code])
+            for one in complaints_of(standing, stale_after=stale_after)
+        ]
         warnings = joined([*complaints, _drift(standing, words)])
     return fill("standing", heading=words.standing, facts=joined(facts), warnings=warnings)
 

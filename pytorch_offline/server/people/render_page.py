@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.server.people.asked import render_query, settle
 from pytorch_offline.server.people.languages import Language
-from pytorch_offline.server.people.markup import Markup, asset_href, fill, joined
+from pytorch_offline.server.people.markup import NOTHING, Markup, asset_href, fill, joined
 from pytorch_offline.server.people.render_contents import render_locks, render_projects, render_standing
 from pytorch_offline.server.people.render_picker import (
     answers_of,
@@ -20,7 +20,7 @@ from pytorch_offline.server.people.render_picker import (
 from pytorch_offline.server.people.words import read_words
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from pytorch_offline.mirror.standing import Standing
     from pytorch_offline.server.people.address import Address
@@ -54,6 +54,7 @@ class View:
     address: Address
     now: datetime
     fetches: bool
+    stale_after: timedelta
 
     @property
     def words(self) -> Words:
@@ -77,6 +78,7 @@ def render_page(view: View) -> str:
             heading=words.picker,
             picker=render_picker(view.asked, view.offers, chosen, words),
             result=render_result(view.asked, chosen, view.shelves, view.address, words),
+            gateway=fill("note", text=words.fetches) if view.fetches else NOTHING,
         )
         settings = render_settings(chosen, view.shelves, view.address, words)
         content = joined([picker, settings, _contents(replace(view, asked=asked))])
@@ -104,7 +106,7 @@ def _contents(view: View) -> Markup:
     return joined(
         [
             render_locks(view.locks, view.address, view.words),
-            render_standing(view.standing, view.inventory, view.words, now=view.now),
+            render_standing(view.standing, view.inventory, view.words, now=view.now, stale_after=view.stale_after),
             render_projects(view.asked, view.inventory, view.words),
         ]
     )

@@ -32,6 +32,7 @@ class Words:
     skip: str
     other_language: str
     picker: str
+    fetches: str
     torch: str
     system: str
     python: str

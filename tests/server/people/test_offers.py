@@ -5,9 +5,11 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
 
-from pytorch_offline.server.people.installs import Shelves, best_start, install_of
+from pytorch_offline.server.people.installs import Shelves, best_start, install_of, is_unknown_companion, torch_need
 from pytorch_offline.server.people.offers import Question, offers_of
+from pytorch_offline.wheels.metadata import parse_metadata
 from tests.server.people.rows import HELD, companion, row, torch
 
 OFFERS = offers_of(HELD)
@@ -137,3 +139,21 @@ def test_companions_of_other_backends_stay_away() -> None:
     other = companion("torchvision", "0.24.0", "cp312", "cu126")
     (offer,) = offers_of([held, other])
     assert install_of(offer, Shelves([held, other])).missing == ("torchvision", "torchaudio")
+
+
+def test_a_companion_that_the_tables_do_not_know_belongs_where_its_metadata_says() -> None:
+    held = torch("9.9.0", "cp312", "cu130")
+    new = companion("torchvision", "9.7.0", "cp312", "cu130")
+    assert is_unknown_companion(new)
+    assert not is_unknown_companion(companion("torchvision", "0.19.0", "cp312", "cu121"))
+    assert not is_unknown_companion(held)
+    (offer,) = offers_of([held])
+    assert install_of(offer, Shelves([held, new])).missing == ("torchvision", "torchaudio")
+    lines = (
+        b"Metadata-Version: 2.1\nName: torchvision\nVersion: 9.7.0+cu130\nRequires-Dist: numpy\nRequires-Dist: torch"
+    )
+    need = torch_need(parse_metadata(lines + b"==9.9.0\n"))
+    assert need is not None
+    assert install_of(offer, Shelves([held, new], {new.path: need})).requirements[1] == "torchvision==9.7.0+cu130"
+    assert install_of(offer, Shelves([held, new], {new.path: SpecifierSet("==9.8.0")})).missing[0] == "torchvision"
+    assert torch_need(parse_metadata(lines + b"\n")) is None
