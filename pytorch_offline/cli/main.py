@@ -32,6 +32,7 @@ COMMANDS = {
     "fetch": "Select, download, verify and publish into the mirror.",
     "install": "Install from a mirror with no network, and prove it.",
     "matrix": "Show which builds there are, for which machine.",
+    "prune": "Remove what is no longer wanted; never what a lock names.",
     "publish": "Copy the public tree to another directory or an S3-compatible bucket.",
     "select": "Choose the wheels for a target; download nothing.",
     "serve": "Serve the mirror to a LAN, under pytorch.org's own paths.",

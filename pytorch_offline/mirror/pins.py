@@ -96,12 +96,8 @@ def parse_pins(locks: Mapping[str, bytes]) -> Pins:
                     filenames[one] = lock
                 else:
                     requirements[canonicalize_name(one.name)].append((one, lock))
-        except (
-            ValueError,
-            TypeError,
-            RecursionError,
-            UsageError,
-        ) as error:  # bad UTF-8 and TOML too
+        # Of bad UTF-8 and TOML, and of what has another form than a lock's.
+        except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
             raise IntegrityError(
                 "bad-lock",
                 f"it cannot be told which files {LOCKS / lock} names, so nothing is removed",
@@ -123,8 +119,10 @@ def _loose_in_toml(text: str) -> Iterator[str | Requirement]:
         if isinstance(wheels, list) and wheels:
             yield from (_filename_of(wheel) for wheel in wheels if _is_loose(wheel))
         elif not isinstance(package.get("archive"), dict):
-            version = package.get("version")
-            yield _requirement(f"{package.get('name')}" + (f"=={version}" if version is not None else ""))
+            name, version = package["name"], package.get("version")
+            if not isinstance(name, str):
+                raise TypeError("a package has no name")
+            yield _requirement(name if version is None else f"{name}=={version}")
 
 
 def _is_loose(wheel: Any) -> bool:  # noqa: ANN401  (TOML)

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_offline.disk_errors import disk_errors
-from pytorch_offline.errors import IntegrityError
-from pytorch_offline.mirror.layout import sidecar_of
+from pytorch_offline.errors import IntegrityError, UsageError
+from pytorch_offline.mirror.layout import LOCKS, sidecar_of
 from pytorch_offline.mirror.partial import SIDECAR_SUFFIX
-from pytorch_offline.mirror.pins import read_pins
+from pytorch_offline.mirror.pins import NOTHING_PINNED, read_pins
 from pytorch_offline.mirror.retention import HeldFile, Policy, Retention, plan_retention
 from pytorch_offline.mirror.uses import Uses
 from pytorch_offline.wheels.metadata import parse_metadata
@@ -76,6 +76,7 @@ def plan_pruning(
         now: the time, in UTC.
 
     Raises:
+        UsageError: ``no-locks`` if only what locks name is to stay, and they name nothing.
         IntegrityError: ``bad-lock``, ``bad-manifest``; ``metadata-missing`` if it cannot be told what a file needs.
         UpstreamError: ``disk-failed``.
     """
@@ -84,7 +85,14 @@ def plan_pruning(
         looks = {path: _look(mirror.root / path) for path in rows}
         needs = policy.asks and whole_closures and policy != Policy(locked=True)
         held = _held(mirror, rows.values(), looks, with_needs=needs)
-        retention = plan_retention(held, policy, read_pins(mirror.root), now=now, spared=spared)
+        pins = read_pins(mirror.root)
+        if policy == Policy(locked=True) and pins == NOTHING_PINNED:
+            raise UsageError(
+                "no-locks",
+                f"{mirror.root} has no lock that names anything, so nothing would be left of it",
+                hint=f"fetch writes locks into {LOCKS}; other rules are --keep N, --older-than and --max-size",
+            )
+        retention = plan_retention(held, policy, pins, now=now, spared=spared)
         swept = () if leftovers is None else _leftovers(mirror, now - leftovers)
     freed = _bytes_freed(looks[verdict.file.path] for verdict in retention.going)
     return Pruning(

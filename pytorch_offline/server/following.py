@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 
 # What is said to be wrong where the disk, not what was published, is the trouble: it may pass.
-_UNREADABLE = "mirror-unreadable"
+UNREADABLE = "mirror-unreadable"
 
 _LOCK_TYPES = {
     # A lock is read in a browser, too; TOML's own type (RFC 9618) makes browsers offer it for download.
@@ -86,11 +86,11 @@ class FollowedMirror:
             self._note(error.code, error.message)
             return False
         except OSError as error:
-            self._note(_UNREADABLE, error.strerror or str(error))
+            self._note(UNREADABLE, error.strerror or str(error))
             return False
         if now != self._seen:
             self._tell(f"a new generation is served: {len(self.snapshot.files)} files")
-        elif self.trouble == _UNREADABLE:
+        elif self.trouble == UNREADABLE:
             self._tell("the mirror can be read again")
         else:
             return False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pytorch_offline import __version__
 from pytorch_offline.mirror.standing import Complaint, Status, complaints_of, status_of
 from pytorch_offline.moments import spell_moment
+from pytorch_offline.server.following import UNREADABLE
 from pytorch_offline.server.rendered import make_body
 from pytorch_offline.server.resources import Answer, LivePage
 
@@ -115,7 +116,8 @@ def judge(standing: Standing | None, serving: Serving, figures: Figures | None, 
         code = figures.upstream.failure_code
         sentence = f"upstream does not answer ({code}): what was fetched before is served"
         found.append(Complaint(code="upstream-down", sentence=sentence, status=Status.STALE))
-    serves = there and bool(serving.files or figures is not None)
+    readable = there and serving.trouble != UNREADABLE
+    serves = readable and bool(serving.files or figures is not None)
     return Health(status=status_of(found), reasons=tuple(found), serves=serves)
 
 
