@@ -17,7 +17,7 @@ from tests.e2e.tool import run_tool
 from tests.interpreters import MINORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
 VERSION = "2.4.0"
@@ -26,8 +26,7 @@ BACKEND = "cu121"
 YANKED = "fsspec==2099.1.0"
 NOT_YANKED = {"fsspec": "2024.6.1"}
 EXTRA = "opt-einsum"
-TORCH = f"torch=={VERSION}"
-TORCH_WITH_EXTRA = f"torch[{EXTRA}]=={VERSION}"
+TORCH = f"torch[{EXTRA}]=={VERSION}"
 # What a client that came all the way has, beside torch itself; networkx differs by Python.
 _EVERYWHERE = {"filelock": "3.15.4", "jinja2": "3.1.4", "markupsafe": "2.1.5", "typing-extensions": "4.12.2"}
 _TORCH_REQUIRES = (
@@ -63,19 +62,19 @@ def make_spec(*, size: int = 0) -> Spec:
     return spec
 
 
-def fetch(mirror: Path, *, minors: Iterable[str] = MINORS, size: int = 0) -> None:
-    """Fetch the closure for some Pythons into a mirror, as one would who serves machines of all of them."""
+def fetch(
+    mirror: Path, *, minors: Sequence[str] = MINORS, backends: Sequence[str] = ("cpu", BACKEND), size: int = 0
+) -> None:
+    """Fetch the closure for some Pythons into a mirror, as one would who serves machines of all of them.
+
+    The last backend's locks stay.
+    """
     with Simulator(make_spec(size=size)) as upstream:
         at = ("--upstream", upstream.url, "--default-index", upstream.default_index_url, "--mirror", mirror, "-q")
         for minor in minors:
             machine = ("--python-version", minor, "--platform", "linux_x86_64", "--glibc", "2.35")
-            # The last one's locks stay.
-            for asked in (
-                ("fsspec",),
-                (YANKED,),
-                (TORCH, "--backend", "cpu"),
-                (TORCH_WITH_EXTRA, "--backend", BACKEND),
-            ):
+            beside: list[tuple[str, ...]] = [("fsspec",), (YANKED,)] if minor == minors[0] else []
+            for asked in (*beside, *((TORCH, "--backend", backend) for backend in backends)):
                 run_tool("fetch", *asked, *machine, *at, cwd=mirror.parent)
 
 

@@ -14,7 +14,7 @@ from typing import Self
 ADDRESS = "10.77.0.1"  # the mirror's, not a loopback one: clients treat those as trusted
 NAME = "mirror"
 RESOLVER = "10.77.0.53"
-_REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @cache
@@ -45,7 +45,7 @@ class Enclosure:
         self._directory.mkdir(parents=True)
         command = [*_unshare(), sys.executable, "-m", "tests.clients.watcher", str(self._directory)]
         self._watcher = subprocess.Popen(
-            command, cwd=_REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         if self._answer() != "ready\n":
             self.__exit__()

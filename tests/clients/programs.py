@@ -10,12 +10,9 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.interpreters import find_interpreter
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +70,17 @@ PROGRAMS = (
     Program(name="pdm", version=None, python="3.11"),
     Program(name="pipenv", version=None, python="3.11"),
 )
+
+
+def bundled(minor: str | None = None) -> Installed | None:
+    """The pip that an interpreter of this machine brought along; None for the running one."""
+    interpreter = Path(sys.executable) if minor is None else find_interpreter(minor)
+    if interpreter is None:
+        return None
+    question = "import sys, pip; print('%d.%d' % sys.version_info[:2], pip.__version__)"
+    told = subprocess.run([interpreter, "-c", question], capture_output=True, text=True, check=True).stdout
+    python, version = told.split()
+    return Installed(program=Program(name="pip", version=version, python=python), python=interpreter, version=version)
 
 
 def install(program: Program, directory: Path) -> Installed | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
@@ -12,14 +15,15 @@ from tests.clients.closure import BACKEND, EXTRA, NOT_YANKED, VERSION, expected,
 from tests.clients.enclosure import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.clients.programs import Installed
 
 # Nothing of this machine's settings may reach a client; NO_PROXY makes pip 18.1 fail on file: addresses.
 _FOREIGN = ("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "HTTP_", "HTTPS_", "ALL_PROXY", "NO_PROXY", "POETRY_", "PDM_")
 _TIME_LIMIT = 300.0  # seconds, for one installation of a few kilobytes
+_PATIENCE = 60.0  # seconds, for processes that a client started and did not wait for
+_MARK = "TESTS_CLIENT_DIRECTORY"  # inherited by all of a client's processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ def carry_out(run: Run, directory: Path, *, within: Sequence[str] = ()) -> Outco
     for name, text in run.files.items():
         (directory / name).write_text(text, encoding="utf-8")
     settings = {name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)}
-    settings |= {"HOME": str(directory), "PIP_CONFIG_FILE": os.devnull, **run.settings}
+    settings |= {"HOME": str(directory), "PIP_CONFIG_FILE": os.devnull, _MARK: str(directory), **run.settings}
     try:
         done = subprocess.run(
             # The directory by its name: another mount namespace would take a working directory for another file system.
@@ -116,11 +120,26 @@ def carry_out(run: Run, directory: Path, *, within: Sequence[str] = ()) -> Outco
         )
     except subprocess.TimeoutExpired:
         return Outcome(fine=False, said=f"nothing within {_TIME_LIMIT:.0f} seconds")
+    _wait_for_children(directory)
     found = {name: version for place in directory.glob(run.site_packages) for name, version in installed(place).items()}
     said = done.stdout + done.stderr
     if done.returncode == 0 and found != run.wanted:
         said += f"\ninstalled {found}\nexpected {run.wanted}"
     return Outcome(fine=done.returncode == 0 and found == run.wanted, said=said)
+
+
+def _wait_for_children(directory: Path) -> None:
+    """Wait for what a client left running behind its back, so that what that asks for is put down to it."""
+    mark = f"{_MARK}={directory}".encode()
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and any(mark in environment.split(b"\0") for environment in _environments()):
+        time.sleep(0.05)
+
+
+def _environments() -> Iterator[bytes]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is another user's
+            yield (process / "environ").read_bytes()
 
 
 def _words(place: Place, python: str) -> dict[str, str]:
@@ -179,7 +198,12 @@ def _pipenv(client: Installed, place: Place) -> Run:
     return Run(
         command=[str(client.python), "-m", "pipenv", "install"],
         files={"Pipfile": f'{source}[packages]\ntorch = {{version = "*", extras = ["{EXTRA}"]}}\n'},
-        settings={"PIPENV_VENV_IN_PROJECT": "1", "PIPENV_PYTHON": str(client.python)},
+        settings={
+            "PIPENV_VENV_IN_PROJECT": "1",
+            "PIPENV_PYTHON": str(client.python),
+            # Without it virtualenv, which pipenv makes environments with, asks the public index for newer pips.
+            "VIRTUALENV_NO_PERIODIC_UPDATE": "1",
+        },
         site_packages=".venv/lib/python*/site-packages",
         wanted=expected(client.program.python, extra=True),
     )
@@ -222,8 +246,8 @@ def _line_way(name: str, line: Line) -> Way:
 LINES = tuple(_line_way(name, line) for name, line in _LINES.items())
 WAYS: Mapping[str, tuple[Way, ...]] = {
     "pip": LINES,
-    "uv": (*LINES, Way(name="project", typed="uv sync, [[tool.uv.index]]", plan=_uv_project)),
-    "poetry": (Way(name="project", typed="poetry install, [[tool.poetry.source]]", plan=_poetry),),
-    "pdm": (Way(name="project", typed="pdm install, [[tool.pdm.source]]", plan=_pdm),),
-    "pipenv": (Way(name="project", typed="pipenv install, [[source]]", plan=_pipenv),),
+    "uv": (*LINES, Way(name="project", typed="`uv sync` with `[[tool.uv.index]]`", plan=_uv_project)),
+    "poetry": (Way(name="project", typed="`poetry install` with `[[tool.poetry.source]]`", plan=_poetry),),
+    "pdm": (Way(name="project", typed="`pdm install` with `[[tool.pdm.source]]`", plan=_pdm),),
+    "pipenv": (Way(name="project", typed="`pipenv install` with `[[source]]`", plan=_pipenv),),
 }
