@@ -9,24 +9,33 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
+from packaging.version import Version
 
 from pytorch_offline.cli.gateway_options import GatewayOptions, gateway_options, make_gateway
 from pytorch_offline.cli.service_options import ServiceOptions, make_service, service_options
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.signals import Interrupted
+from pytorch_offline.mirror.layout import channel_of
 from pytorch_offline.mirror.standing import STALE_AFTER
+from pytorch_offline.selector.explaining.render import render_size
 from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.health import health_page
 from pytorch_offline.server.kept_standing import KeptStanding
 from pytorch_offline.server.people.kept import KeptHoldings
 from pytorch_offline.server.people.page import PeoplePage
 from pytorch_offline.server.routed import Routed
+from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import PurePosixPath
 
+    from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.server.snapshot import Snapshot
+
+# So many commands are shown to try; a mirror of everything has dozens.
+_EXAMPLES = 3
 
 EPILOG = """\b
 Examples:
@@ -93,6 +102,8 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
             session.message(line)
 
     number = asyncio.run(serve_until_told(service, ready))
+    sent = render_size(sum(tally.sent.values()))
+    session.message(f"ended: {sum(tally.answers.values())} requests answered, {sent} sent")
     if number == signal.SIGINT:
         raise Interrupted(number)  # Ctrl-C has a code of its own; who sends SIGTERM got what was asked for
 
@@ -111,6 +122,24 @@ def examples(url: str, snapshot: Snapshot) -> list[str]:
     """Give commands that work with this mirror, for people to try."""
     if not snapshot.files:
         return ["the mirror is empty; what `pytorch-offline fetch` puts there is served at once"]
-    held = sorted({file.path.parent for file in snapshot.files.values() if file.path.name.startswith("torch-")})
-    indexes = [directory.as_posix() for directory in held] or ["simple"]
-    return [f"pip install torch --index-url {url}/{index}" for index in indexes]
+    newest = newest_torch(snapshot.files.values())
+    lines = [f"pip install torch --index-url {url}/{directory}" for directory in newest[:_EXAMPLES]]
+    if len(newest) > _EXAMPLES:
+        lines.append(f"and {len(newest) - _EXAMPLES} more builds of torch; {url}/ lists them")
+    return lines or [f"pip install PROJECT --index-url {url}/simple/"]
+
+
+def newest_torch(files: Iterable[MirrorFile]) -> list[PurePosixPath]:
+    """Name the directories that hold builds of torch: the newest torch first, then the newest CUDA, then the others.
+
+    The channel's own directory counts only where no variant of it has torch: it mixes them all.
+    """
+    newest: dict[PurePosixPath, Version] = {}
+    for file in files:
+        name = parse_wheel_name(file.path.name)
+        if name.project == "torch":
+            version = Version(name.version.public)
+            newest[file.path.parent] = max(version, newest.get(file.path.parent, version))
+    variants = {directory: version for directory, version in newest.items() if channel_of(directory / "x") != directory}
+    shown = variants or newest
+    return sorted(shown, key=lambda at: (shown[at], at.name.startswith("cu"), at), reverse=True)

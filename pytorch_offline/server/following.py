@@ -68,11 +68,16 @@ class FollowedMirror:
 
     async def follow(self) -> None:
         """Look for new generations, until cancelled."""
-        await asyncio.to_thread(self.snapshot.warm)
+        await self._warm()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if await self._look_again():
-                await asyncio.to_thread(self.snapshot.warm)
+                await self._warm()
+
+    async def _warm(self) -> None:
+        """Render pages beside the loop, one at a time: whoever ends the server waits for no more than one."""
+        for render in self.snapshot.renderings():
+            await asyncio.to_thread(render)
 
     async def _look_again(self) -> bool:
         """Take a new generation if there is one, and it can be read."""

@@ -18,7 +18,7 @@ from pytorch_offline.server.resources import Page, Redirect, StoredFile, Unrende
 from pytorch_offline.server.whole_indexes import plan_flat_pages, plan_simple_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -68,12 +68,12 @@ class Snapshot:
         """Give what lies at a path, or where it lies; see ``Site``."""
         return self._page(path) or self._file(path[1:]) or self._elsewhere(path)
 
-    def warm(self) -> None:
-        """Render pages before they are asked for, until as many are kept as may be. For a thread of its own."""
+    def renderings(self) -> Iterator[Callable[[], Page]]:
+        """Give the work of rendering pages before they are asked for, until as many are kept as may be."""
         for path, plan in self._plans.items():
             if self.rendered.is_full:
                 return
-            self.rendered.render(path, plan)
+            yield partial(self.rendered.render, path, plan)
 
     def _page(self, path: str) -> Page | UnrenderedPage | None:
         plan = self._plans.get(path)

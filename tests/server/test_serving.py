@@ -180,6 +180,32 @@ def test_a_bad_file_is_given_to_nobody(tmp_path: Path) -> None:
         assert len(serving.said) == 4
 
 
+def test_a_directory_may_be_a_link_a_file_may_not(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "mirror")
+    for wheel in (TORCH, NUMPY):
+        wheel.admit(mirror)
+    mirror.publish()
+    elsewhere = tmp_path / "another disk"
+    (mirror.root / "whl/cu121").rename(elsewhere)
+    (mirror.root / "whl/cu121").symlink_to(elsewhere)
+    numpy = mirror.root / NUMPY.path
+    numpy.rename(tmp_path / numpy.name)
+    numpy.symlink_to(tmp_path / numpy.name)
+    with Serving.mirror(mirror.root) as serving:
+        assert serving.ask(WHEEL).body == TORCH.body
+        assert serving.ask(f"/{NUMPY.path}").status == 503
+
+
+def test_a_pipe_in_a_files_place_keeps_nobody(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path)
+    NUMPY.admit(mirror)
+    mirror.publish()
+    (tmp_path / NUMPY.path).unlink()
+    os.mkfifo(tmp_path / NUMPY.path)
+    with Serving.mirror(tmp_path) as serving:
+        assert serving.ask(f"/{NUMPY.path}").status == 503
+
+
 def test_what_is_published_meanwhile_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.05)
     mirror = Mirror(tmp_path / "later")
