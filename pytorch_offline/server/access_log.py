@@ -18,13 +18,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from pytorch_offline.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from aiohttp import web
 
 # How long a line may wait, how many may, and what a client's text may take of a line.
 _SECONDS = 1.0
@@ -36,7 +36,7 @@ _UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 # Values that say nothing of anybody and tell what was asked for: PEP 691's ?format=.
 _OPEN_VALUES = frozenset({"format"})
 # Under which key of a request it stands who sent it, once that was checked.
-USER = "pytorch_offline.user"
+USER = web.RequestKey("user", str)
 # What aiohttp calls the method of a request that makes no sense.
 _NO_METHOD = "UNKNOWN"
 

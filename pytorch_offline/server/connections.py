@@ -7,6 +7,7 @@ client that stops reading. Here each second somebody looks at every connection a
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from contextlib import suppress
@@ -14,12 +15,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from pytorch_offline.server.limits import Limits, Standing, Verdict, judge, standing_since
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.streams import StreamReader
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -31,6 +36,11 @@ _UNACKED, _BYTES_ACKED, _NOT_SENT = 24, 120, 144
 # (`lingering_time`, `lingering_timeout`).
 _LINGER_SECONDS = 2.0
 LOOK_SECONDS = 1.0
+_END_OF_HEAD = b"\r\n\r\n"
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+# What a host is written with (RFC 3986, section 3.2.2), without user and password. Pages repeat it to people.
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]*")
+_OTHER_VERSION = web.RequestKey("other_version", bool)
 _WITHOUT_LINGERING = struct.pack("ii", 1, 0)
 _RETRY_SECONDS = "5"
 
@@ -57,7 +67,18 @@ class Connection(web.RequestHandler):
         turned_away: whether there is one too many, and its first request is answered that it should come again.
     """
 
-    __slots__ = ("_bounds", "_broken", "_gone", "_head_bytes", "_log", "_standing", "client", "turned_away")
+    __slots__ = (
+        "_bounds",
+        "_broken",
+        "_ended",
+        "_gone",
+        "_head_bytes",
+        "_last",
+        "_log",
+        "_standing",
+        "client",
+        "turned_away",
+    )
 
     def __init__(
         self, server: Server, *, loop: asyncio.AbstractEventLoop, client: str, turned_away: bool, log: Log | None
@@ -78,7 +99,9 @@ class Connection(web.RequestHandler):
         self._bounds = bounds
         self._log = log
         self._head_bytes = 0
-        self._broken = False
+        self._broken = False  # nothing more can be made of what comes
+        self._last = False  # it had its last request
+        self._ended = False  # the client sends nothing more
         self._gone: asyncio.Future[None] | None = None
         self._standing: Standing | None = None
         self.client = client
@@ -99,25 +122,36 @@ class Connection(web.RequestHandler):
         return self._standing.since if self._standing is not None else self._loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; of a request whose headers have no end, or make no sense, no more than an answer needs."""
-        if self._broken:
+        """Take bytes; of a request whose headers have no end, or make no sense, no more than an answer needs.
+
+        aiohttp's parser forgets the good requests before a bad one that came with them. So it gets them one by one.
+        """
+        if not data:  # aiohttp's own, to go on with what its parser has kept
+            super().data_received(data)
+            self._notice(0)
+        while data and not self._broken and not self._last:
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            piece, data = (data[:end], data[end:]) if end >= len(_END_OF_HEAD) else (data, b"")
+            super().data_received(piece)
+            self._notice(len(piece))
+
+    def _notice(self, size: int) -> None:
+        if not self.answering:
+            self._head_bytes += size
+            if self._head_bytes > self._bounds.head_bytes:
+                self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
-        super().data_received(data)
-        if self.answering:
-            self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > self._bounds.head_bytes:
-            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        self._head_bytes = 0
+        if self._messages:
+            message, content = self._messages[-1]
+            # What comes after a request that ends the connection is nobody's (RFC 9112, section 9.6).
+            self._last = isinstance(message, RawRequestMessage) and message.should_close and content.is_eof()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own contract, of which aiohttp uses a part
         """Hear that the client sends nothing more: it may still wait for its answers."""
-        if self._gone is not None:
-            self._left()
-        if not self.answering or self._broken or self.transport is None or self.ssl_context is not None:
-            return False
-        self._close = True  # after the answers
-        return True
+        self._ended = True
+        self._left()
+        return self.answering and self.transport is not None and self.ssl_context is None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Hear that the client is gone."""
@@ -155,7 +189,9 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; where it ends the connection over bytes that still come, let it arrive first."""
         finished = await super().finish_response(request, resp, start_time)
-        if self._broken:
+        if self._ended and not self._messages:
+            self.close()
+        elif self._broken:
             await self._linger()
         return finished
 
@@ -234,11 +270,27 @@ class Server(web.Server):
     """
 
     def __init__(self, handler: Handler, *, limits: Limits, log: Log | None) -> None:
-        super().__init__(_within(handler, limits))
+        super().__init__(_within(handler, limits), request_factory=self._request)
         self.limits = limits
         self._log = log
         self._by_client: dict[str, int] = {}
         self.finishing = False
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """Make aiohttp's request; one of another version of HTTP is answered in ours."""
+        if message.version in _VERSIONS:
+            return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        message = message._replace(version=HttpVersion11)
+        request = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        request[_OTHER_VERSION] = True
+        return request
 
     def connection(self, client: str) -> Connection:
         """Make the protocol of a new connection from an address."""
@@ -302,19 +354,34 @@ def _within(handler: Handler, limits: Limits) -> Handler:
     """Keep from a handler what is not its business: connections too many, and bodies."""
 
     async def bounded(request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
-        if isinstance(connection, Connection) and connection.turned_away:
-            response = _plain(HTTPStatus.SERVICE_UNAVAILABLE)
+        status = _refusal(request, limits)
+        if status is None:
+            return await handler(request)
+        response = _plain(status)
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers[hdrs.RETRY_AFTER] = _RETRY_SECONDS
-            response.force_close()
-            return response
-        if request.can_read_body and (request.content_length is None or request.content_length > limits.body_bytes):
-            response = _plain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            response.force_close()
-            return response
-        return await handler(request)
+        response.force_close()
+        return response
 
     return bounded
+
+
+def _refusal(request: web.BaseRequest, limits: Limits) -> HTTPStatus | None:
+    """Say with which status a request is answered that no handler needs to see."""
+    connection = request.protocol
+    if isinstance(connection, Connection) and connection.turned_away:
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    if _OTHER_VERSION in request:
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    if request.method == hdrs.METH_CONNECT:  # what comes after it is no HTTP
+        return HTTPStatus.NOT_IMPLEMENTED
+    if not _HOST.fullmatch(request.headers.get(hdrs.HOST, "")):
+        return HTTPStatus.BAD_REQUEST
+    if hdrs.TRANSFER_ENCODING in request.headers:
+        return HTTPStatus.LENGTH_REQUIRED
+    if (request.content_length or 0) > limits.body_bytes:
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return None
 
 
 def _status_of(error: BadHttpMessage, limits: Limits) -> HTTPStatus:

@@ -34,7 +34,7 @@ _LOCK_TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".json": "application/json",
 }
-_LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(?P<kind>\.(?:toml|txt|json))")
+_LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,240}(?P<kind>\.(?:toml|txt|json))")
 
 
 class FollowedMirror:

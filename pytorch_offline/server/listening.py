@@ -7,6 +7,8 @@ import errno
 import ipaddress
 import socket
 import ssl
+import struct
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,8 @@ _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 # An address that no packet is sent to, by UDP's connect: asking for the route tells our own address on it (RFC 5737,
 # RFC 3849).
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+_SIOCGIFADDR = 0x8915
 
 
 def bind(host: str, port: int) -> tuple[socket.socket, ...]:
@@ -121,17 +125,33 @@ def is_loopback(address: str) -> bool:
 
 
 def own_addresses() -> tuple[str, ...]:
-    """Find the addresses of this machine that others can use: those on the way out, else loopback's."""
+    """Find the addresses of this machine that others can use, those on the way out first; else loopback's.
+
+    No name is looked up: where there is no network, a resolver lets one wait.
+    """
     own = []
     for family, far in _FAR_AWAY:
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
             asking.connect((far, 9))
             own.append(str(asking.getsockname()[0]))
-    for name in (socket.gethostname(),):
-        with suppress(OSError, UnicodeError):
-            own += [str(row[4][0]) for row in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
-    usable = [one for one in dict.fromkeys(own) if not is_loopback(one) and "%" not in one]
+    own += _interface_addresses()
+    usable = [one for one in dict.fromkeys(own) if not is_loopback(one)]
     return tuple(usable) or ("127.0.0.1",)
+
+
+def _interface_addresses() -> list[str]:
+    """Ask Linux for each interface's IPv4 address; a LAN without a way out has those alone (netdevice(7))."""
+    if sys.platform != "linux":
+        return []
+    import fcntl  # noqa: PLC0415  (Windows has none)
+
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has none
+                told = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                found.append(socket.inet_ntoa(told[20:24]))
+    return found
 
 
 class Door:

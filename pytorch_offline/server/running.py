@@ -8,6 +8,7 @@ because a terminal was closed ends it, as it does every program that was started
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -129,6 +130,7 @@ async def serve_until_told(service: Service, ready: Callable[[], None]) -> int:
         service: what is served.
         ready: called once clients can come.
     """
+    _collect_garbage_early()
     wishes: asyncio.Queue[int] = asyncio.Queue()
     async with serving(service) as (server, door):
         heard = _hear(wishes, service)
@@ -141,6 +143,17 @@ async def serve_until_told(service: Service, ready: Callable[[], None]) -> int:
         finally:
             _hear_no_more(heard)
     return number
+
+
+def _collect_garbage_early() -> None:
+    """Look for garbage often, in what clients leave: a connection and its task hold each other.
+
+    The command line looks rarely, as suits a run that keeps what it makes (``cli.main``). With that, 32,000 connections
+    took a server from 45 to 126 MB.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(2_000, 10, 10)
 
 
 async def _finish(server: Server, door: Door, service: Service, wishes: asyncio.Queue[int]) -> None:
