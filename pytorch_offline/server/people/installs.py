@@ -14,7 +14,7 @@ from pytorch_offline.matrix.pythons import pythons_of
 from pytorch_offline.mirror.layout import ProjectPage, channel_of, plan_pages
 from pytorch_offline.selector.rules.nightly import day_of
 from pytorch_offline.server.people.offers import PLAIN, backend_answer
-from pytorch_offline.wheels.filename import WheelName, parse_wheel_name
+from pytorch_offline.wheels.filename import WheelName, parse_wheel_name, split_wheel_name
 from pytorch_offline.wheels.versions import release_of
 
 if TYPE_CHECKING:
@@ -140,13 +140,17 @@ def _pin(offer: Offer, name: WheelName, listed: Sequence[Listed]) -> str:
 def _companion(offer: Offer, listed: Sequence[Listed], needs: Mapping[PurePosixPath, SpecifierSet]) -> WheelName | None:
     """Choose the newest version of a companion that belongs to an offer and runs where it runs."""
     found: list[tuple[bool, Version, WheelName]] = []
+    belongs: dict[tuple[str, SpecifierSet | None], bool] = {}  # a version has a dozen files
     for file in listed:
         name = parse_wheel_name(file.path.name)
+        of = (split_wheel_name(name.filename)[0], needs.get(file.path))
+        if of not in belongs:
+            belongs[of] = _belongs(name, offer.name.version, of[1])
         if (
             file.yanked is None
+            and belongs[of]
             and _fits(name, offer)
             and backend_answer(file, name) in {offer.backend, PLAIN}
-            and _belongs(name, offer.name.version, needs.get(file.path))
         ):
             found.append((name.version.local == offer.name.version.local, name.version, name))
     return max(found, key=lambda one: one[:2])[2] if found else None

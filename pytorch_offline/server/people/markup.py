@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import re
 from functools import cache
 from html import escape
-from string import Template
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_GAP = re.compile(r"\$([a-z_]+)")
 _PACKAGE = importlib.resources.files("pytorch_offline.server.people")
 
 
@@ -26,7 +27,9 @@ NOTHING = Markup()
 
 def fill(template: str, **values: str | int) -> Markup:
     """Fill a template of this package, by its name without ``.html``; every ``$name`` in it must be given."""
-    return Markup(_template(template).substitute({name: escaped(value) for name, value in values.items()}))
+    pieces = list(_template(template))
+    pieces[1::2] = [escaped(values[name]) for name in pieces[1::2]]
+    return Markup("".join(pieces))
 
 
 def phrase(text: str, **values: str | int) -> Markup:
@@ -50,8 +53,9 @@ def escaped(value: str | int) -> Markup:
 
 
 @cache
-def _template(name: str) -> Template:
-    return Template((_PACKAGE / "templates" / f"{name}.html").read_text("utf-8").strip())
+def _template(name: str) -> tuple[str, ...]:
+    """Give what stands between the gaps of a template and, at every second place, a gap's name."""
+    return tuple(_GAP.split((_PACKAGE / "templates" / f"{name}.html").read_text("utf-8").strip()))
 
 
 @cache

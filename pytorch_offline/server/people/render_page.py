@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pytorch_offline.server.people.asked import render_query, settle
+from pytorch_offline.server.people.installs import install_of
 from pytorch_offline.server.people.languages import Language
 from pytorch_offline.server.people.markup import NOTHING, Markup, asset_href, fill, joined
 from pytorch_offline.server.people.render_contents import render_locks, render_projects, render_standing
@@ -72,15 +73,16 @@ def render_page(view: View) -> str:
         content = joined([fill("sentence", text=words.no_torch), _contents(view)])
     else:
         chosen = view.offers.choose(asked.wanted, asked.insisted) if asked.wanted else view.start
+        install = install_of(chosen, view.shelves)
         asked = settle(asked, answers_of(chosen))
         picker = fill(
             "picker_card",
             heading=words.picker,
             picker=render_picker(view.asked, view.offers, chosen, words),
-            result=render_result(view.asked, chosen, view.shelves, view.address, words),
+            result=render_result(view.asked, chosen, install, view.address, words),
             gateway=fill("note", text=words.fetches) if view.fetches else NOTHING,
         )
-        settings = render_settings(chosen, view.shelves, view.address, words)
+        settings = render_settings(install, view.address, words)
         content = joined([picker, settings, _contents(replace(view, asked=asked))])
     other = next(one for one in Language if one is not view.language)
     return fill(

@@ -13,7 +13,6 @@ from pytorch_offline.server.people.commands import (
     render_pipfile_source,
     render_uv_settings,
 )
-from pytorch_offline.server.people.installs import install_of
 from pytorch_offline.server.people.markup import NOTHING, Markup, code, fill, joined, phrase
 from pytorch_offline.server.people.needs import needs_of
 from pytorch_offline.server.people.offers import PLAIN, Offer, Offers, Question
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytorch_offline.server.people.address import Address
     from pytorch_offline.server.people.asked import Asked
-    from pytorch_offline.server.people.installs import Install, Shelves
+    from pytorch_offline.server.people.installs import Install
     from pytorch_offline.server.people.words import Words
 
 # How many answers stand in the open: two lines of them at most; the others are a click away.
@@ -49,9 +48,8 @@ def render_picker(asked: Asked, offers: Offers, chosen: Offer, words: Words) -> 
     return fill("picker", groups=joined(groups), hidden=hidden, hint=words.gives_way, show=words.show)
 
 
-def render_result(asked: Asked, chosen: Offer, shelves: Shelves, address: Address, words: Words) -> Markup:
+def render_result(asked: Asked, chosen: Offer, install: Install, address: Address, words: Words) -> Markup:
     """Render the command for a choice, what was changed for it, and what it needs."""
-    install = install_of(chosen, shelves)
     file = _FILES.get(asked.tool)
     notes = [fill("note", text=text) for text in _notes(asked, install, words)]
     return fill(
@@ -69,9 +67,8 @@ def render_result(asked: Asked, chosen: Offer, shelves: Shelves, address: Addres
     )
 
 
-def render_settings(chosen: Offer, shelves: Shelves, address: Address, words: Words) -> Markup:
+def render_settings(install: Install, address: Address, words: Words) -> Markup:
     """Render the files that make this mirror the one that tools ask."""
-    install = install_of(chosen, shelves)
     blocks = [
         render_copyable(f"settings-{number}", code(label), text, words)
         for number, (label, text) in enumerate(
