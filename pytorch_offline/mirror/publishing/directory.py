@@ -173,6 +173,8 @@ class DirectoryDestination:
         with self.errors():
             self.disk.remove(self.root / path)
             for directory in (self.root / path).parents:
+                if not directory.is_dir():
+                    continue
                 if directory == self.root or any(directory.iterdir()):
                     self.disk.sync_directory(directory)
                     return

@@ -93,7 +93,9 @@ class ObjectStoreDestination:
         self._stop = stop
         self._progress = progress
         self._retry = retry
-        self._uploads: dict[str, list[str]] | None = None  # ids by key, the newest last; None before they were listed
+        self._uploads: dict[str, list[str]] = {}  # what earlier runs left: ids by key, the newest last
+        self._left: set[str] = set()  # all those ids
+        self._finished: set[str] = set()  # keys whose upload this run has completed
         self._indexes: dict[PurePosixPath, Found] = {}  # the keys that end in a slash, by the page that they hold
         self._without_indexes = False
         self._mutex = threading.Lock()
@@ -111,12 +113,9 @@ class ObjectStoreDestination:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Find what earlier runs left; a bucket keeps no lock, and ``swap`` notices another run."""
-        self._uploads = {}
-        for entry in self._listed("list_multipart_uploads", "Uploads", bearable=True):
-            key = str(entry["Key"])
-            path = self._path(key)
-            if path is not None and looks_like_ours(path):
-                self._uploads.setdefault(key, []).append(str(entry["UploadId"]))
+        for key, upload in self._unfinished():
+            self._uploads.setdefault(key, []).append(upload)
+            self._left.add(upload)
         yield
 
     def list_files(self) -> Mapping[PurePosixPath, Found]:
@@ -179,7 +178,7 @@ class ObjectStoreDestination:
     def receive(self, file: PublicFile) -> Upload:
         """Begin a large object, or go on with the newest upload of its name."""
         with self._mutex:
-            known = (self._uploads or {}).get(self.key(file.path), [])
+            known = self._uploads.get(self.key(file.path), [])
             return Upload(self, file, known.pop() if known else None)
 
     def copy(self, there: PurePosixPath, file: PublicFile) -> bool:
@@ -203,13 +202,11 @@ class ObjectStoreDestination:
             self.call(f"removing {path}", partial(self.client.delete_object, Bucket=self.bucket, Key=key))
 
     def sweep(self) -> int:
-        """Abort the unfinished uploads that nothing was continued of."""
-        aborted = 0
-        for key, ids in (self._uploads or {}).items():
-            while ids:
-                self.abort(key, ids.pop())
-                aborted += 1
-        return aborted
+        """Abort what earlier runs left and is not complete now, and what was begun twice when an answer was lost."""
+        stale = [(key, upload) for key, upload in self._unfinished() if upload in self._left or key in self._finished]
+        for key, upload in stale:
+            self.abort(key, upload)
+        return len(stale)
 
     def swap(self, file: PublicFile, body: bytes, *, over: Document | None) -> None:
         """Write under a condition, and look first: not every store knows conditions."""
@@ -254,6 +251,11 @@ class ObjectStoreDestination:
                 return None
             raise refused.trouble.error from refused
         return int(answer["ContentLength"]), str(answer.get("Metadata", {}).get(_SHA256, ""))
+
+    def finished(self, key: str) -> None:
+        """Note that an object is complete: whatever else was begun under its key is of no use."""
+        with self._mutex:
+            self._finished.add(key)
 
     def abort(self, key: str, upload: str) -> None:
         """Forget an upload that may be gone already."""
@@ -315,6 +317,13 @@ class ObjectStoreDestination:
             self._progress.doing(str(path), Doing.WAITING, seconds=seconds, reason=reason)
         else:
             self._progress.say(f"{what}: {reason}; trying again")
+
+    def _unfinished(self) -> Iterator[tuple[str, str]]:
+        """Give key and id of each unfinished upload of what looks like ours."""
+        for entry in self._listed("list_multipart_uploads", "Uploads", bearable=True):
+            path = self._path(str(entry["Key"]))
+            if path is not None and looks_like_ours(path):
+                yield str(entry["Key"]), str(entry["UploadId"])
 
     def _path(self, key: str) -> PurePosixPath | None:
         """Give the path of a key below the prefix, None for one that is no path's."""
@@ -396,15 +405,18 @@ class Upload:
         self._etags: dict[int, str] = {}
         self._lock = threading.Lock()
         self._begun = False
+        self._there = False  # another run has completed it
 
     def put(self, number: int, offset: int, piece: bytes) -> int:
         """Send a part, unless an earlier run did; the ETag of a part is its MD5, and where it is not it is sent.
 
         Raises:
-            UsageError: ``destination-busy`` if another run has ended the upload.
+            UsageError: ``destination-busy`` if another run has aborted the upload.
         """
         del offset
         self._begin()
+        if self._there:
+            return 0
         part = number + 1
         size, etag = self._had.get(part, (None, ""))
         if size == len(piece) and etag.strip('"') == hashlib.md5(piece, usedforsecurity=False).hexdigest():
@@ -417,9 +429,12 @@ class Upload:
                 path=self._file.path,
             )
         except Refused as refused:
-            if refused.trouble.code in _GONE_UPLOAD:
+            if refused.trouble.code not in _GONE_UPLOAD:
+                raise refused.trouble.error from refused
+            if self._store.carried(self._file.path) != (self._file.size, self._file.sha256):
                 raise busy(self._store.name) from refused
-            raise refused.trouble.error from refused
+            self._there = True
+            return 0
         self._etags[part] = str(answer["ETag"])
         return len(piece)
 
@@ -427,8 +442,10 @@ class Upload:
         """Complete the object, and see that it is what was sent.
 
         Raises:
-            UsageError: ``destination-busy`` if another run has ended the upload.
+            UsageError: ``destination-busy`` if another run has aborted the upload.
         """
+        if self._there:
+            return
         parts = [{"PartNumber": part, "ETag": etag} for part, etag in sorted(self._etags.items())]
         try:
             self._store.ask(
@@ -450,6 +467,7 @@ class Upload:
                 )
             case (_, sha256) if sha256 != self._file.sha256:  # the upload was begun for other bytes of this name
                 self._store.copy(self._file.path, self._file)
+        self._store.finished(str(self._where["Key"]))
 
     def abandon(self) -> None:
         """Abort the upload: what was sent is not what it should be."""

@@ -198,7 +198,9 @@ def read_trouble(error: Exception, what: str, name: str) -> Trouble:
     facts = {"destination": name, "reason": _said(error)}
     if isinstance(error, exceptions.ClientError):
         answer = error.response
-        code = str(answer.get("Error", {}).get("Code", ""))
+        said = answer.get("Error", {})
+        code = str(said.get("Code", ""))
+        facts["reason"] = ": ".join(filter(None, (code, " ".join(str(said.get("Message", "")).split())[:300])))
         meta = answer.get("ResponseMetadata", {})
         status = int(meta.get("HTTPStatusCode", 0))
         facts["status"] = str(status)

@@ -26,8 +26,14 @@ class MemoryDestination:
 
     name, address = "memory", None
 
-    def __init__(self, *, piece: int = 100, changed: Callable[[PurePosixPath], None] = lambda _: None) -> None:
-        self.files: dict[PurePosixPath, bytes] = {}
+    def __init__(
+        self,
+        files: dict[PurePosixPath, bytes] | None = None,
+        *,
+        piece: int = 100,
+        changed: Callable[[PurePosixPath], None] = lambda _: None,
+    ) -> None:
+        self.files = {} if files is None else files
         self.changed = changed
         self._piece = piece
         self._lock = threading.Lock()
