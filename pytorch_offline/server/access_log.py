@@ -186,24 +186,11 @@ class AccessLog:
 
     def answered(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
         """Note an answer."""
-        headers = request.headers
-        whole = request.method != _NO_METHOD
-        self.add(
-            Served(
-                client=request.remote or "-",
-                user=request.get(USER, ""),
-                moment=time.time(),
-                method=request.method if whole else "",
-                target=request.raw_path if whole else "",
-                version=f"HTTP/{request.version.major}.{request.version.minor}" if whole else "",
-                status=response.status,
-                size=content_sent(request, response),
-                seconds=seconds,
-                referer=headers.get("Referer", ""),
-                agent=headers.get("User-Agent", ""),
-                range=headers.get("Range", ""),
-            )
-        )
+        self.add(served_of(request, response, seconds))
+
+    def repeated(self, served: Served, client: str) -> None:
+        """Note an answer that was given before, now to another client."""
+        self.add(replace(served, client=client, moment=time.time()))
 
     def refused(self, client: str, status: int) -> None:
         """Note that a connection was ended before there was a whole request."""
@@ -263,6 +250,26 @@ class AccessLog:
         except OSError as error:
             lost = data.count(b"\n")
             self._say(f"the access log cannot be written: {error.strerror}; lines lost: {lost}")
+
+
+def served_of(request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> Served:
+    """Say what there is to say of an answer that was given now."""
+    headers = request.headers
+    whole = request.method != _NO_METHOD
+    return Served(
+        client=request.remote or "-",
+        user=request.get(USER, ""),
+        moment=time.time(),
+        method=request.method if whole else "",
+        target=request.raw_path if whole else "",
+        version=f"HTTP/{request.version.major}.{request.version.minor}" if whole else "",
+        status=response.status,
+        size=content_sent(request, response),
+        seconds=seconds,
+        referer=headers.get("Referer", ""),
+        agent=headers.get("User-Agent", ""),
+        range=headers.get("Range", ""),
+    )
 
 
 def content_sent(request: web.BaseRequest, response: web.StreamResponse) -> int:

@@ -18,13 +18,18 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
+from pytorch_offline.server.access_log import USER, served_of
 from pytorch_offline.server.limits import Limits, Standing, Verdict, judge, standing_since
+from pytorch_offline.server.repeats import LONGEST_REQUEST, Repeats, repeat_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.streams import StreamReader
+
+    from pytorch_offline.server.access_log import Served
+    from pytorch_offline.server.repeats import Repeat
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -55,6 +60,9 @@ class Log(Protocol):
     def answered(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
         """Note an answer."""
 
+    def repeated(self, served: Served, client: str) -> None:
+        """Note an answer that was given before, now to another client."""
+
     def refused(self, client: str, status: int) -> None:
         """Note that a connection was ended before there was a whole request."""
 
@@ -68,6 +76,7 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_asked",
         "_bounds",
         "_broken",
         "_ended",
@@ -75,6 +84,7 @@ class Connection(web.RequestHandler):
         "_head_bytes",
         "_last",
         "_log",
+        "_repeats",
         "_standing",
         "client",
         "turned_away",
@@ -98,6 +108,8 @@ class Connection(web.RequestHandler):
         self._logging_enabled = True  # so that answers are timed
         self._bounds = bounds
         self._log = log
+        self._repeats: Repeats = server.repeats
+        self._asked: bytes | None = None  # the one request that is being answered, if it came in one piece
         self._head_bytes = 0
         self._broken = False  # nothing more can be made of what comes
         self._last = False  # it had its last request
@@ -132,8 +144,14 @@ class Connection(web.RequestHandler):
         while data and not self._broken and not self._last:
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
             piece, data = (data[:end], data[end:]) if end >= len(_END_OF_HEAD) else (data, b"")
+            rested = not (self._head_bytes or self.answering)
+            if rested and (known := self._repeats.find(piece)) is not None and self._may_repeat():
+                self._repeat(known)
+                continue
             super().data_received(piece)
             self._notice(len(piece))
+            if rested:
+                self._asked = piece if len(piece) <= LONGEST_REQUEST and self._has_one_request() else None
 
     def _notice(self, size: int) -> None:
         if not self.answering:
@@ -146,6 +164,22 @@ class Connection(web.RequestHandler):
             message, content = self._messages[-1]
             # What comes after a request that ends the connection is nobody's (RFC 9112, section 9.6).
             self._last = isinstance(message, RawRequestMessage) and message.should_close and content.is_eof()
+
+    def _has_one_request(self) -> bool:
+        return len(self._messages) == 1 and self._messages[0][1].is_eof()
+
+    def _may_repeat(self) -> bool:
+        """Whether an answer can be given past aiohttp: nothing is ending, and the client has taken what it had."""
+        if self._close or self._force_close or self._upgraded or self.turned_away or self.transport is None:
+            return False
+        return self.transport.get_write_buffer_size() == 0
+
+    def _repeat(self, known: Repeat) -> None:
+        assert self.transport is not None  # noqa: S101  (`_may_repeat` has looked)
+        self.transport.write(known.render(self._repeats.date()))
+        self._standing = None  # it is not idle since longer than now
+        if self._log is not None:
+            self._log.repeated(known.served, self.client)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own contract, of which aiohttp uses a part
         """Hear that the client sends nothing more: it may still wait for its answers."""
@@ -189,6 +223,11 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; where it ends the connection over bytes that still come, let it arrive first."""
         finished = await super().finish_response(request, resp, start_time)
+        asked, self._asked = self._asked, None
+        if asked is not None and not finished[1] and USER not in request and request.method == hdrs.METH_GET:
+            repeat = repeat_of(resp, served_of(request, resp, 0.0))
+            if repeat is not None:
+                self._repeats.keep(asked, repeat)
         if self._ended and not self._messages:
             self.close()
         elif self._broken:
@@ -272,6 +311,7 @@ class Server(web.Server):
     def __init__(self, handler: Handler, *, limits: Limits, log: Log | None) -> None:
         super().__init__(_within(handler, limits), request_factory=self._request)
         self.limits = limits
+        self.repeats = Repeats()
         self._log = log
         self._by_client: dict[str, int] = {}
         self.finishing = False

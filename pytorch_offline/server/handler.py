@@ -21,6 +21,7 @@ from pytorch_offline.server.complaints import Complaints
 from pytorch_offline.server.connections import SENDING
 from pytorch_offline.server.decision import Decision, Representation, decide
 from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
+from pytorch_offline.server.repeats import Repeatable
 from pytorch_offline.server.request_paths import parse_target, relative_location
 from pytorch_offline.server.resources import LivePage, Page, Question, Redirect, StoredFile, UnrenderedPage
 from pytorch_offline.server.stored_files import open_stored
@@ -95,12 +96,12 @@ class Handler:
         field = _fields_of(request)
         match found:
             case Page():
-                return _give_page(request.method, field, target, found)
+                return self._give_page(request.method, field, target, found)
             case UnrenderedPage(render=render):
                 page = await asyncio.get_running_loop().run_in_executor(None, render)
-                return _give_page(request.method, field, target, page)
+                return self._give_page(request.method, field, target, page)
             case StoredFile():
-                return await self._give_file(request, field, found)
+                return await self._give_file(request, field, target, found)
             case Redirect(location=location):
                 there = relative_location(target.path, location, target.query)
                 return _said(HTTPStatus.MOVED_PERMANENTLY, f"It is at {there}", ("Location", there))
@@ -121,8 +122,15 @@ class Handler:
             case _:
                 return await self._give_growing(request, field, found)
 
+    def _give_page(
+        self, method: str, field: Callable[[str], str | None], target: Target, page: Page
+    ) -> web.StreamResponse:
+        response = _give_page(method, field, target, page)
+        response.still = lambda: self._site.find(target.path) is page
+        return response
+
     async def _give_file(
-        self, request: web.BaseRequest, field: Callable[[str], str | None], file: StoredFile
+        self, request: web.BaseRequest, field: Callable[[str], str | None], target: Target, file: StoredFile
     ) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         try:
@@ -149,7 +157,10 @@ class Handler:
                 ),
             )
             if opened.content is not None or request.method == "HEAD" or not decision.parts:
-                return _from_memory(request.method, decision, opened.content or b"")
+                response = _from_memory(request.method, decision, opened.content or b"")
+                if opened.content is not None and file.immutable:
+                    response.still = lambda: self._site.find(target.path) == file
+                return response
             assert stream is not None  # noqa: S101  (a file has its content or a stream)
             return await self._send_file(request, decision, stream, file)
         finally:
@@ -266,7 +277,7 @@ def _origin(request: web.BaseRequest) -> str:
     return f"{'https' if request.secure else 'http'}://{authority}"
 
 
-def _give_page(method: str, field: Callable[[str], str | None], target: Target, page: Page) -> web.Response:
+def _give_page(method: str, field: Callable[[str], str | None], target: Target, page: Page) -> Repeatable:
     if len(page.forms) == 1:
         return _give_body(method, field, page.forms[0], modified=page.modified, headers=page.headers)
     offered = tuple(form.content_type.partition(";")[0] for form in page.forms)
@@ -287,7 +298,7 @@ def _give_body(
     vary: tuple[str, ...] = (),
     status: HTTPStatus = HTTPStatus.OK,
     headers: tuple[tuple[str, str], ...] = (),
-) -> web.Response:
+) -> Repeatable:
     content, etag, coding = body.content, body.etag, None
     if body.gzipped is not None:
         vary = (*vary, "Accept-Encoding")
@@ -307,7 +318,7 @@ def _give_body(
     return _from_memory(method, decide(method, field, there), content)
 
 
-def _from_memory(method: str, decision: Decision, content: bytes) -> web.Response:
+def _from_memory(method: str, decision: Decision, content: bytes) -> Repeatable:
     """Make the response of a decision about bytes in memory."""
     body: bytes | None = None
     if method != "HEAD" and decision.parts:
@@ -319,16 +330,16 @@ def _from_memory(method: str, decision: Decision, content: bytes) -> web.Respons
                 piece for part in decision.parts for piece in (part.head, content[part.span.start : part.span.stop])
             ]
             body = b"".join([*pieces, decision.tail])
-    return web.Response(status=decision.status, headers=_headers(decision), body=body)
+    return Repeatable(status=decision.status, headers=_headers(decision), body=body)
 
 
 def _headers(decision: Decision) -> list[tuple[str, str]]:
     return [*decision.headers, _SERVER]
 
 
-def _said(status: HTTPStatus, sentence: str, *headers: tuple[str, str]) -> web.Response:
+def _said(status: HTTPStatus, sentence: str, *headers: tuple[str, str]) -> Repeatable:
     """Make a response that is one sentence for people."""
-    return web.Response(
+    return Repeatable(
         status=status,
         body=f"{sentence}\n".encode(),
         headers=[

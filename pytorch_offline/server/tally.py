@@ -13,6 +13,7 @@ from pytorch_offline.server.access_log import content_sent
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from pytorch_offline.server.access_log import Served
     from pytorch_offline.server.connections import Log, Server
 
 KINDS = ("wheel", "metadata", "page", "lock", "manifest", "own", "other")
@@ -71,6 +72,14 @@ class Tally:
             self.cut += 1
         if self.log is not None:
             self.log.answered(request, response, seconds)
+
+    def repeated(self, served: Served, client: str) -> None:
+        """Count an answer that was given before, now to another client."""
+        kind = kind_of(served.target)
+        self.answers[kind, served.status] += 1
+        self.sent[kind] += served.size
+        if self.log is not None:
+            self.log.repeated(served, client)
 
     def refused(self, client: str, status: int) -> None:
         """Count a connection that was ended."""
