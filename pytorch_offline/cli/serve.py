@@ -21,6 +21,7 @@ from pytorch_offline.selector.explaining.render import render_size
 from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.health import health_page
 from pytorch_offline.server.kept_standing import KeptStanding
+from pytorch_offline.server.people.address import parse_address
 from pytorch_offline.server.people.kept import KeptHoldings
 from pytorch_offline.server.people.page import PeoplePage
 from pytorch_offline.server.routed import Routed
@@ -123,10 +124,12 @@ def examples(url: str, snapshot: Snapshot) -> list[str]:
     if not snapshot.files:
         return ["the mirror is empty; what `pytorch-offline fetch` puts there is served at once"]
     newest = newest_torch(snapshot.files.values())
-    lines = [f"pip install torch --index-url {url}/{directory}" for directory in newest[:_EXAMPLES]]
+    address = parse_address(url)
+    trust = "" if address is None or address.is_trusted_by_pip else f" --trusted-host {address.host}"
+    lines = [f"pip install torch --index-url {url}/{directory}{trust}" for directory in newest[:_EXAMPLES]]
     if len(newest) > _EXAMPLES:
         lines.append(f"and {len(newest) - _EXAMPLES} more builds of torch; {url}/ lists them")
-    return lines or [f"pip install PROJECT --index-url {url}/simple/"]
+    return lines or [f"pip install PROJECT --index-url {url}/simple/{trust}"]
 
 
 def newest_torch(files: Iterable[MirrorFile]) -> list[PurePosixPath]:

@@ -18,20 +18,32 @@ def test_commands_are_for_the_newest_torch() -> None:
         f"whl/{backend}/torch-2.{minor}.0+{backend}-py3-none-any.whl"
         for backend, minor in (("cpu", 9), ("cu118", 3), ("cu126", 9), ("cu130", 9), ("rocm6.4", 9))
     ]
-    lines = examples("http://mirror", snapshot(*wheels, "whl/torch-2.10.0-py3-none-any.whl"))
-    assert [line.removeprefix("pip install torch --index-url http://mirror/whl/") for line in lines] == [
+    lines = examples("https://mirror", snapshot(*wheels, "whl/torch-2.10.0-py3-none-any.whl"))
+    assert [line.removeprefix("pip install torch --index-url https://mirror/whl/") for line in lines] == [
         "cu130",
         "cu126",
         "rocm6.4",
-        "and 2 more builds of torch; http://mirror/ lists them",
+        "and 2 more builds of torch; https://mirror/ lists them",
     ]
 
 
 def test_a_mirror_without_variants_or_without_torch_has_its_commands() -> None:
-    assert examples("http://mirror", snapshot("whl/torch-2.10.0-py3-none-any.whl")) == [
-        "pip install torch --index-url http://mirror/whl"
+    assert examples("https://mirror", snapshot("whl/torch-2.10.0-py3-none-any.whl")) == [
+        "pip install torch --index-url https://mirror/whl"
     ]
-    assert examples("http://mirror", snapshot("whl/numpy-2.0-py3-none-any.whl")) == [
-        "pip install PROJECT --index-url http://mirror/simple/"
+    assert examples("https://mirror", snapshot("whl/numpy-2.0-py3-none-any.whl")) == [
+        "pip install PROJECT --index-url https://mirror/simple/"
     ]
-    assert "empty" in examples("http://mirror", snapshot())[0]
+    assert "empty" in examples("https://mirror", snapshot())[0]
+
+
+def test_pip_is_told_to_take_plain_http_from_another_machine() -> None:
+    files = snapshot("whl/cpu/torch-2.10.0+cpu-py3-none-any.whl")
+    assert examples("http://mirror:8080", files) == [
+        "pip install torch --index-url http://mirror:8080/whl/cpu --trusted-host mirror"
+    ]
+    for url in ("http://127.0.0.1:8080", "http://[::1]:8080", "https://mirror"):
+        assert examples(url, files) == [f"pip install torch --index-url {url}/whl/cpu"]
+    assert examples("http://[fd00::1]:8080", snapshot("whl/numpy-2.0-py3-none-any.whl")) == [
+        "pip install PROJECT --index-url http://[fd00::1]:8080/simple/ --trusted-host fd00::1"
+    ]
