@@ -68,6 +68,12 @@ class GatewayFigures:
     transfers: int = 7
     upstream: UpstreamState = field(default_factory=UpstreamState)
 
+    @classmethod
+    def talkative(cls) -> GatewayFigures:
+        return cls(
+            upstream=UpstreamState(newest_success=NOW, newest_failure=NOW, failure_code="stalled", answers=False)
+        )
+
 
 @dataclass
 class Known:
