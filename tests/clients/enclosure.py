@@ -57,6 +57,11 @@ class Enclosure:
     def __exit__(self, *_: object) -> None:
         self._watcher.communicate()
 
+    def give_name(self, name: str) -> None:
+        """Let the mirror be known by another name, too, as a LAN's own name server could."""
+        with (self._directory / "hosts").open("a", encoding="ascii") as hosts:  # the very file that is mounted
+            hosts.write(f"{ADDRESS} {name}\n")
+
     def _answer(self) -> str:
         assert self._watcher.stdout is not None
         return self._watcher.stdout.readline()

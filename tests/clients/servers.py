@@ -22,19 +22,36 @@ _PORTS = {SERVE: 8080, NGINX: 8081, HTTP_SERVER: 8082}
 
 
 @contextmanager
-def start(server: str, mirror: Path, directory: Path, *, within: Sequence[str]) -> Iterator[Place]:
-    """Serve a mirror within an enclosure; ``directory`` is a new one for what the server writes."""
+def start(
+    server: str,
+    mirror: Path,
+    directory: Path,
+    *,
+    within: Sequence[str],
+    port: int | None = None,
+    options: Sequence[str | Path] = (),
+) -> Iterator[Place]:
+    """Serve a mirror within an enclosure.
+
+    Args:
+        server: one of ``SERVERS``.
+        mirror: its directory.
+        directory: a new one for what the server writes.
+        within: the command that starts another one in the enclosure.
+        port: None for the server's usual one.
+        options: further ones for ``serve``.
+    """
     if server == FILE:
         yield Place(url=mirror.as_uri(), root=mirror)
         return
-    port = _PORTS[server]
+    port = port or _PORTS[server]
     place = Place(url=f"http://{NAME}:{port}", root=mirror)
     if server == NGINX:
         with Nginx(mirror, directory, host=ADDRESS, port=port, within=within):
             yield place
         return
     commands = {
-        SERVE: ("pytorch_offline", "serve", "--mirror", mirror, "--host", ADDRESS, "--port", port),
+        SERVE: ("pytorch_offline", "serve", "--mirror", mirror, "--host", ADDRESS, "--port", port, *options),
         HTTP_SERVER: ("http.server", port, "--bind", ADDRESS, "--directory", mirror),
     }
     command = [*within, sys.executable, "-m", *map(str, commands[server])]

@@ -20,6 +20,7 @@ from tests.clients.nginx import find_nginx
 from tests.clients.programs import Installed, Program, bundled
 from tests.clients.servers import FILE, NGINX, SERVE, start
 from tests.clients.ways import WAYS, Place, carry_out
+from tests.net.authority import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,29 @@ def test_uv_asks_the_mirror_alone(place: Place, enclosure: Enclosure, tmp_path: 
 @pytest.mark.parametrize("minor", OLD)
 def test_older_pips_ask_the_mirror_alone(place: Place, enclosure: Enclosure, tmp_path: Path, minor: str) -> None:
     check(pip(minor), "index", place, enclosure, tmp_path)
+
+
+def test_pytorch_orgs_own_name_can_be_the_mirrors(mirror: Path, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("mirror", names="DNS:download.pytorch.org")
+    tls = ("--tls-cert", tmp_path / "mirror.crt", "--tls-key", tmp_path / "mirror.key")
+    index = f"https://download.pytorch.org/whl/{BACKEND}"
+    typed = {
+        pip(): ("torch", "--index-url", index),
+        UV: ("torch", "--torch-backend", BACKEND, "--default-index", index),
+    }
+    trust = {"SSL_CERT_FILE": str(authority.root), "PIP_CERT": str(authority.root)}
+    with Enclosure(tmp_path / "network") as enclosure:
+        enclosure.give_name("download.pytorch.org")
+        with start(SERVE, mirror, tmp_path / "server", within=enclosure.within, port=443, options=tls) as place:
+            enclosure.seen()
+            for client, options in typed.items():
+                plan = WAY["index"].plan(client, place)
+                words = [*plan.command[: plan.command.index("target") + 1], *options]
+                plan = replace(plan, command=words, settings=trust)
+                outcome = carry_out(plan, tmp_path / client.program.name, within=enclosure.within)
+                assert outcome.fine, outcome.said
+        assert enclosure.seen() == []
 
 
 OUTSIDE = {

@@ -128,7 +128,7 @@ def test_a_wheel_is_itself_under_each_spelling(nginx: Nginx, target: str) -> Non
     status, headers, body = ask(nginx, target, Accept_Encoding="gzip")
     assert (status, body) == (200, TORCH_CPU.body)
     assert headers["Content-Type"] == "application/octet-stream"
-    assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert headers["Cache-Control"] == "max-age=31536000, immutable"
     assert headers["Content-Encoding"] is None
     assert headers["Accept-Ranges"] == "bytes"
 
