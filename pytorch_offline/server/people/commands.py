@@ -72,14 +72,18 @@ def render_uv_settings(install: Install, address: Address) -> str:
     return "\n".join(["[[index]]", f'url = "{index_url(address, install.index)}"', "default = true"])
 
 
-def render_pipfile_source(install: Install, address: Address) -> str:
-    """Write the source of a ``Pipfile``."""
+def render_pipfile(install: Install, address: Address) -> str:
+    """Write a ``Pipfile``."""
+    pins = [requirement.partition("=") for requirement in install.requirements]
     return "\n".join(
         [
             "[[source]]",
             'name = "pytorch"',
             f'url = "{index_url(address, install.index)}"',
             f"verify_ssl = {'true' if address.is_trusted_by_pip else 'false'}",
+            "",
+            "[packages]",
+            *(f'{project} = "={version}"' for project, _, version in pins),
         ]
     )
 

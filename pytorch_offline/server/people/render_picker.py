@@ -10,7 +10,7 @@ from pytorch_offline.server.people.commands import (
     Tool,
     render_command,
     render_pip_settings,
-    render_pipfile_source,
+    render_pipfile,
     render_uv_settings,
 )
 from pytorch_offline.server.people.markup import NOTHING, Markup, code, fill, joined, phrase
@@ -75,7 +75,7 @@ def render_settings(install: Install, address: Address, words: Words) -> Markup:
             (
                 ("pip.conf", render_pip_settings(install, address)),
                 ("uv.toml", render_uv_settings(install, address)),
-                ("Pipfile", render_pipfile_source(install, address)),
+                ("Pipfile", render_pipfile(install, address)),
             )
         )
     ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from itertools import product
@@ -140,6 +141,26 @@ def test_the_other_tools_get_the_same_versions() -> None:
         '      - "torch==2.4.0+cu121"',
         '      - "torchvision==0.19.0+cu121"',
     ]
+
+
+def test_settings_are_those_of_the_chosen_platform() -> None:
+    texts = read(page(), "torch=2.4.0&system=linux_x86_64&python=3.10&backend=cu121").texts
+    assert texts["settings-0"] == "[global]\nindex-url = http://mirror:8080/whl/cu121\ntrusted-host = mirror"
+    assert tomllib.loads(texts["settings-1"])["index"] == [{"url": "http://mirror:8080/whl/cu121", "default": True}]
+    assert tomllib.loads(texts["settings-2"]) == {
+        "source": [{"name": "pytorch", "url": "http://mirror:8080/whl/cu121", "verify_ssl": False}],
+        "packages": {"torch": "==2.4.0+cu121", "torchvision": "==0.19.0+cu121"},
+    }
+
+
+def test_locks_are_installed_by_their_address() -> None:
+    texts = read(page(locks=["pylock.node.toml", "requirements.node.txt", "node.json"])).texts
+    assert texts["lock-0"] == "pip install -r http://mirror:8080/locks/pylock.node.toml --trusted-host mirror"
+    assert texts["lock-1"] == (
+        "pip install --require-hashes --no-deps -r http://mirror:8080/locks/requirements.node.txt "
+        "--index-url http://mirror:8080/simple/ --trusted-host mirror"
+    )
+    assert "lock-2" not in texts
 
 
 def test_without_script_the_form_says_what_was_just_chosen_and_what_gave_way() -> None:
