@@ -50,6 +50,16 @@ def without_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
+def with_credentials(url: str, page_url: str) -> str:
+    """Give an address on the host of a page the user and password that the page was asked for with."""
+    if "@" not in page_url:
+        return url
+    page, file = urlsplit(page_url), urlsplit(url)
+    if "@" not in page.netloc or (page.scheme, page.netloc.rpartition("@")[2]) != (file.scheme, file.netloc):
+        return url
+    return file._replace(netloc=page.netloc).geturl()
+
+
 def page_key(url: str) -> str:
     """Name a page by its address without secrets; addresses that differ in their queries stay apart by a digest."""
     query = urlsplit(url).query

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from pytorch_offline.addresses import redacted, without_credentials
+from pytorch_offline.addresses import redacted, with_credentials, without_credentials
 from pytorch_offline.crawler.as_of import uploaded_by
 from pytorch_offline.crawler.catalogue import Fetched
 from pytorch_offline.crawler.freshness import fresh_until
@@ -285,7 +285,7 @@ class IndexReader:
     def _complete(self, link: Link, page_url: str) -> Link:
         """Give a link back what no file keeps of it: the page's password, or a token that the page has just said."""
         full = self._full_links.get(page_url, {}).get(link.path)
-        return with_credentials(link, page_url) if full is None else replace(link, url=full)
+        return replace(link, url=with_credentials(link.url, page_url) if full is None else full)
 
     def _wheels(self, page_url: str) -> ListedWheels:
         if self.as_of is not None:
@@ -362,13 +362,3 @@ def _shrink_warnings(page_url: str, change: PageChange) -> tuple[str, ...]:
             " what it listed before is kept in the catalogue as unlisted"
         ),
     )
-
-
-def with_credentials(link: Link, page_url: str) -> Link:
-    """Give a link on the page's own host the user and password that the page was asked for with."""
-    if "@" not in page_url:
-        return link
-    page, file = urlsplit(page_url), urlsplit(link.url)
-    if "@" not in page.netloc or (page.scheme, page.netloc.rpartition("@")[2]) != (file.scheme, file.netloc):
-        return link
-    return replace(link, url=file._replace(netloc=page.netloc).geturl())

@@ -200,7 +200,7 @@ class Arrival:
                     beats += not await self._changed_soon(standing)
                     continue
                 attempt = standing.attempt
-                piece = await self._threads.run(partial(_read_at, stream, start, min(ready, self._piece())))
+                piece = await self._threads.read(partial(_read_at, stream, start, min(ready, self._piece())))
                 # What was read counts only if it was not given up meanwhile.
                 if not piece or self.standing.attempt != attempt:
                     raise self.standing.error or _restarted()

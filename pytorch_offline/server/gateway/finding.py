@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytorch_offline.addresses import page_key
+from pytorch_offline.addresses import page_key, with_credentials
 from pytorch_offline.crawler.model import IndexFile
-from pytorch_offline.crawler.reader import with_credentials
 from pytorch_offline.errors import UsageError
 from pytorch_offline.knowledge.family import family_projects
 from pytorch_offline.server.gateway.asked import pages_that_may_list
@@ -75,8 +74,8 @@ def said_of(path: PurePosixPath, sayings: Iterable[Observation], indexes: Indexe
         root = indexes.of_page(saying.page_url)
         if root is None or (saying.ended is not None and saying.link.sha256 is None):
             continue
-        link = with_credentials(saying.link, root)
-        file = IndexFile(name=name, link=replace(link, filename=path.name), page_url=saying.page_url)
+        link = replace(saying.link, url=with_credentials(saying.link.url, root))
+        file = IndexFile(name=name, link=link, page_url=saying.page_url)
         if (found := listed_at(path, [file], indexes)) is not None:
             return found
     return None

@@ -94,6 +94,8 @@ class Keeping:
             pause = max(QUIET_SECONDS if done else _AGAIN_SECONDS, (time.monotonic() - began) / _SHARE_OF_TIME)
             if not done:
                 self._something.set()
+            if self._max_size is not None:
+                await self._threads.run(self.shrink)
             if time.monotonic() - saved >= SAVE_SECONDS and self._used:
                 self._used, saved = False, time.monotonic()
                 await self._threads.run(self._uses.save)
@@ -105,20 +107,29 @@ class Keeping:
             await self._threads.run(self._uses.save)
 
     def publish(self) -> bool:
-        """Publish what came, and keep to the size; say whether that is done. For a thread."""
+        """Publish what came; say whether that is done. For a thread."""
         if not self._came:
             return True
         self._came = False
         try:
             self._mirror.publish()
-            if self._max_size is not None and self._size() > self._max_size:
-                self.evict(self._max_size)
         except PytorchOfflineError as error:
             self._came = True
             if error.code != "mirror-busy":
                 self._say(f"what came could not be published: {error.message} ({error.code})")
             return False
         return True
+
+    def shrink(self) -> None:
+        """Keep to the size. For a thread."""
+        if self._max_size is None:
+            return
+        try:
+            if self._size() > self._max_size:
+                self.evict(self._max_size)
+        except PytorchOfflineError as error:
+            if error.code != "mirror-busy":
+                self._say(f"the mirror could not be kept to its size: {error.message} ({error.code})")
 
     def make_room(self, wanted: int) -> bool:
         """Remove what is asked for least, after a disk turned out to be full; say whether anything went.

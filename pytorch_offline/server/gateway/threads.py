@@ -14,11 +14,21 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 
+# More would not make a disk faster; a thousand clients of one file must not cost a thousand threads.
+_READERS = 8
+
+
 class Threads:
     """Threads that are used again, as many as are busy at once. Daemons: a host that is silent holds up no exit."""
 
     def __init__(self) -> None:
         self._pool = Pool()
+        self._readers = asyncio.Semaphore(_READERS)
+
+    async def read(self, work: Callable[[], _Result]) -> _Result:
+        """Do a short work on the disk, of which few are done at once."""
+        async with self._readers:
+            return await self.run(work)
 
     def run(self, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
         """Do some work in a thread; who stops waiting for it does not stop it."""
