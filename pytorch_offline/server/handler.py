@@ -24,6 +24,7 @@ from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
 from pytorch_offline.server.repeats import Repeatable
 from pytorch_offline.server.request_paths import parse_target, relative_location
 from pytorch_offline.server.resources import LivePage, Page, Question, Redirect, StoredFile, UnrenderedPage
+from pytorch_offline.server.sending import send_through
 from pytorch_offline.server.stored_files import open_stored
 
 if TYPE_CHECKING:
@@ -184,13 +185,17 @@ class Handler:
             stream.seek(part.span.start)
             trouble = "became shorter"
             try:
-                sent = await loop.sendfile(transport, stream, part.span.start, count)
+                if request.secure:
+                    sent = await send_through(response, stream, part.span.start, part.span.stop)
+                else:
+                    sent = await loop.sendfile(transport, stream, part.span.start, count)
             except ConnectionError:
                 raise
             except OSError as error:  # the disk's
                 sent, trouble = 0, f"cannot be read: {error.strerror or error}"
             finally:
-                response.bytes_sent += stream.tell() - part.span.start  # also where the client has gone
+                if not request.secure:  # else it went through the response, which counts
+                    response.bytes_sent += stream.tell() - part.span.start  # also where the client has gone
             if sent != count:
                 # The client must not take what it has for a whole file.
                 transport.abort()
