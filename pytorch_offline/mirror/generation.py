@@ -37,6 +37,13 @@ class Generations:
         """Whether a switch was begun that is not over."""
         return self._journal.exists()
 
+    def read_leaving(self) -> set[PurePosixPath]:
+        """Read which files a switch that was begun will remove; none if it cannot be told."""
+        try:
+            return {PurePosixPath(path) for path in parse_journal(self._journal.read_bytes()).unlinked}
+        except (FileNotFoundError, PermissionError, IntegrityError):
+            return set()
+
     def finish(self) -> None:
         """Do the rest of a switch that was cut off, or forget one that had not begun.
 

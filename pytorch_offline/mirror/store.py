@@ -110,6 +110,11 @@ class Mirror:
         with disk_errors(self.root):
             return self._ledger.read_announced()
 
+    def read_leaving(self) -> set[PurePosixPath]:
+        """Read the paths of files that a removal under way or cut off is about to take away."""
+        with disk_errors(self.root):
+            return self._generations.read_leaving()
+
     # The lock --------------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -8,6 +8,7 @@ mends what was found.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.mirror.store import Mirror
+
+
+# A removal is over in a moment, unless it was cut off: then what it left is told as it is.
+_TRIES, _PAUSE = 20, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +122,13 @@ def verify_mirror(
             notes=mirror.blocks,
             verified=verified,
         )
-        findings = reading.findings
-        findings += verify_pages(mirror.root, published, mirror.read_files)
-        findings += verify_locks(mirror.root, mirror.read_files)
-        unlisted = find_unlisted(mirror.root, mirror.read_announced)
-        if not published and not mirror.read_published() and any(one.path.suffix == ".whl" for one in unlisted):
+        findings = _look_around(mirror, published)
+        unlisted = any(one.problem is Problem.UNLISTED and one.path.suffix == ".whl" for one in findings)
+        if not published and not mirror.read_published() and unlisted:
             raise _no_manifest(mirror)  # it was lost: a mirror's first fetch announces each wheel
-        findings += unlisted
+        staying = _staying(mirror)
+        of_wheels = {path: path for path in held} | {sidecar_of(path): path for path in held}
+        findings += [one for one in reading.findings if of_wheels.get(one.path, one.path) in staying]
     rows = held | good
     recorded = _record(mirror, rounds, rows.values())
     return VerifyReport(
@@ -209,6 +214,26 @@ def find_unlisted(root: Path, read_listed: Callable[[], Iterable[PurePosixPath]]
         for path in there
         if path not in listed
     ]
+
+
+def _look_around(mirror: Mirror, published: Mapping[PurePosixPath, MirrorFile]) -> list[Finding]:
+    """Look at pages, locks and what lies about; again, where files were being removed meanwhile."""
+    findings: list[Finding] = []
+    for _ in range(_TRIES):
+        staying = _staying(mirror)
+        left = {path: file for path, file in published.items() if path in staying}
+        findings = verify_pages(mirror.root, left, mirror.read_files)
+        findings += verify_locks(mirror.root, mirror.read_files)
+        findings += find_unlisted(mirror.root, mirror.read_announced)
+        if not findings or (staying <= _staying(mirror) and not mirror.read_leaving()):
+            break
+        time.sleep(_PAUSE)
+    return findings
+
+
+def _staying(mirror: Mirror) -> set[PurePosixPath]:
+    """Name the files that are listed, and that nobody is about to take away."""
+    return mirror.read_announced() - mirror.read_leaving()
 
 
 def _no_manifest(mirror: Mirror) -> UsageError:

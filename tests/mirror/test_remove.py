@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 
 from pytorch_offline.errors import PytorchOfflineError
+from pytorch_offline.mirror import verify
 from pytorch_offline.mirror.layout import PAGE_NAMES, sidecar_of
+from pytorch_offline.mirror.scrub import Reading, read_wheels
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.mirror.verify import verify_mirror
+from pytorch_offline.mirror.verify import VerifyReport, verify_mirror
 from tests.mirror.failing_disk import FailingDisk, refusal
-from tests.mirror.power import PowerLost, VolatileDisk, lay_out
+from tests.mirror.power import PowerLost, SteppingDisk, VolatileDisk, lay_out
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, Wheel, craft_wheel, now, tree
 
 if TYPE_CHECKING:
@@ -147,6 +151,57 @@ def test_a_removal_cut_off_at_any_step_leaves_no_dead_link_and_the_next_run_fini
         assert tree(root) == pruned
         shutil.rmtree(root)
     assert 0 < olds < counting.steps
+
+
+class Standstill(SteppingDisk):
+    """Waits before one step until it is told to go on; ``there`` once it waits."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(self._wait)
+        self.there, self.on = threading.Event(), threading.Event()
+        self._at = step
+
+    def _wait(self, number: int, _kind: str, _path: Path) -> None:
+        if number == self._at:
+            self.there.set()
+            assert self.on.wait(10)
+
+
+def verified_beside_a_removal(root: Path, step: int) -> VerifyReport:
+    """Begin before it; let it stand still at a step until the verification looks again."""
+    disk = Standstill(step)
+    removing = threading.Thread(target=remove, args=(root, disk))
+
+    def read(*args: Any, **options: Any) -> Reading:  # noqa: ANN401  (passed on)
+        found = read_wheels(*args, **options)
+        removing.start()
+        while removing.is_alive() and not disk.there.wait(0.01):
+            pass
+        return found
+
+    def go_on(_seconds: float) -> None:
+        disk.on.set()
+        removing.join(10)
+
+    clock = SimpleNamespace(sleep=go_on)
+    with mock.patch.object(verify, "read_wheels", read), mock.patch.object(verify, "time", clock):
+        report = verify_mirror(Mirror(root), now=now)
+    go_on(0)
+    return report
+
+
+def test_a_verification_beside_a_removal_finds_nothing_bad(
+    full: Path, pruned: dict[str, bytes], tmp_path: Path
+) -> None:
+    counting = FailingDisk()
+    shutil.copytree(full, tmp_path / "counting")
+    remove(tmp_path / "counting", counting)
+    for step in range(1, counting.steps + 2, 4):
+        root = tmp_path / str(step)
+        shutil.copytree(full, root)
+        assert verified_beside_a_removal(root, step).findings == (), step
+        assert tree(root) == pruned
+        shutil.rmtree(root)
 
 
 def test_the_same_run_may_try_again_after_a_failure(full: Path, pruned: dict[str, bytes], tmp_path: Path) -> None:
