@@ -14,12 +14,14 @@ import hashlib
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.server.access_log import USER
+from pytorch_offline.server.connections import plain
 from pytorch_offline.server.htpasswd import HINT, agrees, parse_htpasswd
 
 if TYPE_CHECKING:
@@ -156,19 +158,16 @@ def authenticated(handler: Handler, authenticator: Authenticator) -> Handler:
         try:
             user = await authenticator.admits(request.headers.get(hdrs.AUTHORIZATION))
         except OverwhelmedError:
-            return web.Response(
-                status=503, text="too many passwords to compare at once\n", headers={"Retry-After": "5"}
-            )
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "Too many passwords at once.", Retry_After="5")
         if user is not None:
             request[USER] = user
             return await handler(request)
         if request.raw_path.partition("?")[0] == OPEN_PATH and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
-            standing = (await handler(request)).status
-            text = f"{'ok' if standing < 300 else 'not well'}\n"  # noqa: PLR2004  (the statuses of success)
-            return web.Response(status=standing, text=text, headers={hdrs.CACHE_CONTROL: "no-store"})
-        return web.Response(
-            status=401, text="a user and a password are needed\n", headers={hdrs.WWW_AUTHENTICATE: CHALLENGE}
-        )
+            standing = HTTPStatus((await handler(request)).status)
+            return plain(
+                standing, "ok" if standing < HTTPStatus.MULTIPLE_CHOICES else "not well", Cache_Control="no-store"
+            )
+        return plain(HTTPStatus.UNAUTHORIZED, "A user and a password are needed.", WWW_Authenticate=CHALLENGE)
 
     return guarded
 

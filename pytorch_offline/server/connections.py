@@ -10,6 +10,7 @@ import asyncio
 import re
 import socket
 import struct
+import traceback
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +19,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
+from pytorch_offline import __version__
 from pytorch_offline.server.access_log import USER, served_of
 from pytorch_offline.server.limits import Limits, Standing, Verdict, judge, standing_since
 from pytorch_offline.server.repeats import LONGEST_REQUEST, Repeats, repeat_of
@@ -48,6 +50,7 @@ _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]*")
 _OTHER_VERSION = web.RequestKey("other_version", bool)
 _WITHOUT_LINGERING = struct.pack("ii", 1, 0)
 _RETRY_SECONDS = "5"
+_SERVER = {hdrs.SERVER: f"pytorch-offline/{__version__}"}
 
 
 # What is being sent of a file, for what the log says if the client goes meanwhile.
@@ -85,6 +88,7 @@ class Connection(web.RequestHandler):
         "_last",
         "_log",
         "_repeats",
+        "_say",
         "_standing",
         "client",
         "turned_away",
@@ -110,6 +114,7 @@ class Connection(web.RequestHandler):
         self._log = log
         self._repeats: Repeats = server.repeats
         self._asked: bytes | None = None  # the one request that is being answered, if it came in one piece
+        self._say = server.say
         self._head_bytes = 0
         self._broken = False  # nothing more can be made of what comes
         self._last = False  # it had its last request
@@ -208,7 +213,7 @@ class Connection(web.RequestHandler):
         if isinstance(exc, BadHttpMessage):
             self._broken = True
             status = _status_of(exc, self._bounds)
-            response = _plain(status)
+            response = plain(status)
             response.force_close()
             return response
         if isinstance(exc, ConnectionError):  # the client has gone: nobody is told but the log
@@ -216,7 +221,13 @@ class Connection(web.RequestHandler):
             if sending is not None:
                 self.log_access(request, sending, None)
             raise exc
-        return super().handle_error(request, status, exc)
+        if exc is not None:
+            self._say(f"a fault of this server: {_told(exc)}; asked for: {request.raw_path[:200]!r}")
+        if request.writer.output_size > 0:  # half an answer is out: the client must see that it is none
+            raise ConnectionError
+        response = plain(HTTPStatus(status))
+        response.force_close()
+        return response
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -306,12 +317,14 @@ class Server(web.Server):
         handler: answers requests.
         limits: what clients may take.
         log: is told of every answer.
+        say: told what the administrator should know.
     """
 
-    def __init__(self, handler: Handler, *, limits: Limits, log: Log | None) -> None:
+    def __init__(self, handler: Handler, *, limits: Limits, log: Log | None, say: Callable[[str], None]) -> None:
         super().__init__(_within(handler, limits), request_factory=self._request)
         self.limits = limits
         self.repeats = Repeats()
+        self.say = say
         self._log = log
         self._by_client: dict[str, int] = {}
         self.finishing = False
@@ -335,7 +348,7 @@ class Server(web.Server):
     def connection(self, client: str) -> Connection:
         """Make the protocol of a new connection from an address."""
         full = len(self._connections) >= self.limits.connections and not self.make_room()
-        crowded = self._by_client.get(client, 0) >= self.limits.connections_per_client
+        crowded = self._by_client.get(client, 0) >= self.limits.connections_per_client and not self.make_room(client)
         return Connection(self, loop=self._loop, client=client, turned_away=full or crowded, log=self._log)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -352,9 +365,10 @@ class Server(web.Server):
             if left:
                 self._by_client[handler.client] = left
 
-    def make_room(self) -> bool:
-        """Close the connection that has been idle for longest; False if all have something to do."""
-        idle = [one for one in self._connections if isinstance(one, Connection) and one.connected and one.idle]
+    def make_room(self, client: str | None = None) -> bool:
+        """Close the connection (of a client) that has been idle for longest; False if all have something to do."""
+        ours = (one for one in self._connections if isinstance(one, Connection) and one.connected and one.idle)
+        idle = [one for one in ours if client is None or one.client == client]
         if not idle:
             return False
         min(idle, key=Connection.idle_since).force_close()
@@ -397,7 +411,7 @@ def _within(handler: Handler, limits: Limits) -> Handler:
         status = _refusal(request, limits)
         if status is None:
             return await handler(request)
-        response = _plain(status)
+        response = plain(status)
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers[hdrs.RETRY_AFTER] = _RETRY_SECONDS
         response.force_close()
@@ -424,6 +438,13 @@ def _refusal(request: web.BaseRequest, limits: Limits) -> HTTPStatus | None:
     return None
 
 
+def _told(fault: BaseException) -> str:
+    """Tell of a fault in a line: what, and where it arose."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}{where}"
+
+
 def _status_of(error: BadHttpMessage, limits: Limits) -> HTTPStatus:
     """Say which status fits what the parser refused (RFC 9110, 15.5.15; RFC 6585, 5)."""
     if isinstance(error, LineTooLong):
@@ -434,8 +455,10 @@ def _status_of(error: BadHttpMessage, limits: Limits) -> HTTPStatus:
     return HTTPStatus.BAD_REQUEST
 
 
-def _plain(status: HTTPStatus) -> web.Response:
-    return web.Response(status=status, text=f"{status.phrase}\n")
+def plain(status: HTTPStatus, sentence: str | None = None, **headers: str) -> web.Response:
+    """Make a response that is one sentence; ``Retry_After`` is the header ``Retry-After``."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(status=status, text=f"{sentence or status.phrase}\n", headers=_SERVER | fields)
 
 
 def _taken(transport: asyncio.Transport) -> tuple[int | None, bool]:

@@ -104,7 +104,9 @@ class Service:
 async def serving(service: Service) -> AsyncIterator[tuple[Server, Door]]:
     """Serve for as long as the context lasts; whoever is served at its end is broken off."""
     tally = service.tally
-    server = Server(service.handler, limits=service.limits, log=service.log if tally is None else tally)
+    server = Server(
+        service.handler, limits=service.limits, log=service.log if tally is None else tally, say=service.say
+    )
     if tally is not None:
         tally.server, tally.log = server, service.log
     context = service.certificate.context if service.certificate is not None else None

@@ -77,7 +77,7 @@ class ServeProcess(Watched):
     def __enter__(self) -> Self:
         if self._open_files is not None:
             soft, hard = self._open_files
-            self._command = ["sh", "-c", f'ulimit -Hn {hard}; ulimit -Sn {soft}; exec "$0" "$@"', *self._command]
+            self._command = ["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$0" "$@"', *self._command]
         self.process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,

@@ -32,21 +32,22 @@ class Heard:
 class Serving:
     """Serves a site for as long as the context lasts; ``said`` has all that the administrator was told."""
 
-    def __init__(self, site: Site, *, follow: FollowedMirror | None = None) -> None:
+    def __init__(self, site: Site, *, follow: FollowedMirror | None = None, limits: Limits | None = None) -> None:
         self._site = site
         self._follow = follow
+        self._limits = limits or Limits()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.said: list[str] = []
         self.port = 0
 
     @classmethod
-    def mirror(cls, root: Path) -> Self:
+    def mirror(cls, root: Path, *, limits: Limits | None = None) -> Self:
         """Serve a mirror's directory and follow it."""
         said: list[str] = []
         site = FollowedMirror(root, tell=said.append)
         site.load()
-        serving = cls(site, follow=site)
+        serving = cls(site, follow=site, limits=limits)
         serving.said = said
         return serving
 
@@ -70,7 +71,7 @@ class Serving:
         handler = Handler(self._site, complain=self.said.append)
         listeners = bind("127.0.0.1", 0)
         ((_, self.port),) = addresses(listeners)
-        service = Service(handler=handler, listeners=listeners, limits=Limits(), grace=1.0, say=self.said.append)
+        service = Service(handler=handler, listeners=listeners, limits=self._limits, grace=1.0, say=self.said.append)
         async with serving(service):
             follower = asyncio.create_task(self._follow.follow()) if self._follow is not None else None
             self._ready.set()
