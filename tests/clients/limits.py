@@ -42,8 +42,8 @@ LIMITS = (
         applies=lambda program, way, server: (
             program.name == "uv" and program.release > _OLD_UV and way == "pylock" and server != FILE
         ),
-        words="uv reads `pylock.toml` from an address, but looks for the files that it names beside the working "
-        "directory instead of beside the lock; from the mirror's directory it works. Use the `requirements` lock.",
+        words="uv reads `pylock.toml` from an address, but looks for the files that it names on its own disk, from the "
+        "working directory; a lock in the mirror's own directory works. Use the `requirements` lock.",
     ),
     Limit(
         applies=lambda _, way, server: way == "simple" and server in {FILE, HTTP_SERVER},

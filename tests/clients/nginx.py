@@ -32,11 +32,11 @@ def render_site(root: Path, listen: str) -> str:
     return text
 
 
-def render_main(directory: Path) -> str:
+def render_main(directory: Path, *, as_root: bool) -> str:
     """Render what Debian's nginx.conf has around a site, with every path below a directory."""
     lines = [f"{name}_temp_path {directory}/{name};" for name in _TEMPORARY]
     lines += [f"access_log {directory}/access.log;", f"include {directory}/site.conf;"]
-    user = ["user root;"] if os.geteuid() == 0 else []  # the tests' directories are closed to anybody else
+    user = ["user root;"] if as_root else []  # the tests' directories are closed to anybody else
     return "\n".join(
         [
             *user,
@@ -77,8 +77,9 @@ class Nginx:
         program = find_nginx()
         assert program is not None
         directory.mkdir(parents=True)
+        as_root = os.geteuid() == 0 or bool(within)  # whoever enters a namespace is root there
         (directory / "site.conf").write_text(render_site(root, f"{host}:{self.port}"), encoding="utf-8")
-        (directory / "nginx.conf").write_text(render_main(directory), encoding="utf-8")
+        (directory / "nginx.conf").write_text(render_main(directory, as_root=as_root), encoding="utf-8")
         settings = f"daemon off; master_process {'on' if os.geteuid() == 0 and not within else 'off'};"
         configuration = directory / "nginx.conf"
         self._command = [*within, program, "-p", str(directory), "-e", f"{directory}/error.log"]

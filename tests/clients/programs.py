@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from tests.interpreters import find_interpreter
 
 
@@ -30,7 +32,7 @@ class Program:
     @property
     def release(self) -> tuple[int, ...]:
         """The version to compare with; the newest is newer than all."""
-        return (9999,) if self.version is None else tuple(int(part) for part in self.version.split("."))
+        return (9999,) if self.version is None else Version(self.version).release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

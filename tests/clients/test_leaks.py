@@ -16,6 +16,7 @@ import pytest
 
 from tests.clients.closure import BACKEND, fetch
 from tests.clients.enclosure import Enclosure, why_not
+from tests.clients.limits import limit_of
 from tests.clients.nginx import find_nginx
 from tests.clients.programs import Installed, Program, bundled
 from tests.clients.servers import FILE, NGINX, SERVE, start
@@ -71,6 +72,8 @@ def place(
 
 
 def check(client: Installed, way: str, place: Place, enclosure: Enclosure, tmp_path: Path) -> None:
+    if (limit := limit_of(client.program, way, SERVE)) is not None:
+        pytest.skip(limit.words)
     outcome = carry_out(WAY[way].plan(client, place), tmp_path / "client", within=enclosure.within)
     assert outcome.fine, outcome.said
     assert enclosure.seen() == []
