@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _FOR_PROGRAMS = ("simple/", "manifest.json", "health", "metrics")
 _TO_FETCH = "pytorch-offline fetch torch --target MACHINE.json --mirror DIRECTORY"
-_TO_IMPORT = "pytorch-offline import BUNDLE --mirror DIRECTORY"
+_TO_COPY = "pytorch-offline publish DIRECTORY --mirror MEDIUM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def render_page(view: View) -> str:
         address=str(view.address),
         title=words.title,
         host=view.address.authority,
-        lead=words.lead,
+        lead="" if view.start is None else words.lead,
         skip=words.skip,
         icon=asset_href("svg"),
         style=asset_href("css"),
@@ -118,7 +118,7 @@ def _empty(view: View) -> Markup:
     words = view.words
     blocks = [
         render_copyable("fetch", words.empty_fetch, _TO_FETCH, words),
-        render_copyable("import", words.empty_import, _TO_IMPORT, words),
+        render_copyable("copy", words.empty_copy, _TO_COPY, words),
     ]
     if view.fetches:
         blocks.append(fill("note", text=words.empty_gateway))

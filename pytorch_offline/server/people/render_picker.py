@@ -19,15 +19,17 @@ from pytorch_offline.server.people.offers import PLAIN, Offer, Offers, Question
 from pytorch_offline.wheels.backend import BackendKind, is_backend, parse_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pytorch_offline.server.people.address import Address
     from pytorch_offline.server.people.asked import Asked
     from pytorch_offline.server.people.installs import Install
     from pytorch_offline.server.people.words import Words
 
-# How many answers stand in the open: two lines of them at most; the others are a click away.
+# How many answers stand in the open: two lines of them at most; the others are a click away. Of toolkits the newest of
+# each kind, so that nobody looks for CPU behind thirty versions of CUDA.
 _IN_THE_OPEN = 9
+_TOOLKITS_IN_THE_OPEN = {BackendKind.CUDA: 5, BackendKind.ROCM: 2, BackendKind.XPU: 1, BackendKind.CPU: 1}
 _SPACES = re.compile(r"(\s+)")
 _FILES = {Tool.ENVIRONMENT: "environment.yml", Tool.REQUIREMENTS: "requirements.txt"}
 
@@ -41,7 +43,7 @@ def render_picker(asked: Asked, offers: Offers, chosen: Offer, words: Words) -> 
     """Render the form: a group of radio buttons for each question, the chosen answers marked."""
     groups = [_question(question, offers, chosen, words) for question in Question]
     tools = [(tool.value, words.tools[tool.value], NOTHING) for tool in Tool]
-    groups.append(_group("tool", words.tool, tools, asked.tool.value, words))
+    groups.append(_group("tool", words.tool, tools, asked.tool.value, words, in_the_open=set(Tool)))
     kept = {name: value for name, value in fields_of(asked).items() if name in {"lang", "q", "sort"}}
     was = " ".join(answers_of(chosen).values())
     hidden = hidden_fields({"was": was, **kept})
@@ -176,13 +178,40 @@ def _question(question: Question, offers: Offers, chosen: Offer, words: Words) -
         Question.PYTHON: words.python,
         Question.BACKEND: words.backend,
     }
-    return _group(question.value, titles[question], options, chosen.answer(question), words)
+    in_the_open = _in_the_open(question, offers.answers[question])
+    return _group(question.value, titles[question], options, chosen.answer(question), words, in_the_open=in_the_open)
 
 
-def _group(name: str, title: str, options: Sequence[tuple[str, str, Markup]], chosen: str, words: Words) -> Markup:
-    """Render one question; the newest answers in the open, and the others folded away unless one of them is chosen."""
-    rendered = [
-        fill(
+def _in_the_open(question: Question, answers: Sequence[str]) -> Collection[str]:
+    """Name the answers that are not folded away; all, where one or two would be."""
+    if len(answers) <= _IN_THE_OPEN + 1:
+        return answers
+    if question is not Question.BACKEND:
+        return answers[:_IN_THE_OPEN]
+    left = dict(_TOOLKITS_IN_THE_OPEN)
+    found = []
+    for answer in answers:
+        kind = parse_backend(answer).kind if is_backend(answer) else None
+        if kind is not None and left[kind]:
+            left[kind] -= 1
+            found.append(answer)
+    return found
+
+
+def _group(
+    name: str,
+    title: str,
+    options: Sequence[tuple[str, str, Markup]],
+    chosen: str,
+    words: Words,
+    *,
+    in_the_open: Collection[str],
+) -> Markup:
+    """Render one question: the answers in the open, and the others folded away unless one of them is chosen."""
+    shown: list[Markup] = []
+    folded: list[Markup] = []
+    for number, (value, label, hint) in enumerate(options):
+        answer = fill(
             "answer",
             id=f"{name}-{number}",
             name=name,
@@ -192,20 +221,16 @@ def _group(name: str, title: str, options: Sequence[tuple[str, str, Markup]], ch
             label=label,
             hint=hint,
         )
-        for number, (value, label, hint) in enumerate(options)
-    ]
+        (shown if value in in_the_open else folded).append(answer)
     older = NOTHING
-    if len(rendered) > _IN_THE_OPEN + 1:
-        folded = rendered[_IN_THE_OPEN:]
-        is_inside = chosen in {value for value, _, _ in options[_IN_THE_OPEN:]}
+    if folded:
         older = fill(
             "older",
             answers=joined(folded),
             label=words.count(words.older, len(folded)),
-            open="open" if is_inside else "",
+            open="" if chosen in in_the_open else "open",
         )
-        rendered = rendered[:_IN_THE_OPEN]
-    return fill("question", id=f"question-{name}", title=title, answers=joined(rendered), older=older)
+    return fill("question", id=f"question-{name}", title=title, answers=joined(shown), older=older)
 
 
 def _changes(changes: Sequence[Question], to: Offer, words: Words) -> str:

@@ -111,7 +111,7 @@ class Words:
     empty: str
     empty_lead: str
     empty_fetch: str
-    empty_import: str
+    empty_copy: str
     empty_gateway: str
     raw: str
     ages: dict[str, str]

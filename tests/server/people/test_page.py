@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytorch_offline.mirror.milestones import Crawled, Reached, Verified
 from pytorch_offline.mirror.standing import Drifted, DriftWarning, Drive, Holding, Standing
@@ -21,7 +24,7 @@ from pytorch_offline.server.people.markup import assets
 from pytorch_offline.server.people.page import PeoplePage, take_stock
 from pytorch_offline.server.people.words import read_words, render_size
 from pytorch_offline.server.resources import Answer, Question
-from tests.server.people.rows import HELD, row
+from tests.server.people.rows import HELD, row, torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -265,7 +268,7 @@ def test_an_empty_mirror_says_what_to_do_next() -> None:
     shown = page(())
     text = read(shown).texts["empty"]
     assert "pytorch-offline fetch torch" in text
-    assert "pytorch-offline import" in text
+    assert "pytorch-offline publish" in text
     assert "upstream" not in text
     fetching = PeoplePage(lambda: take_stock((), ()), lambda: None, fetches=True)
     assert "upstream" in read(fetching).texts["empty"]
@@ -371,3 +374,40 @@ def test_sizes_are_written_as_downloads_are_sold(size: int, text: str) -> None:
 def test_every_tool_has_a_name_in_every_language(tool: Tool) -> None:
     for language in Language:
         assert read_words(language).tools[tool.value]
+
+
+def test_many_answers_are_folded_away_but_not_the_chosen_one_nor_the_cpu() -> None:
+    toolkits = [f"cu1{minor}" for minor in range(10, 30)] + ["rocm6.3", "rocm6.4", "rocm7.0", "xpu", "cpu"]
+    files = [torch("2.9.0", "cp312", backend) for backend in toolkits]
+    files += [torch(f"2.{minor}.0", "cp312", "cpu") for minor in range(20)]
+
+    def folded(query: str) -> tuple[list[str], bool]:
+        html = answer(page(files), query).body.content.decode()
+        details = html.partition('id="question-backend"')[2].partition("</fieldset>")[0].partition("<details")[2]
+        return re.findall(r'value="([^"]+)"', details), details.lstrip().startswith('class="older" open')
+
+    hidden, is_open = folded("")
+    newest = ["cu125", "cu126", "cu127", "cu128", "cu129", "rocm6.4", "rocm7.0", "xpu", "cpu"]
+    assert [one for one in toolkits if one not in hidden] == newest
+    assert not is_open
+    assert folded("backend=cu110")[1]
+    assert "20 more" not in read(page(files)).texts["question-torch"]
+    assert "11 more" in read(page(files)).texts["question-torch"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    query=st.text(max_size=120),
+    origin=st.one_of(st.just("http://mirror"), st.text(max_size=40)),
+    header=st.text(max_size=80),
+)
+def test_nothing_that_is_sent_breaks_the_page(query: str, origin: str, header: str) -> None:
+    headers = dict.fromkeys(("Accept_Language", "X_Mirror_Address", "X_Forwarded_Proto", "X_Forwarded_Prefix"), header)
+    for fields in ({}, headers):
+        reader = read(WHOLE, query, origin, **fields)
+        assert "result" in reader.texts
+        # What is copied holds nothing that a shell would read, whoever asked.
+        assert not set(reader.texts["command-text"]) & set("$`;|<>\\'")
+
+
+WHOLE = page()
