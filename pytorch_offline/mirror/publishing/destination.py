@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import PurePosixPath
 
@@ -62,6 +62,9 @@ class Destination(Protocol):
             body: its bytes, where they are at hand.
             reread: whether to read it there, and believe nothing that is written down beside it.
         """
+
+    def expect(self, files: Iterable[PublicFile]) -> None:
+        """See beforehand whether files that will be sent fit, as far as that can be known."""
 
     def piece_size(self, size: int) -> int:
         """Say in pieces of how many bytes a file of this size is sent; one of no more goes by ``put``."""

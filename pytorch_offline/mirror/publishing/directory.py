@@ -8,17 +8,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytorch_offline.disk_errors import disk_errors
-from pytorch_offline.errors import UsageError
+from pytorch_offline.disk_errors import disk_errors, file_too_large
+from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.mirror.disk import Disk, make_directories
 from pytorch_offline.mirror.generation import sweep
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import LOCKS, ROOT, STATE_NAME
 from pytorch_offline.mirror.lock import MirrorLock
 from pytorch_offline.mirror.publishing.model import Document, Found
+from pytorch_offline.mirror.room import MARGIN, free_bytes, largest_file
+from pytorch_offline.selector.explaining.render import render_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytorch_offline.mirror.publishing.model import PublicFile
 
@@ -139,6 +141,26 @@ class DirectoryDestination:
             if not reread and _same_time(file.modified_ns, found.modified_ns):
                 return True
             return read_sha256(self.root / file.path)[0] == file.sha256
+
+    def expect(self, files: Iterable[PublicFile]) -> None:
+        """Ask the file system for room, before the first of many GB is sent.
+
+        Raises:
+            UpstreamError: ``disk-full``, ``file-too-large``.
+        """
+        sizes = [file.size for file in files]
+        with self.errors():
+            free, longest = free_bytes(self.root), largest_file(self.root)
+        facts = {"destination": str(self.root)}
+        if longest is not None and max(sizes, default=0) > longest:
+            raise file_too_large(self.root, facts)
+        if sizes and sum(sizes) + MARGIN > free:
+            raise UpstreamError(
+                "disk-full",
+                f"{self.root} has no room for what is to be sent",
+                facts=facts | {"needed": render_size(sum(sizes) + MARGIN), "free": render_size(free)},
+                hint="make room there and run the same command again; nothing was sent",
+            )
 
     def piece_size(self, size: int) -> int:
         """Give the one size of pieces."""

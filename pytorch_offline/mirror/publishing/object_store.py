@@ -30,7 +30,7 @@ from pytorch_offline.mirror.publishing.s3_client import read_trouble
 from pytorch_offline.mirror.transfer import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytorch_offline.mirror.progress import Progress
     from pytorch_offline.mirror.publishing.model import PublicFile
@@ -154,6 +154,9 @@ class ObjectStoreDestination:
             index = self._indexes.get(file.path)
             return self._without_indexes or (index is not None and self._same(index, body))
         return body is not None or self.carried(file.path) == (file.size, file.sha256)
+
+    def expect(self, files: Iterable[PublicFile]) -> None:
+        """Do nothing: a bucket has no end that anybody could ask for."""
 
     def piece_size(self, size: int) -> int:
         """Give the size of a part, whole MiB, the same for every run."""

@@ -224,6 +224,7 @@ class _Publication:
         twins = [file for file in absent if first.setdefault(file.sha256, file) is not file]
         sidecars = [file for file in first.values() if file.path.suffix != ".whl"]
         wheels = [file for file in first.values() if file.path.suffix == ".whl"]
+        self._destination.expect(first.values())
         for files in (sidecars, wheels):
             self._send_some(files)
         alone: list[PublicFile] = []

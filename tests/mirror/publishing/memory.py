@@ -16,7 +16,7 @@ from pytorch_offline.mirror.publishing.directory import busy
 from pytorch_offline.mirror.publishing.model import Document, Found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytorch_offline.mirror.publishing.model import PublicFile
 
@@ -53,6 +53,9 @@ class MemoryDestination:
     def holds(self, file: PublicFile, found: Found, *, body: bytes | None = None, reread: bool = False) -> bool:
         del found, body, reread
         return hashlib.sha256(self.files[file.path]).hexdigest() == file.sha256
+
+    def expect(self, files: Iterable[PublicFile]) -> None:
+        del files
 
     def piece_size(self, size: int) -> int:
         del size
