@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.mirror.layout import LOCKS, MANIFEST_NAME
 from pytorch_offline.mirror.manifest import parse_manifest
+from pytorch_offline.server.one_thread import READING, RENDERING, give_memory_back
 from pytorch_offline.server.resources import StoredFile
 from pytorch_offline.server.snapshot import Snapshot
 
@@ -77,7 +78,8 @@ class FollowedMirror:
     async def _warm(self) -> None:
         """Render pages beside the loop, one at a time: whoever ends the server waits for no more than one."""
         for render in self.snapshot.renderings():
-            await asyncio.to_thread(render)
+            await RENDERING.do(render)
+        await READING.do(give_memory_back)
 
     async def _look_again(self) -> bool:
         """Take a new generation if there is one, and it can be read."""
@@ -85,7 +87,7 @@ class FollowedMirror:
         try:
             now = await asyncio.to_thread(self._look)
             if now != self._seen:
-                self.snapshot = await asyncio.to_thread(self._read)
+                self.snapshot = await READING.do(self._read)
         except PytorchOfflineError as error:
             self._seen = now  # it gets no better before it is written anew
             self._note(error.code, error.message)

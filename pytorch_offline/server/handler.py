@@ -21,6 +21,7 @@ from pytorch_offline.server.complaints import Complaints
 from pytorch_offline.server.connections import SENDING
 from pytorch_offline.server.decision import Decision, Representation, decide
 from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
+from pytorch_offline.server.one_thread import RENDERING, give_memory_back
 from pytorch_offline.server.repeats import Repeatable
 from pytorch_offline.server.request_paths import parse_target, relative_location
 from pytorch_offline.server.resources import LivePage, Page, Question, Redirect, StoredFile, UnrenderedPage
@@ -51,6 +52,8 @@ STATUS_OF = {
     ),
 }
 NOT_HERE = "This mirror does not have it. Its indexes are /simple/, /whl/, and /whl/<backend>/."
+# Rendering a page takes three times its size, for a moment.
+_LARGE = 4 * 1024 * 1024
 _LATER = ("Retry-After", "10")
 # A wheel that is not as it was verified may be under repair; pip and uv come back after so many seconds.
 _RETRY_AFTER = ("Retry-After", "5")
@@ -99,7 +102,9 @@ class Handler:
             case Page():
                 return self._give_page(request.method, field, target, found)
             case UnrenderedPage(render=render):
-                page = await asyncio.get_running_loop().run_in_executor(None, render)
+                page = await RENDERING.do(render)
+                if len(page.forms[0].content) > _LARGE:
+                    RENDERING.soon(give_memory_back)
                 return self._give_page(request.method, field, target, page)
             case StoredFile():
                 return await self._give_file(request, field, target, found)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.server.resources import Resource
 
-# How much of the rendered pages is kept in memory, compressed forms included: all of them up to some 5,000 files. The
+# How much of the rendered pages is kept in memory, compressed forms included: all of them up to some 2,500 files. The
 # pages of 50,000 files have 310 MB, of which clients ask for a few dozen in a day.
-PAGES_KEPT = 32 * 1024 * 1024
+PAGES_KEPT = 16 * 1024 * 1024
 
 # Upstream gives wheels as binary/octet-stream, which no registry knows, and nginx gives this.
 FILE_TYPE = "application/octet-stream"
