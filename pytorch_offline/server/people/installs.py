@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 # What pytorch.org's own command installs beside torch, in its order.
 COMPANIONS = tuple(map(NormalizedName, ("torchvision", "torchaudio")))
+
+_STABLE_ABI = re.compile(r"([0-9]+)\.([0-9]+)\+")
+_USUAL_PYTHON = re.compile(r"([0-9]+)\.([0-9]+)\+?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,14 +169,13 @@ def _fits(name: WheelName, offer: Offer) -> bool:
 
 
 def _is_from(stable_abi: str, python: str) -> bool:
-    """Whether a stable ABI's ``3.9+`` serves a Python: a free-threaded one has no stable ABI."""
-    if not stable_abi.endswith("+") or python.endswith("t"):
-        return False
-    return _minor(stable_abi.removesuffix("+")) <= _minor(python.removesuffix("+"))
+    """Whether a stable ABI's ``3.9+`` serves a Python: no free-threaded one, and no PyPy."""
+    least, version = _STABLE_ABI.fullmatch(stable_abi), _USUAL_PYTHON.fullmatch(python)
+    return least is not None and version is not None and _numbers(least) <= _numbers(version)
 
 
-def _minor(python: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in python.split(".") if part.isdecimal())
+def _numbers(match: re.Match[str]) -> tuple[int, int]:
+    return int(match[1]), int(match[2])
 
 
 def _belongs(name: WheelName, torch: Version, said: SpecifierSet | None) -> bool:

@@ -144,11 +144,17 @@ def torch_answer(file: MirrorFile, name: WheelName) -> str:
 
 
 def backend_answer(file: Listed, name: WheelName) -> str:
-    """Spell what a wheel was built for as an answer: its directory, else what its name and the tables say."""
-    if file.path.parent != channel_of(file.path):
-        return file.path.parent.name
+    """Spell what a wheel was built for as an answer.
+
+    A special directory is an answer of its own. In a backend's the wheel's name has the last word: ``cu111/`` once held
+    builds for the CPU (``backend_of``).
+    """
+    directory = file.path.parent
+    has_own = directory != channel_of(file.path)
+    if has_own and not is_backend(directory.name):
+        return directory.name
     backend = backend_of(name, file.path.as_posix(), indexed_by_backend=False)
-    return PLAIN if backend is None else str(backend)
+    return str(backend) if backend is not None else directory.name if has_own else PLAIN
 
 
 def _torch_order(offer: Offer) -> tuple[object, ...]:
@@ -167,9 +173,9 @@ def _python_order(offer: Offer) -> tuple[object, ...]:
 
 def _backend_order(offer: Offer) -> tuple[object, ...]:
     if not is_backend(offer.backend):  # special builds last: who needs one knows
-        return offer.backend != PLAIN, len(_KINDS), 0, offer.backend
+        return len(_KINDS), offer.backend != PLAIN, offer.backend
     backend = parse_backend(offer.backend)
-    return False, _KINDS.index(backend.kind), _Descending(backend.order), ""
+    return _KINDS.index(backend.kind), _Descending(backend.order)
 
 
 _ORDERS = {

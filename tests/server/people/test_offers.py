@@ -157,3 +157,28 @@ def test_a_companion_that_the_tables_do_not_know_belongs_where_its_metadata_says
     assert install_of(offer, Shelves([held, new], {new.path: need})).requirements[1] == "torchvision==9.7.0+cu130"
     assert install_of(offer, Shelves([held, new], {new.path: SpecifierSet("==9.8.0")})).missing[0] == "torchvision"
     assert torch_need(parse_metadata(lines + b"\n")) is None
+
+
+def test_a_build_for_the_cpu_in_the_directory_of_a_cuda_is_one_for_the_cpu() -> None:
+    stray = row("whl/cu111/torch-1.10.2+cpu-cp39-cp39-win_amd64.whl")
+    files = [stray, row("whl/cu111/torch-1.10.2+cu111-cp39-cp39-win_amd64.whl")]
+    offers = offers_of(files)
+    assert offers.answers[Question.BACKEND] == ("cu111", "cpu")
+    pins = {offer.backend: install_of(offer, Shelves(files)).requirements[0] for offer in offers}
+    assert pins == {"cu111": "torch==1.10.2+cu111", "cpu": "torch==1.10.2+cpu"}
+    vision = [
+        row("whl/cu111/torchvision-0.11.3+cpu-cp39-cp39-win_amd64.whl"),
+        row("whl/cu111/torchvision-0.11.3+cu111-cp39-cp39-win_amd64.whl"),
+    ]
+    cuda = offers.choose({Question.BACKEND: "cu111"})
+    assert install_of(cuda, Shelves([*files, vision[0]])).missing[0] == "torchvision"
+    assert install_of(cuda, Shelves([*files, *vision])).requirements[1] == "torchvision==0.11.3+cu111"
+
+
+def test_special_builds_come_after_all_others_and_the_plain_one_before_them() -> None:
+    files = [
+        row("whl/cpu-cxx11-abi/torch-2.5.1+cpu.cxx11.abi-cp311-cp311-linux_x86_64.whl"),
+        row("whl/torch-9.9.0-cp311-cp311-manylinux_2_28_x86_64.whl"),
+        torch("2.5.1", "cp311", "cpu"),
+    ]
+    assert offers_of(files).answers[Question.BACKEND] == ("cpu", "default", "cpu-cxx11-abi")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from itertools import product
@@ -292,6 +293,8 @@ def test_projects_with_versions_files_sizes_and_dates() -> None:
     assert "sympy 1.13.1 3 versions, 3 files 11.9 MB 2024-07-19" in text
     assert "simple/sympy/" in reader.addresses
     assert "simple/torch/" not in reader.addresses
+    twice = [files[-2], replace(files[-2], path=PurePosixPath("whl/nightly/sympy-1.13.1-py3-none-any.whl"))]
+    assert "6.2 MB" in read(page(twice)).texts["standing"]  # one content, linked
     by_size = [one for one in read(page(files), "sort=size").addresses if one.startswith("simple/")]
     assert by_size[0] == "simple/sympy/"
     assert next(one for one in read(page(files)).addresses if one.startswith("simple/")) == "simple/torch/"
