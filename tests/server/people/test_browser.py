@@ -282,6 +282,14 @@ def test_without_script_the_form_does_the_same(browser: Chrome, url: str) -> Non
     assert "2.4.0+cu121" in command_of(browser)
 
 
+def test_a_proxy_that_tells_another_name_is_corrected_everywhere(browser: Chrome, url: str) -> None:
+    browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"X-Forwarded-Prefix": "/elsewhere"}})
+    browser.get(url)
+    wait_for(browser, "#command-text", f"{url}whl/cu130")
+    assert "/elsewhere" not in browser.execute_script("return document.body.innerText")
+    assert text(browser, ".name p") in browser.title
+
+
 def test_over_plain_http_a_copy_is_made_the_old_way_and_pip_is_told_to_trust(browser: Chrome, url: str) -> None:
     browser.get(url.replace("127.0.0.1", LAN_NAME))
     assert browser.execute_script("return window.isSecureContext") is False
@@ -298,6 +306,7 @@ def test_behind_a_proxy_that_tells_nothing_the_browser_knows_the_address(browser
         pick(browser, "torch", "2.4.0")
         wait_for(browser, "#command-text", f"--index-url {address}whl/cu121")
         wait_for(browser, "#settings-0", f"index-url = {address}whl/cu121")
+        assert f"{address}locks/requirements.node.txt" in text(browser, "#lock-0")
         element(browser, "tbody th a").click()
         assert browser.current_url == f"{address}simple/torch/"
 

@@ -46,7 +46,7 @@
     document.querySelectorAll(".older").forEach((one, number) => {
       if (older[number] && older[number].open) one.open = true;
     });
-    for (const selector of [".changed", "#result", "#list", "#settings .blocks", "#locks .blocks"]) {
+    for (const selector of [".name p", ".changed", "#result", "#list", "#settings .blocks", "#locks .lines"]) {
       const old = document.querySelector(selector);
       const other = fresh.querySelector(selector);
       if (!old || !other || old.innerHTML === other.innerHTML) continue;
@@ -58,6 +58,7 @@
         old.replaceChildren(...other.childNodes);
       }
     }
+    document.title = fresh.title;
     const language = document.querySelector("a.language");
     language.setAttribute("href", fresh.querySelector("a.language").getAttribute("href"));
   };
