@@ -133,7 +133,13 @@ def render(cells: Sequence[Cell], tried: Sequence[Tried]) -> str:
     counted += f"{sum(not cell.fine for cell in cells)} did not, each for one of the reasons below. "
     counted += f"{sum(bool(cell.asked) for cell in cells)} asked anybody but the mirror."
     ways = ["| way | typed after `pip install` or `uv pip install` |", "|---|---|", *typed]
-    return "\n".join([counted, "", *rows, "", *tools, "", *notes, "", *ways])
+    return "\n".join([counted, "", *rows, "", *tools, "", *notes, "", _WORDS, "", *ways])
+
+
+_WORDS = (
+    "MIRROR is the mirror's address; WHEEL that of torch's wheel, with `%2B` or, as WHEEL+, with a plus sign; "
+    "REQUIREMENTS and PYLOCK are the locks in `MIRROR/locks/`."
+)
 
 
 def _rows(cells: Sequence[Cell], noted: dict[str, int]) -> list[str]:
