@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli_w
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.publishing.places import BucketPlace, parse_place
@@ -28,6 +29,7 @@ from tests.mirror.wheels import SYMPY, TORCH_CUDA
 
 if TYPE_CHECKING:
     from tests.mirror.publishing.stores import Bucket, Proxy
+    from tests.mirror.wheels import Wheel
 
 __all__ = ["bucket", "credentials", "proxy", "store_port"]
 
@@ -173,24 +175,50 @@ CLIENTS = {
 }
 
 
-def install(client: str, target: Path, index: str) -> None:
-    quiet = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "NO_PROXY": "127.0.0.1", "UV_OFFLINE": "0"}
-    command = [*CLIENTS[client], "--target", str(target), "torch", "--index-url", index]
+def install(client: str, target: Path, *asked: str) -> None:
+    quiet = {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1"}
+    command = [*CLIENTS[client], "--target", str(target), *asked]
     done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names = {path.name for path in target.glob("*.dist-info")}
     assert names == {"torch-1.0+cu121.dist-info", "sympy-1.2.dist-info"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("client", sorted(CLIENTS))
-def test_clients_install_from_the_plain_endpoint_of_a_bucket(
-    root: Path, tmp_path: Path, bucket: Bucket, client: str
-) -> None:
-    done = run_json("publish", f"s3://{bucket.name}/py", "--endpoint-url", bucket.url, "--mirror", root, cwd=tmp_path)
+def lock_of(*wheels: Wheel) -> bytes:
+    packages = [
+        {
+            "name": str(wheel.wanted().name.project),
+            "version": str(wheel.wanted().name.version),
+            "wheels": [{"name": wheel.path.name, "path": f"../{wheel.path}", "hashes": {"sha256": wheel.sha256}}],
+        }
+        for wheel in wheels
+    ]
+    return tomli_w.dumps({"lock-version": "1.0", "created-by": "tests", "packages": packages}).encode()
 
-    assert done["address"] == f"{bucket.url}/{bucket.name}/py"
-    install(client, tmp_path / "env", f"{done['address']}/whl/cu121")
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["pip index", "pip lock", "uv index", "uv flat"])
+def test_clients_install_from_the_plain_endpoint_of_a_bucket(
+    root: Path, tmp_path: Path, bucket: Bucket, proxy: Proxy, by: str
+) -> None:
+    """Also from a store that reads a raw ``+`` as a space, as AWS does."""
+    Mirror(root).write_locks({"pylock.node.toml": lock_of(TORCH_CUDA, SYMPY)})
+    spaced = Fault(hits=lambda _, path: "+" in path.partition("?")[0], times=100, status=404, code="NoSuchKey")
+    proxy.faults.append(spaced)
+    done = run_json("publish", f"s3://{bucket.name}/py", "--endpoint-url", proxy.url, "--mirror", root, cwd=tmp_path)
+    address = f"{proxy.url}/{bucket.name}/py"
+    assert done["address"] == address
+
+    client, _, way = by.partition(" ")
+    asked = {
+        "index": ("torch", "--index-url", f"{address}/whl/cu121"),
+        "flat": ("torch", "--no-index", "--find-links", f"{address}/whl/cu121/torch_stable.html"),
+        "lock": ("-r", f"{address}/locks/pylock.node.toml"),
+    }[way]
+    install(client, tmp_path / "env", *asked)
+
+    assert spaced.met == 0
+    assert [path for _, path in proxy.requests if "%2Bcu121" in path]
 
 
 @pytest.mark.slow
@@ -205,7 +233,8 @@ def test_clients_install_from_a_published_directory(root: Path, tmp_path: Path) 
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            install("pip", tmp_path / "env", f"http://127.0.0.1:{server.server_address[1]}/whl/cu121")
+            index = f"http://127.0.0.1:{server.server_address[1]}/whl/cu121"
+            install("pip", tmp_path / "env", "torch", "--index-url", index)
         finally:
             server.shutdown()
             thread.join()

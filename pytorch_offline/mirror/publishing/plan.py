@@ -41,7 +41,7 @@ _TYPES = {
     ".metadata": "text/plain; charset=utf-8",
     ".html": _HTML,
     ".json": "application/json",
-    ".toml": "application/toml",
+    ".toml": "text/plain; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }
 # uv documents both (docs/concepts/cache.md); pages are asked for again each time, and answered 304.
