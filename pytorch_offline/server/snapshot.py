@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.mirror.layout import HTML_NAME, JSON_NAME, METADATA_SUFFIX, FlatPage, mirror_path, plan_pages
+from pytorch_offline.mirror.layout import HTML_NAME, JSON_NAME, METADATA_SUFFIX, ROOT, FlatPage, mirror_path, plan_pages
 from pytorch_offline.server.rendered import RenderedPages
 from pytorch_offline.server.resources import Page, Redirect, StoredFile, UnrenderedPage
 from pytorch_offline.server.whole_indexes import plan_flat_pages, plan_simple_index
@@ -92,7 +92,7 @@ class Snapshot:
         """Find a wheel or its METADATA; by a path in a directory below its own, too, where upstream has some."""
         wheel = path.removesuffix(METADATA_SUFFIX)
         file = self.files.get(wheel)
-        if file is None and wheel.endswith(".whl"):
+        if file is None and wheel.startswith(f"{ROOT}/") and wheel.endswith(".whl"):
             try:
                 file = self.files.get(str(mirror_path(f"/{wheel}", from_upstream=True)))
             except UsageError:

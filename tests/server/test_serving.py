@@ -143,6 +143,7 @@ def test_names_as_people_write_them_lead_to_the_page(serving: Serving) -> None:
         "/locks/..",
         "/locks/../manifest.json",
         "/whl/cu121/nothing-1.0-py3-none-any.whl",
+        "/elsewhere/cu121/torch-2.4.0%2Bcu121-cp311-cp311-linux_x86_64.whl",
         "/",
     ],
 )
