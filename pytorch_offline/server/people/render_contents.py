@@ -107,6 +107,7 @@ def render_projects(asked: Asked, inventory: Inventory, words: Words) -> Markup:
         counts=words.held,
         size=words.size,
         uploaded=words.uploaded,
+        verified=words.verified_on,
         rows=joined(_project(one, words) for one in shown.projects),
         pages=pages,
         empty="" if shown.projects else "hidden",
@@ -123,6 +124,7 @@ def _project(project: Project, words: Words) -> Markup:
         ),
         size=render_size(project.size),
         uploaded="" if project.uploaded is None else f"{project.uploaded:%Y-%m-%d}",
+        verified=f"{project.verified:%Y-%m-%d}",
     )
 
 

@@ -103,6 +103,7 @@ class Words:
     versions: str
     size: str
     uploaded: str
+    verified_on: str
     matching: str
     none_matching: str
     page_of: str

@@ -290,7 +290,7 @@ def test_projects_with_versions_files_sizes_and_dates() -> None:
     ]
     reader = read(page(files), "q=SymPy")
     text = " ".join(reader.texts["list"].split())
-    assert "sympy 1.13.1 3 versions, 3 files 11.9 MB 2024-07-19" in text
+    assert "sympy 1.13.1 3 versions, 3 files 11.9 MB 2024-07-19 2026-08-22" in text
     assert "simple/sympy/" in reader.addresses
     assert "simple/torch/" not in reader.addresses
     twice = [files[-2], replace(files[-2], path=PurePosixPath("whl/nightly/sympy-1.13.1-py3-none-any.whl"))]
