@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import hashlib
 import http.client
-import json
 import os
 import random
 import shutil
@@ -183,30 +182,40 @@ def kills(directory: Path) -> None:
 
 
 def throughput(directory: Path, wheel: Path) -> None:
-    """First byte and throughput: upstream itself, the gateway the first time, and again."""
+    """First byte, 99 percent, and the end: upstream itself, the gateway the first time, and again."""
     spec = Spec()
     spec.add_wheel("cpu", wheel.name, body=wheel)
-    rows: dict[str, list[tuple[float, float]]] = {"direct": [], "first": [], "again": []}
+    rows: dict[str, list[tuple[float, float, float]]] = {"direct": [], "first": [], "again": []}
     with Simulator(spec) as upstream:
+        project = wheel.name.partition("-")[0]
         for number in range(3):
             mirror = directory / f"throughput{number}"
             with gateway(mirror, upstream.url) as (process, url):
                 for name, address in (("direct", upstream.root_url), ("first", url), ("again", url)):
-                    rows[name].append(curl(f"{address}/whl/cpu/{quote(wheel.name)}"))
+                    timed(address, f"/whl/cpu/{project}/")
+                    rows[name].append(timed(address, f"/whl/cpu/{quote(wheel.name)}"))
                 say(f"  memory {memory_of(process)}")
             shutil.rmtree(mirror)
     for name, measured in rows.items():
-        first, speed = (statistics.median(column) for column in zip(*measured, strict=True))
-        say(f"throughput {name}: first byte {first * 1000:.0f} ms, {speed / 1e6:.0f} MB/s (median of 3)")
+        first, most, whole = (statistics.median(column) for column in zip(*measured, strict=True))
+        told = f"first byte {first * 1000:.0f} ms, 99 % {most:.2f} s, the end {whole:.2f} s"
+        say(f"throughput {name}: {told} (median of 3)")
 
 
-def curl(url: str) -> tuple[float, float]:
-    """Give the seconds to the first byte, and the bytes per second."""
-    told = "%{json}"
-    done = subprocess.run(["curl", "-s", "-o", os.devnull, "-w", told, url], capture_output=True, check=True)
-    document = json.loads(done.stdout)
-    assert document["http_code"] == 200, document
-    return document["time_starttransfer"], document["speed_download"]
+def timed(address: str, path: str) -> tuple[float, float, float]:
+    """Give the seconds to the first byte, to 99 percent and to the end."""
+    began = time.monotonic()
+    with closing(http.client.HTTPConnection(*host_and_port(address), timeout=120)) as client:
+        client.request("GET", path)
+        answer = client.getresponse()
+        length, got, first, most = int(answer.headers["Content-Length"]), 0, 0.0, 0.0
+        buffer = bytearray(1 << 20)
+        while count := answer.readinto(buffer):
+            got += count
+            first = first or time.monotonic() - began
+            most = most or (time.monotonic() - began if got >= length * 0.99 else 0.0)
+        assert got == length
+    return first, most, time.monotonic() - began
 
 
 def main() -> None:

@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pytest
+
     from tests.mirror.wheels import Wheel
 
-TORCH = "/whl/cpu/torch-2.4.0+cpu-cp311-cp311-linux_x86_64.whl"
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a gateway publish what came at once, and look for what was published often."""
+    monkeypatch.setattr("pytorch_offline.server.gateway.keeping.QUIET_SECONDS", 0.1)
+    monkeypatch.setattr("pytorch_offline.server.following.LOOK_SECONDS", 0.05)
 
 
 class Gateway(Serving):

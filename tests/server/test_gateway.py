@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytorch_offline.crawler.anchors import parse_anchors
+from pytorch_offline.mirror.admission import check_wheel
+from pytorch_offline.server.gateway.arrival import HELD_BACK
 from pytorch_offline.simulator.faults import Challenge, IgnoreRange, Reset, Stall, Status, WrongBytes
+from pytorch_offline.simulator.http_faults import Silent
 from pytorch_offline.simulator.server import Simulator
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel
-from tests.server.gateways import Gateway, asked_for, offering
+from tests.server.gateways import Gateway, asked_for, hurry, offering
 from tests.server.serving import Heard
 
 if TYPE_CHECKING:
@@ -28,6 +33,11 @@ SMALL = craft_wheel("whl/cpu/demo-1.0-py3-none-any.whl", requires=("other>=1",))
 LARGE = sized_wheel("whl/cpu/large-1.0-py3-none-any.whl", 1_500_000)
 HALF = 1_000_000
 JSON = "application/vnd.pypi.simple.v1+json"
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -142,6 +152,46 @@ def test_a_cut_line_is_continued_without_the_clients_knowing(tmp_path: Path) -> 
         upstream.faults.add(f"/{LARGE.path}", Reset(offset=HALF))
         assert gateway.get(f"/{LARGE.path}").body == LARGE.body
         assert [given is not None for given in asked_for(upstream, f"/{LARGE.path}")] == [False, True]
+
+
+def test_who_waits_for_the_gate_is_given_a_little_and_never_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = threading.Event()
+
+    def slow_gate(*arguments: Any, **options: Any) -> object:  # noqa: ANN401  (passed on)
+        assert opened.wait(30)
+        return check_wheel(*arguments, **options)
+
+    monkeypatch.setattr("pytorch_offline.mirror.store.check_wheel", slow_gate)
+    monkeypatch.setattr("pytorch_offline.server.gateway.arrival._BEAT_SECONDS", 0.02)
+    before = len(LARGE.body) - HELD_BACK
+    with (
+        offering(LARGE) as upstream,
+        Gateway(tmp_path / "mirror", upstream.url) as gateway,
+        closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)) as client,
+    ):
+        client.request("GET", f"/{LARGE.path}")
+        response = client.getresponse()
+        assert response.read(before + 3000) == LARGE.body[: before + 3000]
+        opened.set()
+        assert response.read() == LARGE.body[before + 3000 :]
+
+
+def test_an_upstream_that_says_nothing_keeps_nobody_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytorch_offline.server.gateway.readings.PATIENCE_CACHED", 0.2)
+    monkeypatch.setattr("pytorch_offline.server.gateway.readings.PATIENCE", 0.6)
+    with offering(SMALL, LARGE) as upstream:
+        with Gateway(tmp_path / "mirror", upstream.url) as gateway:
+            assert gateway.get("/whl/cpu/demo/").status == 200
+        upstream.faults.add("/whl/*", Silent(seconds=3), times=None)
+        with Gateway(tmp_path / "mirror", upstream.url, later=timedelta(hours=1)) as gateway:
+            page = gateway.get("/whl/cpu/demo/")
+            assert (page.status, page.headers["cache-status"]) == (200, "pytorch-offline; hit; detail=not-in-time")
+            assert gateway.get("/whl/cpu/large/").status == 504
+            upstream.faults.clear()
+            eventually(lambda: gateway.get("/whl/cpu/large/").status == 200)  # the asking went on
+            eventually(lambda: "cache-status" not in gateway.get("/whl/cpu/demo/").headers)
 
 
 def test_a_client_that_leaves_does_not_stop_the_download(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.simulator.faults import Stall
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel
-from tests.server.gateways import Gateway, asked_for, host_and_port, offering
+from tests.server.gateways import Gateway, asked_for, host_and_port, hurry, offering
 from tests.server.test_gateway import HALF, LARGE, SMALL, eventually
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 THIRD = sized_wheel("whl/cpu/third-1.0-py3-none-any.whl", 1_000_000, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 def started(mirror: Path, upstream: str) -> tuple[subprocess.Popen[str], str]:
@@ -97,7 +102,6 @@ def test_what_is_asked_for_least_goes_and_what_a_lock_names_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytorch_offline.server.gateway.site._IN_USE_SECONDS", 0.0)
-    monkeypatch.setattr("pytorch_offline.server.gateway.keeping.QUIET_SECONDS", 0.2)
     pinned = craft_wheel("whl/cpu/pinned-1.0-py3-none-any.whl")
     with (
         offering(LARGE, THIRD, pinned) as upstream,
