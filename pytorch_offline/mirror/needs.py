@@ -7,6 +7,7 @@ tags) the newest that will do is needed, unless one that will do stays anyway.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ class Needs:
     def __init__(self, files: Iterable[HeldFile]) -> None:
         self._by_project: dict[NormalizedName, list[HeldFile]] = defaultdict(list)
         self._asked: set[tuple[NormalizedName, NormalizedName]] = set()  # extras, of all files together
-        self._fitting: dict[tuple[NormalizedName, str], list[list[HeldFile]]] = {}
+        self._fitting: dict[tuple[NormalizedName, str], dict[PurePosixPath, list[list[HeldFile]]]] = {}
         for one in files:
             self._by_project[one.name.project].append(one)
             for requirement in one.requires:
@@ -46,42 +47,46 @@ class Needs:
     def of(self, one: HeldFile, staying: Collection[PurePosixPath]) -> set[PurePosixPath]:
         """Name the files that have to stay if one does, beside those that stay."""
         found = set()
+        own, tags = one.file.path.parent, one.name.tags
         for requirement in one.requires:
             if not self._counts(requirement, one.name.project):
                 continue
-            for group in self._groups(requirement):
-                first = group[0]
-                if not sees(one.file.path, first.file.path) or not meet(one.name.tags, first.name.tags):
+            for directory, groups in self._groups(requirement).items():
+                if not sees(own, directory):
                     continue
-                if not any(other.file.path in staying for other in group):
-                    found.add(first.file.path)
+                for group in groups:
+                    if meet(tags, group[0].name.tags) and not any(other.file.path in staying for other in group):
+                        found.add(group[0].file.path)
         return found - {one.file.path}
 
     def _counts(self, requirement: Requirement, project: NormalizedName) -> bool:
         extras = _EXTRA.findall(str(requirement.marker)) if requirement.marker is not None else []
         return not extras or any((project, canonicalize_name(extra)) in self._asked for extra in extras)
 
-    def _groups(self, requirement: Requirement) -> list[list[HeldFile]]:
-        """Give the files that will do, by directory and tags, the newest of each first."""
+    def _groups(self, requirement: Requirement) -> dict[PurePosixPath, list[list[HeldFile]]]:
+        """Give the files that will do, by directory: those of each set of tags, the newest first."""
         key = canonicalize_name(requirement.name), str(requirement.specifier)
         if key not in self._fitting:
-            groups: dict[object, list[HeldFile]] = defaultdict(list)
+            by_tags: dict[tuple[PurePosixPath, frozenset[Tag]], list[HeldFile]] = defaultdict(list)
             for one in self._by_project.get(key[0], ()):
                 if requirement.specifier.contains(one.name.version, prereleases=True):
-                    groups[one.file.path.parent, one.name.tags].append(one)
-            for group in groups.values():
+                    by_tags[one.file.path.parent, one.name.tags].append(one)
+            found: dict[PurePosixPath, list[list[HeldFile]]] = defaultdict(list)
+            for (directory, _), group in by_tags.items():
                 group.sort(key=lambda one: (one.name.version, one.name.build), reverse=True)
-            self._fitting[key] = list(groups.values())
+                found[directory].append(group)
+            self._fitting[key] = found
         return self._fitting[key]
 
 
-def sees(path: PurePosixPath, other: PurePosixPath) -> bool:
-    """Whether some index page lists both files: each lists its own directory's and those of its channel's root."""
-    own, its = path.parent, other.parent
-    return its in {own, channel_of(path), ROOT} or own in {channel_of(other), ROOT}
+@functools.lru_cache(maxsize=16384)
+def sees(own: PurePosixPath, its: PurePosixPath) -> bool:
+    """Whether some index page lists files of both directories: each lists its own and those of its channel's root."""
+    return its in {own, channel_of(own / "file"), ROOT} or own in {channel_of(its / "file"), ROOT}
 
 
-def meet(some: Collection[Tag], others: Collection[Tag]) -> bool:
+@functools.lru_cache(maxsize=16384)
+def meet(some: frozenset[Tag], others: frozenset[Tag]) -> bool:
     """Whether there may be a machine that takes a file of some tags and one of others; of ABIs only abi3 is told."""
     return any(
         _interpreters_meet(one, other) and _platforms_meet(one.platform, other.platform)

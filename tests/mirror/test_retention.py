@@ -178,7 +178,7 @@ def test_which_tags_meet_on_a_machine(one: str, other: str, together: bool) -> N
 
 
 def test_which_files_stand_on_one_page() -> None:
-    root, cuda, cpu, nightly = (PurePosixPath(p) / "x" for p in ("whl", "whl/cu121", "whl/cpu", "whl/nightly/cu121"))
+    root, cuda, cpu, nightly = map(PurePosixPath, ("whl", "whl/cu121", "whl/cpu", "whl/nightly/cu121"))
     assert sees(root, cuda)
     assert sees(cuda, root)
     assert sees(nightly, root)  # dependencies lie at stable's root
@@ -266,7 +266,7 @@ def served(one: HeldFile, need: Requirement, files: list[HeldFile]) -> bool:
     return any(
         other.name.project == need.name
         and need.specifier.contains(other.name.version)
-        and sees(one.file.path, other.file.path)
+        and sees(one.file.path.parent, other.file.path.parent)
         for other in files
     )
 
