@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # How long a line may wait, how many may, and what a client's text may take of a line.
 _SECONDS = 1.0
 _MOST_WAITING = 50_000
+# A full disk stays full for a while: how often that is said, at most.
+_TELL_SECONDS = 60.0
 _LONGEST = 2048
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # What stands as it is within quotes: printable ASCII but the quote and the backslash (Apache, "Custom Log Formats").
@@ -177,6 +179,8 @@ class AccessLog:
         self._say = say
         self._lines: deque[str] = deque()
         self._lost = 0
+        self._reason = "it grew faster than it could be written"
+        self._told = -_TELL_SECONDS
         self._descriptor = 1 if path is None else _opened(path)
         self._wake = threading.Event()
         self._ending = False
@@ -239,17 +243,17 @@ class AccessLog:
         self._descriptor = fresh
 
     def _write_waiting(self) -> None:
-        lost, self._lost = self._lost, 0
-        if lost:
-            self._say(f"the access log could not be written as fast as it grew; lines lost: {lost}")
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         data = "".join(f"{line}\n" for line in lines).encode("ascii", "backslashreplace")
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError as error:
-            lost = data.count(b"\n")
-            self._say(f"the access log cannot be written: {error.strerror}; lines lost: {lost}")
+            self._lost += data.count(b"\n")
+            self._reason = error.strerror or str(error)
+        if self._lost and (self._ending or time.monotonic() - self._told >= _TELL_SECONDS):
+            lost, self._lost, self._told = self._lost, 0, time.monotonic()
+            self._say(f"lines of the access log were lost: {lost} ({self._reason})")
 
 
 def served_of(request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> Served:

@@ -89,6 +89,7 @@ class Connection(web.RequestHandler):
         "_log",
         "_repeats",
         "_say",
+        "_server",
         "_standing",
         "client",
         "turned_away",
@@ -115,6 +116,7 @@ class Connection(web.RequestHandler):
         self._repeats: Repeats = server.repeats
         self._asked: bytes | None = None  # the one request that is being answered, if it came in one piece
         self._say = server.say
+        self._server = server
         self._head_bytes = 0
         self._broken = False  # nothing more can be made of what comes
         self._last = False  # it had its last request
@@ -132,7 +134,12 @@ class Connection(web.RequestHandler):
     @property
     def answering(self) -> bool:
         """Whether somebody waits for an answer, or the rest of one."""
-        return self._waiter is None or bool(self._messages)
+        return bool(self._messages) or (self._waiter is None and self._request_count > 0)
+
+    def is_too_many(self) -> bool:
+        """Whether it was one too many when it came, and is so still."""
+        self.turned_away = self.turned_away and self._server.is_full(self.client, 0)
+        return self.turned_away
 
     def idle_since(self) -> float:
         """Say since when it is idle."""
@@ -347,9 +354,14 @@ class Server(web.Server):
 
     def connection(self, client: str) -> Connection:
         """Make the protocol of a new connection from an address."""
-        full = len(self._connections) >= self.limits.connections and not self.make_room()
-        crowded = self._by_client.get(client, 0) >= self.limits.connections_per_client and not self.make_room(client)
-        return Connection(self, loop=self._loop, client=client, turned_away=full or crowded, log=self._log)
+        too_many = self.is_full(client, 1)
+        return Connection(self, loop=self._loop, client=client, turned_away=too_many, log=self._log)
+
+    def is_full(self, client: str, newcomers: int) -> bool:
+        """Whether there are too many connections (of a client) with so many more, and none gives way."""
+        full = len(self._connections) + newcomers > self.limits.connections and not self.make_room()
+        of_client = self._by_client.get(client, 0) + newcomers
+        return full or (of_client > self.limits.connections_per_client and not self.make_room(client))
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count a connection."""
@@ -423,7 +435,7 @@ def _within(handler: Handler, limits: Limits) -> Handler:
 def _refusal(request: web.BaseRequest, limits: Limits) -> HTTPStatus | None:
     """Say with which status a request is answered that no handler needs to see."""
     connection = request.protocol
-    if isinstance(connection, Connection) and connection.turned_away:
+    if isinstance(connection, Connection) and connection.is_too_many():
         return HTTPStatus.SERVICE_UNAVAILABLE
     if _OTHER_VERSION in request:
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED

@@ -11,6 +11,8 @@ import asyncio
 import gc
 import os
 import signal
+import threading
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.05
 # For those that were broken off to be put away.
 _LAST_SECONDS = 1.0
+_THREADS_SECONDS = 5.0
 
 
 class Certificate:
@@ -144,7 +147,21 @@ async def serve_until_told(service: Service, ready: Callable[[], None]) -> int:
             await _finish(server, door, service, wishes)
         finally:
             _hear_no_more(heard)
+    _leave_in_time(0 if number == signal.SIGTERM else 128 + number)
     return number
+
+
+def _leave_in_time(code: int) -> None:
+    """See to it that the process ends, though a thread may still wait for a disk that does not answer (NFS).
+
+    Everything is put away by now, and Python would wait for its threads without an end.
+    """
+
+    def leave() -> None:
+        time.sleep(_THREADS_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=leave, name="leaving", daemon=True).start()
 
 
 def _collect_garbage_early() -> None:

@@ -6,8 +6,9 @@ import json
 import os
 import re
 import threading
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,9 +17,6 @@ from hypothesis import strategies as st
 from pytorch_offline.errors import UsageError
 from pytorch_offline.server import access_log
 from pytorch_offline.server.access_log import AccessLog, LogFormat, Served, redacted_target, render
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SERVED = Served(
     client="192.0.2.7",
@@ -126,7 +124,21 @@ def test_a_reader_that_does_not_keep_up_loses_lines_and_stops_nobody(
         log.add(SERVED)
     log.close()
     assert len(path.read_text().splitlines()) == 10
-    assert said == ["the access log could not be written as fast as it grew; lines lost: 15"]
+    assert said == ["lines of the access log were lost: 15 (it grew faster than it could be written)"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "_SECONDS", 0.001)
+    said: list[str] = []
+    log = AccessLog(Path("/dev/full"), LogFormat.COMBINED, said.append)
+    for _ in range(50):
+        log.add(SERVED)
+        time.sleep(0.002)
+    log.close()
+    assert 1 <= len(said) <= 2
+    assert sum(int(line.partition(": ")[2].split()[0]) for line in said) == 50
+    assert all(line.endswith("(No space left on device)") for line in said)
 
 
 def test_a_full_pipe_that_nobody_reads_is_left_in_the_end(tmp_path: Path) -> None:

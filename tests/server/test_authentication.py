@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import signal
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -206,6 +208,24 @@ def test_everything_wants_a_password_but_whether_all_is_well(guarded: ServeProce
     assert len(inside.body) > 20
     assert _ask(guarded, wheel, f"Authorization: {basic(*RIGHT)}").status == 200
     assert _ask(guarded, wheel, f"Authorization: {basic('alice', 'wrong')}").status == 401
+
+
+def test_who_was_taken_out_of_the_file_is_not_given_what_was_answered_before(root: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text(f"alice:{WRITTEN['sha1']}\nbob:{WRITTEN['sha1']}\n")
+    request = f"GET /whl/ HTTP/1.1\r\nHost: mirror\r\nAuthorization: {basic(*RIGHT)}\r\n\r\n".encode()
+    with ServeProcess(root, "--htpasswd", users) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as kept:
+            for _ in range(3):
+                kept.sendall(request)
+                assert kept.recv(65536).startswith(b"HTTP/1.1 200 ")
+                time.sleep(0.05)
+            users.write_text(f"bob:{WRITTEN['sha1']}\n")
+            server.send(signal.SIGHUP)
+            server.wait_said("was read again; users: 1")
+            kept.sendall(request)
+            assert kept.recv(65536).startswith(b"HTTP/1.1 401 ")
+        assert server.stop() == 0
 
 
 def test_passwords_in_plain_text_on_a_network_are_warned_of(guarded: ServeProcess) -> None:

@@ -246,3 +246,20 @@ def test_a_mirror_that_goes_away_is_an_answer_and_not_a_fault(tmp_path: Path) ->
         assert ask_raw(server.port, closing).status == 200
         assert server.stop() == 0
         assert not any("Traceback" in line for line in server.said)
+
+
+def test_a_thread_that_waits_for_a_dead_disk_does_not_keep_the_process() -> None:
+    script = """
+import asyncio, signal, sys, threading, time
+from pytorch_offline.server import running
+from pytorch_offline.server.limits import Limits
+from pytorch_offline.server.listening import bind
+running._THREADS_SECONDS = 0.5
+async def main():
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 1000)
+    service = running.Service(handler=None, listeners=bind("127.0.0.1", 0), limits=Limits(), grace=1, say=print)
+    return await running.serve_until_told(service, lambda: signal.raise_signal(signal.SIGTERM))
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
