@@ -148,3 +148,19 @@ def test_a_full_disk_is_said_and_the_gateway_goes_on(small_disk: Path) -> None:
         filler.unlink()
         eventually(lambda: gateway.get(f"/{LARGE.path}").status in {200, 503})
         assert gateway.get("/whl/cpu/large/").status == 200
+
+
+def test_a_full_disk_is_made_room_on_where_a_size_was_given(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytorch_offline.server.gateway.site._IN_USE_SECONDS", 0.0)
+    with (
+        offering(LARGE, THIRD) as upstream,
+        Gateway(small_disk / "mirror", upstream.url, max_size=10_000_000) as gateway,
+    ):
+        assert gateway.get(f"/{LARGE.path}").status == 200
+        eventually(lambda: LARGE.path in gateway.held.read_published())
+        free = os.statvfs(small_disk)
+        reserve = 16 * 1024 * 1024
+        (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - reserve - 500_000))
+        assert gateway.get(f"/{THIRD.path}").body == THIRD.body
+        assert LARGE.path not in gateway.held.read_files()
+        assert gateway.site.figures.evictions == 1

@@ -264,7 +264,8 @@ class Fetcher:
         try:
             came = self._download(job, file)
         except UpstreamError as error:
-            if error.code != "disk-full" or not self._make_room(job.arrival.standing.length or file.size or 0):
+            lacking = error.facts.get("bytes missing", job.arrival.standing.length or file.size or 0)
+            if error.code != "disk-full" or not isinstance(lacking, int) or not self._make_room(lacking):
                 raise
             came = self._download(job, file)
         self._witness.note(came.url, came.sha256, came.size, came.seen)
