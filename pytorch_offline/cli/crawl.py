@@ -24,6 +24,7 @@ from pytorch_offline.crawler.upstream import CHANNELS, DEFAULT_UPSTREAM
 from pytorch_offline.errors import UpstreamError, UsageError
 from pytorch_offline.mirror.layout import STATE_NAME
 from pytorch_offline.mirror.milestones import Crawled, Milestones
+from pytorch_offline.moments import spell_moment
 from pytorch_offline.wheels.backend import parse_backend
 
 if TYPE_CHECKING:
@@ -85,12 +86,15 @@ def command(  # noqa: PLR0917  (click passes by keyword)
             raise UsageError("no-backends-here", f"{redacted(upstream)} has no directories by backend")
         with _Progress(session) as progress:
             report = crawl(reader, index, backends=wanted_backends, projects=wanted_projects, progress=progress.show)
+    for warning in warnings_of(report):
+        session.warn(warning)
+    milestones = Milestones(session.mirror / STATE_NAME)
     if report.is_complete:
         whole = not (wanted_backends or wanted_projects)
         crawled = Crawled(upstream=index.root, ended=datetime.now(UTC), pages=len(report.outcomes), whole=whole)
-        Milestones(session.mirror / STATE_NAME).note_crawl(crawled)
-    for warning in warnings_of(report):
-        session.warn(warning)
+        milestones.note_crawl(crawled)
+    elif (earlier := milestones.read().crawl_of(index.root)) is not None:
+        session.message(f"the last crawl of it that succeeded was on {spell_moment(earlier.ended)}")
     session.result(document_of(report), render_report(report))
     if report.failed:
         raise click.exceptions.Exit(UpstreamError.exit_code)

@@ -71,6 +71,10 @@ class Reached:
     sound: Verified | None = None
     published: datetime | None = None
 
+    def crawl_of(self, upstream: str) -> Crawled | None:
+        """Give the newest successful crawl of an upstream, by its address."""
+        return next((one for one in self.crawled if one.upstream == redacted(upstream)), None)
+
 
 class Milestones:
     """The milestones of the mirror whose private directory is ``state``."""
