@@ -116,6 +116,6 @@ class Snapshot:
         directory, _, name = path.removesuffix("/").rpartition("/")
         for candidate in (name, canonicalize_name(name)):
             location = f"{directory}/{candidate}/"
-            if location != path and location in self._plans:
+            if location in self._plans:
                 return Redirect(location=location)
         return None

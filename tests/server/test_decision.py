@@ -113,6 +113,14 @@ def test_several_ranges_are_a_multipart_that_others_can_read(firsts: list[int]) 
     assert covered == {at for first in firsts for at in range(first, min(first + first % 7, 1023) + 1)}
 
 
+def test_a_refusal_is_of_no_coding() -> None:
+    for asked, status in (({"If-Match": '"other"'}, 412), ({"Range": "bytes=99-"}, 416)):
+        decision = decide("GET", asked.get, PAGE)
+        headers = headers_of(decision)
+        assert (decision.status, headers["Content-Length"], body_of(decision)) == (status, "0", b"")
+        assert "Content-Encoding" not in headers
+
+
 def test_head_has_no_range() -> None:
     assert decide("HEAD", {"Range": "bytes=0-1"}.get, WHEEL).status is HTTPStatus.OK
 

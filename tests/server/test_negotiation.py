@@ -64,6 +64,7 @@ def test_the_form_that_is_wanted_most(accept: str | None, chosen: str | None) ->
         (f"format={JSON_V1.replace('+', '%2B')}", JSON_V1),
         (f"format={JSON_V1.replace('/', '%2F')}", JSON_V1),
         ("format=application/vnd.pypi.simple.latest+json", JSON_V1),
+        (f"format={JSON_V1.replace('+', '%20')}", JSON_V1),  # read as a form's and written again
         ("x=1&format=text/html", HTML),
         ("format=json", None),
         ("format=", None),

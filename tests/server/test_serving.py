@@ -170,6 +170,8 @@ def test_a_bad_file_is_given_to_nobody(tmp_path: Path) -> None:
     stored = tmp_path / TORCH.path
     sidecar = tmp_path / f"{NUMPY.path}.metadata"
     with Serving.mirror(tmp_path) as serving:
+        os.truncate(stored, len(TORCH.body) - 1)
+        assert serving.ask(WHEEL).status == 503
         os.truncate(stored, 100)
         assert serving.ask(WHEEL).status == 503
         stored.unlink()
@@ -178,7 +180,7 @@ def test_a_bad_file_is_given_to_nobody(tmp_path: Path) -> None:
         assert serving.ask(WHEEL).status == 503
         sidecar.write_bytes(NUMPY.metadata.replace(b"numpy", b"nunpy"))
         assert serving.ask(f"/{NUMPY.path}.metadata").status == 503
-        assert len(serving.said) == 4
+        assert len(serving.said) == 5
 
 
 def test_a_directory_may_be_a_link_a_file_may_not(tmp_path: Path) -> None:
@@ -205,6 +207,7 @@ def test_a_pipe_in_a_files_place_keeps_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / NUMPY.path)
     with Serving.mirror(tmp_path) as serving:
         assert serving.ask(f"/{NUMPY.path}").status == 503
+        assert "no regular file" in serving.said[0]
 
 
 def test_what_is_published_meanwhile_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
