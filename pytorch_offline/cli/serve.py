@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.model import MirrorFile
     from pytorch_offline.server.snapshot import Snapshot
 
+# How soon what broke off for a reason that nobody foresaw is begun again.
+_AGAIN_SECONDS = 10.0
 # So many commands are shown to try; a mirror of everything has dozens.
 _EXAMPLES = 3
 
@@ -87,7 +89,7 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
     }
     handler = Handler(Routed(mirror if asking is None else asking, routes), complain=session.warn)
     beside: list[AbstractAsyncContextManager[object]] = [
-        _living(follow) for follow in (mirror.follow, held.follow, standing.follow)
+        _living(follow, session.warn) for follow in (mirror.follow, held.follow, standing.follow)
     ]
     beside += [] if asking is None else [asking]
     service = make_service(session, service_options, handler, beside=beside, tally=tally)
@@ -95,11 +97,12 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
     urls = urls_for_clients(bound, own_addresses(), tls=service.certificate is not None)
 
     def ready() -> None:
+        to_try = examples(urls[0], mirror.snapshot)
         session.result(
-            {"listening": urls[0], "addresses": urls, "files": len(mirror.snapshot.files)},
+            {"listening": urls[0], "addresses": urls, "files": len(mirror.snapshot.files), "examples": to_try},
             "\n".join(f"listening on {url}" for url in urls),
         )
-        for line in examples(urls[0], mirror.snapshot):
+        for line in to_try:
             session.message(line)
 
     number = asyncio.run(serve_until_told(service, ready))
@@ -110,9 +113,20 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
 
 
 @asynccontextmanager
-async def _living(follow: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
-    """Let something follow what changes for as long as the context lasts."""
-    follower = asyncio.create_task(follow())
+async def _living(
+    follow: Callable[[], Coroutine[None, None, None]], warn: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Let something follow what changes for as long as the context lasts, whatever befalls it."""
+
+    async def go_on() -> None:
+        while True:
+            try:
+                await follow()
+            except Exception as error:  # noqa: BLE001  (a server that stands still would look well)
+                warn(f"what changes could not be followed, and is tried again: {type(error).__name__}: {error}")
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    follower = asyncio.create_task(go_on())
     try:
         yield
     finally:
@@ -122,7 +136,7 @@ async def _living(follow: Callable[[], Coroutine[None, None, None]]) -> AsyncIte
 def examples(url: str, snapshot: Snapshot) -> list[str]:
     """Give commands that work with this mirror, for people to try."""
     if not snapshot.files:
-        return ["the mirror is empty; what `pytorch-offline fetch` puts there is served at once"]
+        return [f"the mirror in {snapshot.root} is empty; what `pytorch-offline fetch` puts there is served at once"]
     newest = newest_torch(snapshot.files.values())
     address = parse_address(url)
     trust = "" if address is None or address.is_trusted_by_pip else f" --trusted-host {address.host}"

@@ -53,7 +53,7 @@ class Snapshot:
         modified: datetime | None = None,
         previous: Snapshot | None = None,
     ) -> None:
-        self._root = root
+        self.root = root
         self.modified = modified
         self.files = {str(file.path): file for file in files}
         rows = self.files.values()
@@ -101,14 +101,14 @@ class Snapshot:
             return None
         if wheel != path:
             return StoredFile(
-                path=self._root / f"{file.path}{METADATA_SUFFIX}",
+                path=self.root / f"{file.path}{METADATA_SUFFIX}",
                 size=None,
                 sha256=file.metadata_sha256,
                 content_type=METADATA_TYPE,
                 immutable=True,
             )
         return StoredFile(
-            path=self._root / file.path, size=file.size, sha256=file.sha256, content_type=FILE_TYPE, immutable=True
+            path=self.root / file.path, size=file.size, sha256=file.sha256, content_type=FILE_TYPE, immutable=True
         )
 
     def _elsewhere(self, path: str) -> Redirect | None:

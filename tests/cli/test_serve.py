@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pytorch_offline.cli import serve
 from pytorch_offline.cli.serve import examples
 from pytorch_offline.server.snapshot import Snapshot
 from tests.mirror.wheels import craft_wheel
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def snapshot(*paths: str) -> Snapshot:
@@ -47,3 +53,25 @@ def test_pip_is_told_to_take_plain_http_from_another_machine() -> None:
     assert examples("http://[fd00::1]:8080", snapshot("whl/numpy-2.0-py3-none-any.whl")) == [
         "pip install PROJECT --index-url http://[fd00::1]:8080/simple/ --trusted-host fd00::1"
     ]
+
+
+def test_what_follows_the_mirror_is_begun_again_whatever_befell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_AGAIN_SECONDS", 0.0)
+    said: list[str] = []
+    begun: list[int] = []
+    third = asyncio.Event()
+
+    async def follow() -> None:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise ValueError("never seen before")
+        third.set()
+        await asyncio.Event().wait()
+
+    async def live() -> None:
+        async with serve._living(follow, said.append):
+            await asyncio.wait_for(third.wait(), 10)
+
+    asyncio.run(live())
+    assert len(said) == 2
+    assert "never seen before" in said[0]
