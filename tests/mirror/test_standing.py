@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import given
@@ -97,6 +99,21 @@ def test_a_copy_of_the_public_tree_does_not_guess(mirror: Mirror) -> None:
 def test_a_directory_that_is_not_there_is_unknown(tmp_path: Path) -> None:
     standing = take_stock(tmp_path / "nowhere", {}, now=LATER)
     assert standing == Standing(at=LATER, generation="e3b0c44298fc1c14", whole=EMPTY, reached=Reached(), there=False)
+
+
+def test_a_disk_that_gives_errors_is_unknown(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = mirror.read_published()
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for name in ("stat", "lstat", "open", "scandir", "listdir", "statvfs"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr("io.open", refuse)
+    standing = take_stock(mirror.root, files, now=LATER)
+    monkeypatch.undo()
+    assert (standing.there, standing.drive, standing.drift, standing.reached) == (False, None, None, Reached())
+    assert standing.whole.files == 4
 
 
 # Milestones
