@@ -82,11 +82,12 @@ class Snapshot:
         # The names of a static tree, of which each has one form.
         directory, _, name = path.rpartition("/")
         plan = self._plans.get(f"{directory}/") if name in {HTML_NAME, JSON_NAME} else None
-        return None if plan is None else UnrenderedPage(render=partial(self._one_form, f"{directory}/", plan, name))
-
-    def _one_form(self, path: str, plan: IndexPage, name: str) -> Page:
-        page = self.rendered.render(path, plan)
-        return Page(forms=(page.forms[0 if name == HTML_NAME else -1],), modified=page.modified)
+        if plan is None:
+            return None
+        page = self.rendered.get(f"{directory}/")
+        if page is not None:
+            return _one_form(page, name)
+        return UnrenderedPage(render=lambda: _one_form(self.rendered.render(f"{directory}/", plan), name))
 
     def _file(self, path: str) -> StoredFile | None:
         """Find a wheel or its METADATA; by a path in a directory below its own, too, where upstream has some."""
@@ -119,3 +120,7 @@ class Snapshot:
             if location in self._plans:
                 return Redirect(location=location)
         return None
+
+
+def _one_form(page: Page, name: str) -> Page:
+    return Page(forms=(page.forms[0 if name == HTML_NAME else -1],), modified=page.modified)
