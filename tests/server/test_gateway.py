@@ -98,6 +98,10 @@ def test_the_first_client_gets_the_wheel_while_it_comes(tmp_path: Path) -> None:
         # Meanwhile a second client asks for a part that has not come, and a third for the head alone.
         part = gateway.get(f"/{LARGE.path}", Range="bytes=1200000-1200009")
         assert (part.status, part.body) == (206, LARGE.body[1200000:1200010])
+        parts = gateway.get(f"/{LARGE.path}", Range="bytes=0-9,1300000-1300009")
+        assert parts.status == 206
+        assert LARGE.body[:10] in parts.body
+        assert LARGE.body[1300000:1300010] in parts.body
         assert first + response.read() == LARGE.body
         connection.close()
         head = gateway.ask(f"/{LARGE.path}", method="HEAD")

@@ -180,10 +180,9 @@ class Arrival:
             return None
         return Sending(self, standing.length)
 
-    async def read(self, start: int, stop: int, length: int) -> AsyncGenerator[bytes]:
+    async def read(self, start: int, stop: int, to: Sending) -> AsyncGenerator[bytes]:
         """Give bytes as they come; see ``GrowingFile``."""
         self.followers += 1
-        attempt: int | None = None
         stream: BinaryIO | None = None
         beats = 0
         try:
@@ -191,7 +190,7 @@ class Arrival:
                 standing = self.standing
                 if standing.error is not None and not standing.proved:
                     raise standing.error
-                if standing.length not in {None, length} or attempt not in {None, standing.attempt}:
+                if standing.length not in {None, to.size} or to.attempt not in {None, standing.attempt}:
                     raise _restarted()
                 ready = min(stop, standing.given_up_to(beats)) - start
                 if ready > 0 and stream is None:
@@ -199,10 +198,10 @@ class Arrival:
                 if ready <= 0 or stream is None:
                     beats += not await self._changed_soon(standing)
                     continue
-                attempt = standing.attempt
+                to.attempt = standing.attempt
                 piece = await self._threads.read(partial(_read_at, stream, start, min(ready, self._piece())))
                 # What was read counts only if it was not given up meanwhile.
-                if not piece or self.standing.attempt != attempt:
+                if not piece or self.standing.attempt != to.attempt:
                     raise self.standing.error or _restarted()
                 start += len(piece)
                 yield piece
@@ -235,12 +234,16 @@ class Arrival:
 
 
 class Sending:
-    """A wheel on its way, of the length that a client was told: a ``GrowingFile``."""
+    """A wheel on its way to one client, of the length that it was told: a ``GrowingFile``.
+
+    All that it is given comes from one ``attempt``, several parts of the file too.
+    """
 
     content_type = FILE_TYPE
 
     def __init__(self, arrival: Arrival, size: int) -> None:
         self.size = size
+        self.attempt: int | None = None
         self._arrival = arrival
 
     @property
@@ -254,7 +257,7 @@ class Sending:
         Raises:
             PytorchOfflineError: the file will not come, or had to begin again.
         """
-        return self._arrival.read(start, stop, self.size)
+        return self._arrival.read(start, stop, self)
 
 
 def _read_at(stream: BinaryIO, start: int, count: int) -> bytes:
