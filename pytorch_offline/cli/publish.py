@@ -123,9 +123,11 @@ def command(
             progress=progress,
         )
     address = public_url or destination.address
+    # cron mails whatever is printed: nothing is, with --quiet, where all went well
+    silent = session.verbosity < 0 and not report.failures
     session.result(
         document(report, session.mirror, destination.name, address),
-        render(report, destination.name, everything=session.verbosity > 0),
+        "" if silent else "\n".join(render(report, destination.name, address, everything=session.verbosity > 0)),
     )
     if report.failures:
         context.exit(IntegrityError.exit_code)
@@ -171,7 +173,7 @@ def _bucket(
     )
 
 
-def render(report: PublishReport, name: str, *, everything: bool) -> str:
+def render(report: PublishReport, name: str, address: str | None, *, everything: bool) -> list[str]:
     """Say what was done, or would be, for people."""
     lines = []
     for failed in report.failures:
@@ -192,7 +194,9 @@ def render(report: PublishReport, name: str, *, everything: bool) -> str:
     if report.surplus:
         lines.append(f"{_files(len(report.surplus))} there that the mirror no longer has; --delete removes them")
     lines.append(f"destination: {name}")
-    return "\n".join(lines)
+    if address is not None:
+        lines.append(f"readers, if it lets them: pip install torch --index-url {address}/whl/BACKEND")
+    return lines
 
 
 def _summary(report: PublishReport) -> str:

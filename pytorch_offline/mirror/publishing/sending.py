@@ -180,6 +180,11 @@ class _Feed:
         return False
 
     def _unreadable(self, file: PublicFile, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            gone = f"{file.path} has gone from the mirror meanwhile"
+            hint = "run the same command again: what the mirror has published since then follows"
+            self._fail(file, IntegrityError("not-in-mirror", gone, facts={"mirror": str(self._root)}, hint=hint))
+            return
         problem = disk_error(error, self._root)
         problem.__cause__ = error
         if is_of_whole_disk(problem):

@@ -216,6 +216,19 @@ def test_a_damaged_file_holds_back_the_pages_that_name_it_and_nothing_else(root:
     assert report.removed == ()
 
 
+def test_a_file_that_goes_while_others_are_sent_is_named(root: Path) -> None:
+    def prune(path: PurePosixPath) -> None:
+        if path.name.startswith("sympy"):
+            (root / TORCH_CUDA.path).unlink(missing_ok=True)
+
+    destination = MemoryDestination(changed=prune)
+
+    report = publish(root, destination, jobs=1)
+
+    assert [(one.path, one.error.code) for one in report.failures] == [(TORCH_CUDA.path, "not-in-mirror")]
+    assert broken_links(destination.files) == []
+
+
 def test_a_damaged_lock_is_not_published(root: Path) -> None:
     (root / "locks/pylock.node.toml").write_text('lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname="torch"\n')
     (root / "locks/pylock.broken.toml").write_text("lock-version = ")
