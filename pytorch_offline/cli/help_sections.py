@@ -51,6 +51,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "--offline",
         "--refresh",
     ),
+    "At the destination": ("--delete", "--replace", "--checksum"),
+    "A bucket": ("--public-url", "--endpoint-url", "--region", "--profile"),
     "Speed and waiting": ("--jobs", "--connections", "--limit-rate", "--wait"),
     "The network": ("--proxy", "--cert", "--client-cert", "--trusted-host", "--timeout", "--retries"),
     "Other options": (),  # the common ones
@@ -71,7 +73,7 @@ class SectionedCommand(click.Command):
         headings = _HEADINGS | (_REPAIRING if any("--repair" in one.opts for one in parameters) else {})
         for parameter in parameters:
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):  # arguments are explained in the text
                 heading = next((headings[name] for name in parameter.opts if name in headings), _REST)
                 under[heading].append(record)
         for heading, records in under.items():

@@ -102,6 +102,7 @@ def connect(endpoint: Endpoint) -> tuple[S3Client, str]:
     """
     try:
         import botocore.session  # noqa: PLC0415  (an extra; and a third of a second)
+        import urllib3  # noqa: PLC0415  (botocore's, as ours)
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
         from botocore.handlers import add_expect_header  # noqa: PLC0415
@@ -150,6 +151,10 @@ def connect(endpoint: Endpoint) -> tuple[S3Client, str]:
             )
     except (BotoCoreError, ValueError) as error:
         raise UsageError("bad-destination", f"the bucket cannot be reached as asked: {_said(error)}") from error
+    if endpoint.unchecked:
+        urllib3.disable_warnings(
+            urllib3.exceptions.InsecureRequestWarning
+        )  # it was asked for, and would be said each time
     # Whoever sends a part waits a second for a server that does not say that it may come, and many do not.
     for operation in ("PutObject", "UploadPart"):
         client.meta.events.unregister(f"before-call.s3.{operation}", add_expect_header)
