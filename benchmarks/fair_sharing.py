@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # pip 26: a read that gives nothing for 15 s fails; five retries, the first at once, then after 0.5, 1, 2 and 4 s
-# (urllib3's backoff of 0.25 doubled each time), for failed reads as for answers of 503.
+# (urllib3's backoff of 0.25 doubled each time). An answer of 503 is tried again when its Retry-After says so.
 READ_TIMEOUT_S = 15.0
 RETRIES_AFTER_S = (0.0, 0.5, 1.0, 2.0, 4.0)
 # What is nearer than this is now: floating point knows no shorter time after a week.
@@ -72,7 +72,8 @@ class Server:
         processor: how many bytes it sends with all its cores, infinite where that is far above the network.
         disk: how many bytes it reads, where they do not come from memory.
         connections: how many it serves at once, None for all.
-        refuses: whether it answers 503 to those above; else they wait until they are let in or give up.
+        retry_after: the seconds after which those above are told to come again, by a 503; None if nobody tells them,
+            and they wait until they are let in or give up.
     """
 
     network: float
@@ -80,7 +81,7 @@ class Server:
     processor: float = math.inf
     disk: float = math.inf
     connections: int | None = None
-    refuses: bool = False
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,20 +225,21 @@ class _Simulation:
                 self._fail(number)
             elif self._server.connections is None or self._connected < self._server.connections:
                 self._connect(number)
-            elif self._server.refuses:
-                self._fail(number)
+            elif self._server.retry_after is not None:
+                self._fail(number, again_after=self._server.retry_after)
             else:
                 self._waiting.append((attempt, number))
                 self._at(self._now + READ_TIMEOUT_S, "timeout", number)
 
-    def _fail(self, number: int) -> None:
+    def _fail(self, number: int, *, again_after: float | None = None) -> None:
         attempt = self._attempt[number]
         self._attempt[number] += 1  # whatever else was to happen to this attempt will not
         self._retries += 1
         if attempt == len(RETRIES_AFTER_S):
             self._gave_up += 1
         else:
-            self._at(self._now + RETRIES_AFTER_S[attempt], "begin", number)
+            wait = RETRIES_AFTER_S[attempt] if again_after is None else again_after
+            self._at(self._now + wait, "begin", number)
 
     def _let_in(self) -> None:
         while self._waiting and self._server.connections is not None and self._connected < self._server.connections:

@@ -13,6 +13,7 @@ that cannot be are left out.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -58,6 +59,14 @@ RANGE = 16 * 1024 * 1024  # bytes for each request: what downloaders with severa
 ACCEPT = "text/html"
 _WRK_SCRIPT = """
 for name, value in string.gmatch(os.getenv("FIELDS"), "([^\\n=]+)=([^\\n]+)") do wrk.headers[name] = value end
+if os.getenv("UNLIKE") then
+    local number = 0
+    request = function()
+        number = number + 1
+        wrk.headers["User-Agent"] = "client/" .. number
+        return wrk.format()
+    end
+end
 """
 
 
@@ -93,12 +102,14 @@ class Load:
         run: asks.
         unit: of the speed: ``GB/s`` for bytes, ``requests/s`` for answers.
         among: whether a server takes part.
+        most_rounds: what varies little needs no more.
     """
 
     title: str
     run: Asking
     unit: str
     among: Callable[[str], bool]
+    most_rounds: int = 99
 
 
 def files(*, clients: int, seconds: float, size: int, ranges: bool = False) -> Asking:
@@ -135,8 +146,16 @@ def _drained(plan: dict[str, object]) -> tuple[float, float, str]:
     return done["bytes"], done["seconds"], "; ".join(said)
 
 
-def pages(project: str, *, seconds: float, known: bool, script: Path) -> Asking:
-    """Ask for a page over 32 connections; with ``known``, as who has it and only asks whether it is still so."""
+def pages(project: str, *, seconds: float, script: Path, known: bool = False, unlike: bool = False) -> Asking:
+    """Ask for a page over 32 connections, in the same words each time, as machines of one kind do.
+
+    Args:
+        project: whose page.
+        seconds: how long.
+        script: what wrk runs.
+        known: ask as who has it and only wants to know whether it is still so.
+        unlike: no two requests have the same words.
+    """
 
     def run(server: Server) -> tuple[float, float, str] | None:
         url = server.pages[project]
@@ -151,6 +170,7 @@ def pages(project: str, *, seconds: float, known: bool, script: Path) -> Asking:
             if fetch(url, fields)[0] != 304:
                 return None
         environment = {**os.environ, "FIELDS": "\n".join(f"{name}={value}" for name, value in fields.items())}
+        environment |= {"UNLIKE": "1"} if unlike else {}
         command = ["wrk", "-t1", "-c32", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-s", str(script), url]
         text = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         answers = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", text)
@@ -240,7 +260,7 @@ def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.6, help="of each turn; slow clients take three times that")
+    parser.add_argument("--seconds", type=float, default=1.2, help="of each turn; slow clients take three times that")
     parser.add_argument("--quick", action="store_true", help="one round of half a second")
     parser.add_argument("--size", type=int, default=256, help="of the large file, in MB")
     parser.add_argument("--directory", type=Path, default=Path(), help="where 2 GB are free")
@@ -277,7 +297,7 @@ def run(place: Path, arguments: argparse.Namespace) -> Iterator[Table]:
         for load in loads:
             table = Table(load)
             absent: set[str] = set()
-            for _ in range(arguments.rounds):
+            for _ in range(min(arguments.rounds, load.most_rounds)):
                 for server in servers:
                     if not load.among(server.name) or server.name in absent:
                         continue
@@ -317,20 +337,19 @@ def _loads(ground: Ground, seconds: float, size: int, script: Path) -> Iterator[
     yield Load(title="Ranges of 16 MiB, 8 clients", run=ranges, unit="GB/s", among=plain)
     tls = by_tls(clients=8, ground=ground, size=size)
     yield Load(title="Large file by TLS, 8 clients", run=tls, unit="GB/s", among=lambda name: name.endswith(SECURE))
+    everybody = functools.partial(Load, unit="requests/s", among=lambda name: not name.endswith(SECURE))
+    asked = functools.partial(pages, seconds=seconds, script=script)
     for project, what in ((BIG_PAGE, "2 MB"), (SMALL_PAGE, "10 KB")):
-        for known, answer in ((False, 200), (True, 304)):
-            yield Load(
-                title=f"Page of {what}, {answer}",
-                run=pages(project, seconds=seconds, known=known, script=script),
-                unit="requests/s",
-                among=lambda name: not name.endswith(SECURE),
-            )
+        yield everybody(title=f"Page of {what}, 200", run=asked(project))
+        yield everybody(title=f"Page of {what}, 304", run=asked(project, known=True))
+    yield everybody(title="Page of 10 KB, no two requests alike", run=asked(SMALL_PAGE, unlike=True))
     for clients, rate in ((48, 10.0), (600, 0.7)):
         yield Load(
             title=f"{clients} clients at {rate:g} MB/s",
             run=slow(clients=clients, rate=rate * MB, seconds=3 * seconds),
             unit="GB/s",
             among=plain,
+            most_rounds=2,
         )
 
 
