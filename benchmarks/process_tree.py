@@ -33,7 +33,7 @@ def busy(root: int) -> float:
     return seconds
 
 
-def rests(root: int, *, patience: float = 10.0) -> None:
+def rests(root: int, *, patience: float = 20.0) -> None:
     """Wait until they do nothing any more, or for as long as one has patience."""
     until = time.monotonic() + patience
     before = -1.0

@@ -161,13 +161,8 @@ def pages(project: str, *, seconds: float, script: Path, known: bool = False, un
         url = server.pages[project]
         fields = {"Accept": ACCEPT}
         if known:
-            _, found, _ = fetch(url, fields)
-            fields |= {
-                name: found[key]
-                for key, name in (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
-                if key in found
-            }
-            if fetch(url, fields)[0] != 304:
+            fields |= _validators(url)
+            if len(fields) == 1:
                 return None
         environment = {**os.environ, "FIELDS": "\n".join(f"{name}={value}" for name, value in fields.items())}
         environment |= {"UNLIKE": "1"} if unlike else {}
@@ -180,6 +175,21 @@ def pages(project: str, *, seconds: float, script: Path, known: bool = False, un
         return float(answers[1]), float(answers[2]) * {"ms": 0.001, "s": 1, "m": 60}[answers[3]], bad[0] if bad else ""
 
     return run
+
+
+def _validators(url: str) -> dict[str, str]:
+    """Give the fields with which a page is asked for by who has it already; none if it comes again all the same."""
+    same = {"Accept": ACCEPT}
+    try:
+        _, found, _ = fetch(url, same)
+        fields = {
+            name: found[key]
+            for key, name in (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
+            if key in found
+        }
+        return fields if fetch(url, same | fields)[0] == 304 else {}
+    except OSError:  # still busy with those who left
+        return {}
 
 
 def by_tls(*, clients: int, ground: Ground, size: int) -> Asking:

@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -104,7 +105,7 @@ def render(served: Served, form: LogFormat) -> str:
         )  # ASCII alone, so that whatever a client sent is one line
     line = f"{served.method} {redacted_target(served.target)} {served.version}" if served.method else ""
     return (
-        f"{served.client} - {_word(served.user)} [{_apache_moment(served.moment)}] {_quoted(line)} {served.status}"
+        f"{served.client} - {_word(served.user)} [{_apache_moment(int(served.moment))}] {_quoted(line)} {served.status}"
         f" {served.size or '-'} {_quoted(redacted_target(served.referer))} {_quoted(served.agent)}"
     )
 
@@ -128,6 +129,7 @@ def _redacted_pair(pair: str) -> str:
     return pair if name in _OPEN_VALUES else f"{name}={'***' if value else ''}"
 
 
+@lru_cache(maxsize=1024)  # the same few programs ask for the same few pages
 def _quoted(text: str) -> str:
     return f'"{_UNSAFE.sub(_escaped, text[:_LONGEST])}"' if text else '"-"'
 
@@ -140,8 +142,9 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
-def _apache_moment(moment: float) -> str:
-    at = datetime.fromtimestamp(moment, UTC)
+@lru_cache(maxsize=2)
+def _apache_moment(second: int) -> str:
+    at = datetime.fromtimestamp(second, UTC)
     return f"{at:%d}/{_MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"
 
 

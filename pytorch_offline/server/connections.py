@@ -243,14 +243,19 @@ class Connection(web.RequestHandler):
         finished = await super().finish_response(request, resp, start_time)
         asked, self._asked = self._asked, None
         if asked is not None and not finished[1] and USER not in request and request.method == hdrs.METH_GET:
-            repeat = repeat_of(resp, served_of(request, resp, 0.0))
-            if repeat is not None:
-                self._repeats.keep(asked, repeat)
+            self._remember(asked, request, resp)
         if self._ended and not self._messages:
             self.close()
         elif self._broken:
             await self._linger()
         return finished
+
+    def _remember(self, asked: bytes, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        if not self._repeats.wants(asked):
+            return
+        repeat = repeat_of(response, served_of(request, response, 0.0))
+        if repeat is not None:
+            self._repeats.keep(asked, repeat)
 
     async def _linger(self) -> None:
         if self.transport is None or not self.transport.can_write_eof():

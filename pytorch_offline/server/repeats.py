@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What is kept: some dozen projects, as a few kinds of clients ask for them. At most 16 MB of pages that the site has
 # forgotten by now; larger ones take longer to send than to decide about.
 MOST_ANSWERS = 512
+MOST_SEEN = 4096
 LONGEST_CONTENT = 32 * 1024
 LONGEST_REQUEST = 2048
 _END = b"\r\n\r\n"
@@ -72,10 +73,14 @@ def repeat_of(response: web.StreamResponse, served: Served) -> Repeat | None:
 
 
 class Repeats:
-    """The answers that are kept, by the bytes of their requests."""
+    """The answers that are kept, by the bytes of their requests.
+
+    What is asked a second time is kept, so that requests that never come again cost nothing and push nothing out.
+    """
 
     def __init__(self) -> None:
         self._answers: dict[bytes, Repeat] = {}
+        self._seen: dict[int, None] = {}  # hashes of requests, the oldest first
         self._second = -1
         self._date = b""
 
@@ -86,6 +91,16 @@ class Repeats:
             return answer
         del self._answers[request]
         return None
+
+    def wants(self, request: bytes) -> bool:
+        """Say whether the answer to a request is to be kept: whether it was asked before."""
+        mark = hash(request)
+        if mark in self._seen:
+            return True
+        while len(self._seen) >= MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        self._seen[mark] = None
+        return False
 
     def keep(self, request: bytes, answer: Repeat) -> None:
         """Remember an answer, and forget the oldest where there are too many."""
