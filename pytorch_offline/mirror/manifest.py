@@ -6,11 +6,12 @@ with ordinary tools. The reader believes nothing: a manifest crosses an air gap 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.layout import files_in_order, mirror_path
@@ -54,23 +55,27 @@ def render_row(file: MirrorFile) -> str:
     return json.dumps(row)  # in ASCII: an upstream may say what UTF-8 has no bytes for
 
 
-def parse_manifest(text: bytes, *, known: Mapping[PurePosixPath, MirrorFile] | None = None) -> tuple[MirrorFile, ...]:
+def parse_manifest(
+    source: bytes | BinaryIO, *, known: Mapping[PurePosixPath, MirrorFile] | None = None
+) -> tuple[MirrorFile, ...]:
     """Read a manifest, in path order.
 
     Keys that this version does not know are passed over: a later version may add some within one format.
 
     Args:
-        text: the file's bytes.
+        source: the file's bytes, or a stream that can be read again, of which one line at a time is held in memory.
         known: rows from an earlier reading; an equal row is given as the same object, which takes no further memory.
 
     Raises:
         UsageError: ``unknown-manifest-format`` if the manifest is of a later format.
         IntegrityError: ``bad-manifest`` naming the key, if it is no manifest or a value cannot be what it should.
     """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        return _files_of(_rows_by_line(text), known or {})
+        return _files_of(_rows_by_line(stream), known or {})
     except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        return _files_of(_rows_of_document(text), known or {})
+        stream.seek(0)
+        return _files_of(_rows_of_document(stream.read()), known or {})
 
 
 def _files_of(rows: Iterable[object], known: Mapping[PurePosixPath, MirrorFile]) -> tuple[MirrorFile, ...]:
@@ -84,20 +89,20 @@ def _files_of(rows: Iterable[object], known: Mapping[PurePosixPath, MirrorFile])
     return tuple(files_in_order(files.values()))
 
 
-def _rows_by_line(text: bytes) -> Iterator[object]:
-    """Read the rows of a manifest in its canonical form, one after another; else raise ``ValueError``.
+def _rows_by_line(lines: Iterable[bytes]) -> Iterator[object]:
+    """Read the rows of a manifest in its canonical form, one after another; raise ``ValueError`` where it has another.
 
     As one document, a manifest of 50,000 files would take six times the memory of its rows while it is read. No value
-    of JSON has a bare newline in it: what stands between two commas at lines' ends is a row, or no JSON.
+    of JSON has a bare newline in it: a line is a row and a comma, or the document is of another form.
     """
-    if not text.startswith(_HEAD) or not text.endswith(_TAIL):
+    remaining = iter(lines)
+    line = next(remaining, b"") if next(remaining, b"") == _HEAD else b""
+    while line.endswith(_COMMA):
+        yield json.loads(line.removesuffix(_COMMA))
+        line = next(remaining, b"")
+    yield json.loads(line)
+    if [line[-1:], *remaining] != [_TAIL[:1], _TAIL[1:]]:
         raise ValueError
-    start, end = len(_HEAD), len(text) - len(_TAIL)
-    while start <= end:
-        stop = text.find(_COMMA, start, end)
-        stop = end if stop < 0 else stop
-        yield json.loads(text[start:stop])
-        start = stop + len(_COMMA)
 
 
 def _rows_of_document(text: bytes) -> list[object]:

@@ -145,7 +145,7 @@ class FollowedMirror:
         try:
             with (self._root / MANIFEST_NAME).open("rb") as stream:
                 modified = datetime.fromtimestamp(int(os.fstat(stream.fileno()).st_mtime), UTC)
-                files = parse_manifest(stream.read(), known=self._known())
+                files = parse_manifest(stream, known=self._known())
         except (FileNotFoundError, NotADirectoryError):
             return Snapshot(self._root)
         return Snapshot(self._root, files, modified=modified, previous=self.snapshot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from dataclasses import replace
 from datetime import UTC
@@ -156,3 +157,26 @@ def test_a_row_that_is_known_already_takes_no_further_memory() -> None:
     again = parse_manifest(render_manifest((first, second)), known=known)
     assert again == (first, second)
     assert again[0] is first
+
+
+@given(st.data())
+def test_a_manifest_that_lost_or_gained_bytes_is_read_as_one_document_would_be(data: st.DataObject) -> None:
+    rows = [craft_wheel(f"whl/a-{number}-py3-none-any.whl").row() for number in range(data.draw(st.integers(0, 3)))]
+    text = render_manifest(rows)
+    at = data.draw(st.integers(0, len(text)))
+    gained = data.draw(st.sampled_from([b"", b"\n", b",\n", b" ", b"}", b"]}\n", b'"']))
+    torn = text[:at] + gained + text[at + data.draw(st.integers(0, 3)) :]
+    assert outcome_of(torn) == outcome_of(b" " + torn)  # which no line of the canonical form begins with
+
+
+def outcome_of(text: bytes) -> object:
+    try:
+        return parse_manifest(text)
+    except (IntegrityError, UsageError) as error:
+        return error.code
+
+
+def test_a_stream_is_a_manifest_too() -> None:
+    rows = tuple(craft_wheel(f"whl/a-{number}-py3-none-any.whl").row() for number in range(3))
+    for text in (render_manifest(rows), render_manifest(rows).replace(b",\n", b" ,\n\n")):
+        assert parse_manifest(io.BytesIO(text)) == rows
