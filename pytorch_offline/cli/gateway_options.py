@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.rates import parse_bytes, rate_option
 from pytorch_offline.errors import UsageError
@@ -85,7 +86,7 @@ def _check(options: GatewayOptions) -> None:
                     "contradiction", f"{name} says how a gateway works, and there is none", hint="--upstream"
                 )
     elif not options.upstream.lower().startswith(("http://", "https://")):
-        raise UsageError("bad-url", f"--upstream {options.upstream!r} is not an http or https address")
+        raise UsageError("bad-url", f"--upstream {redacted(options.upstream)!r} is not an http or https address")
 
 
 def make_gateway(session: Session, options: GatewayOptions, local: FollowedMirror) -> GatewaySite | None:

@@ -34,8 +34,8 @@ _BEAT = 1024
 _BEAT_SECONDS = 4.0
 # What one client is given at a time, and what all clients of one file have in hand together.
 _PIECE = 512 * 1024
-_ALL_PIECES = 32 * 1024 * 1024
-_LEAST_PIECE = 32 * 1024
+_ALL_PIECES = 16 * 1024 * 1024
+_LEAST_PIECE = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
