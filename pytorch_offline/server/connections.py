@@ -150,6 +150,8 @@ class Connection(web.RequestHandler):
 
         aiohttp's parser forgets the good requests before a bad one that came with them. So it gets them one by one.
         """
+        if self._gone is not None:
+            return
         if not data:  # aiohttp's own, to go on with what its parser has kept
             super().data_received(data)
             self._notice(0)
@@ -246,7 +248,7 @@ class Connection(web.RequestHandler):
             self._remember(asked, request, resp)
         if self._ended and not self._messages:
             self.close()
-        elif self._broken:
+        elif not finished[1] and not resp.keep_alive:
             await self._linger()
         return finished
 
@@ -258,14 +260,18 @@ class Connection(web.RequestHandler):
             self._repeats.keep(asked, repeat)
 
     async def _linger(self) -> None:
-        if self.transport is None or not self.transport.can_write_eof():
-            return
-        try:
-            self.transport.write_eof()
-        except OSError:
+        """End our half of the connection, and wait for the client's, throwing away what it still sends.
+
+        A socket that is closed over bytes nobody has read is reset, and the client may lose the end of its answer.
+        """
+        transport = self.transport
+        if transport is None or self._ended or not transport.can_write_eof():
             return
         self._gone = self._loop.create_future()
-        await asyncio.wait((self._gone,), timeout=_LINGER_SECONDS)
+        with suppress(OSError, RuntimeError):
+            transport.write_eof()
+            transport.resume_reading()  # it may have been paused over a body that nobody wanted
+            await asyncio.wait((self._gone,), timeout=_LINGER_SECONDS)
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Note an answer."""
@@ -294,6 +300,9 @@ class Connection(web.RequestHandler):
         if self.transport is None or self._broken:
             return
         answering = self.answering
+        if self._ended and not answering:  # it said so in the moment between two requests
+            self.force_close()
+            return
         taken, left = _taken(self.transport) if answering else (None, False)
         self._standing = standing_since(
             self._standing, now, answering=answering, begun=self._head_bytes > 0, taken=taken, left=left

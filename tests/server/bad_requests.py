@@ -24,7 +24,7 @@ from pytorch_offline.mirror.store import Mirror
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel
 from tests.server.processes import NGINX, NginxProcess, ServeProcess
-from tests.server.raw_answers import Answer, BadAnswerError, check_bytes, converse, parse_answers
+from tests.server.raw_answers import Answer, BadAnswerError, asks_for_heads, check_bytes, converse, parse_answers
 from tests.server.request_shapes import SECRET, Shape, shapes
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def checked(ground: Ground, sent: bytes, received: bytes, *, reset: bool) -> lis
             raise
         answers = []  # a part of an answer was lost with the connection, which the client sees
     for answer in answers:
-        check_bytes(answer, ground.known, headless=sent.startswith(b"HEAD "))
+        check_bytes(answer, ground.known, headless=asks_for_heads(sent))
         location = answer.headers.get("location", "")
         if "://" in location or location.startswith("//"):
             raise BadAnswerError(f"leads elsewhere: {location}")

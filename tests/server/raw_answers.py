@@ -71,6 +71,11 @@ def converse(
     return bytes(received), False
 
 
+def asks_for_heads(sent: bytes) -> bool:
+    """Say whether a request is a HEAD; line ends may stand before it (RFC 9112, section 2.2)."""
+    return sent.lstrip(b"\r\n").startswith(b"HEAD ")
+
+
 def parse_answers(received: bytes, sent: bytes) -> list[Answer]:
     """Read answers, strictly.
 
@@ -82,7 +87,7 @@ def parse_answers(received: bytes, sent: bytes) -> list[Answer]:
         BadAnswerError: it is not HTTP, or not whole.
     """
     answers: list[Answer] = []
-    headless = sent.startswith(b"HEAD ")
+    headless = asks_for_heads(sent)
     while received:
         head, end, rest = received.partition(b"\r\n\r\n")
         if not end:

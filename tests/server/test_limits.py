@@ -193,3 +193,27 @@ def test_who_goes_in_the_middle_of_a_transfer_leaves_nothing_behind(root: Path) 
         answer = serving.ask(WHEEL)
         assert (answer.status, len(answer.body)) == (200, int(answer.headers["content-length"]))
         assert serving.said == []
+
+
+def test_an_answer_arrives_whole_though_the_client_goes_on_sending(root: Path) -> None:
+    with Serving.mirror(root) as serving:
+        for _ in range(10):
+            with _connect(serving, _request(WHEEL, "Connection: close") + _request("/whl/") * 100) as talking:
+                received = bytearray()
+                while piece := talking.recv(1_000_000):
+                    received += piece
+                    if len(received) < 10_000_000:
+                        talking.sendall(_request("/whl/"))
+            (answer,) = parse_answers(bytes(received), b"GET")
+            assert answer.status == 200
+
+
+def test_who_says_that_nothing_more_comes_is_not_kept_waiting(root: Path) -> None:
+    limits = Limits(idle_seconds=60)
+    with Serving.mirror(root, limits=limits) as serving:
+        begun = time.monotonic()
+        for number in range(200):
+            with _connect(serving, _request("/whl/") * (number % 3 + 1)) as done:
+                done.shutdown(socket.SHUT_WR)
+                assert len(parse_answers(_rest(done), b"GET")) == number % 3 + 1
+        assert time.monotonic() - begun < 50
