@@ -21,7 +21,7 @@ from pytorch_offline.mirror.publishing.places import BucketPlace, parse_place
 from pytorch_offline.mirror.store import Mirror
 from tests.e2e.tool import run_json, run_tool
 from tests.mirror.loopback import sized_wheel
-from tests.mirror.publishing.conftest import bucket, credentials, proxy, store_port
+from tests.mirror.publishing.conftest import bucket, credentials, proxy, proxy_for_all, store_port
 from tests.mirror.publishing.memory import broken_links
 from tests.mirror.publishing.stores import Fault, putting
 from tests.mirror.publishing.test_publish import public
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.mirror.publishing.stores import Bucket, Proxy
     from tests.mirror.wheels import Wheel
 
-__all__ = ["bucket", "credentials", "proxy", "store_port"]
+__all__ = ["bucket", "credentials", "proxy", "proxy_for_all", "store_port"]
 
 # Larger than what goes in one piece, in two.
 LARGE = sized_wheel("whl/cu121/torch-3.0+cu121-py3-none-any.whl", 9_000_000)

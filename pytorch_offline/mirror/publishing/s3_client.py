@@ -139,10 +139,10 @@ def connect(endpoint: Endpoint) -> tuple[S3Client, str]:
             endpoint_url=endpoint.url,
             verify=False if endpoint.unchecked else None if endpoint.cert is None else str(endpoint.cert),
         )
-        client = make(config=config(chosen or "auto"))
+        client = make(config=config(chosen or ("auto" if endpoint.url is None else "path")))
         address = str(client.meta.endpoint_url)
-        if chosen is None and not _is_aws(address):  # few of the others have a host name for each bucket
-            client = make(config=config("path"))
+        if chosen is None and endpoint.url is None and not _is_aws(address):  # another server, by a setting of AWS's
+            client = make(config=config("path"))  # few of them have a host name for each bucket
         if session.get_credentials() is None:
             raise UsageError(
                 "no-credentials",

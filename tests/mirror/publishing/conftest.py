@@ -47,8 +47,16 @@ def bucket(store_port: int) -> Bucket:
     return make_bucket(store_port)
 
 
-@pytest.fixture
-def proxy(store_port: int) -> Iterator[Proxy]:
+@pytest.fixture(scope="session")
+def proxy_for_all(store_port: int) -> Iterator[Proxy]:
     """What stands before the store."""
     with misbehaving(store_port) as running:
         yield running
+
+
+@pytest.fixture
+def proxy(proxy_for_all: Proxy) -> Proxy:
+    """What stands before the store, with no faults yet."""
+    proxy_for_all.faults.clear()
+    proxy_for_all.requests.clear()
+    return proxy_for_all

@@ -12,6 +12,7 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,7 @@ class Bucket:
         )
 
 
+@cache
 def connected(url: str) -> tuple[S3Client, str]:
     return connect(Endpoint(url=url, timeout=5))
 

@@ -373,7 +373,7 @@ def test_without_credentials_it_is_said_how_to_give_them(monkeypatch: pytest.Mon
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
     with pytest.raises(UsageError) as caught:
-        connected("http://127.0.0.1:9")
+        connect(Endpoint(url="http://127.0.0.1:9"))
 
     assert caught.value.code == "no-credentials"
     assert "AWS_ACCESS_KEY_ID" in str(caught.value.hint)
@@ -383,7 +383,7 @@ def test_without_botocore_it_is_said_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "botocore.session", None)
 
     with pytest.raises(UsageError) as caught:
-        connected("http://127.0.0.1:9")
+        connect(Endpoint(url="http://127.0.0.1:9"))
 
     assert caught.value.code == "no-botocore"
     assert "pip install 'pytorch-offline[s3]'" in str(caught.value.hint)
