@@ -113,6 +113,7 @@ class Outcome:
         gave_up: how many ran out of retries.
         retries: how many attempts failed.
         slowest: the least bytes per second that anybody ever had while the closure came.
+        longest_answer: the most seconds that anybody waited for a small answer.
     """
 
     loaded: tuple[float, ...]
@@ -120,11 +121,12 @@ class Outcome:
     gave_up: int
     retries: int
     slowest: float
+    longest_answer: float
 
     @property
     def starves(self) -> bool:
-        """Whether somebody would have had less than a byte in the time that a read may take."""
-        return self.slowest * READ_TIMEOUT_S < 1
+        """Whether somebody would have had less than a byte, or no answer, in the time that a read may take."""
+        return self.slowest * READ_TIMEOUT_S < 1 or self.longest_answer > READ_TIMEOUT_S
 
 
 _Class: TypeAlias = "tuple[str, int]"  # the phase, and which kind of client
@@ -173,6 +175,7 @@ class _Simulation:
         self._finished: list[float] = []
         self._gave_up = self._retries = 0
         self._slowest = math.inf
+        self._longest_answer = 0.0
         for number, (start, _) in enumerate(clients):
             self._at(start, "begin", number)
 
@@ -195,6 +198,7 @@ class _Simulation:
             gave_up=self._gave_up,
             retries=self._retries,
             slowest=self._slowest,
+            longest_answer=self._longest_answer,
         )
 
     def _at(self, moment: float, what: str, number: int) -> None:
@@ -269,3 +273,5 @@ class _Simulation:
             phase.rate = rate
             if name == "files" and phase.ends:
                 self._slowest = min(self._slowest, rate)
+            elif phase.ends:
+                self._longest_answer = max(self._longest_answer, 1 / rate)

@@ -120,6 +120,14 @@ def test_less_than_a_byte_in_the_time_of_a_read_is_starving() -> None:
     assert not simulate(Server(network=1.1, requests=10.0), [(0.0, replace(CLIENT, size=0.01))] * 16).starves
 
 
+def test_an_answer_that_takes_longer_than_a_read_may_is_starving() -> None:
+    asking = replace(CLIENT, requests=2, thinking=0.1)
+    for number, starves in ((149, False), (151, True)):  # ten answers a second
+        outcome = simulate(SERVER, [(0.0, asking)] * number)
+        assert outcome.longest_answer == pytest.approx(number / 10)
+        assert outcome.starves == starves
+
+
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=40), st.floats(1, 1e4))
 def test_the_link_gives_all_that_it_has_while_somebody_waits(starts: list[float], network: float) -> None:
     client = replace(CLIENT, network=math.inf, unpacking=0.0)
