@@ -351,7 +351,7 @@ def _said(status: HTTPStatus, sentence: str, *headers: tuple[str, str]) -> Repea
     """Make a response that is one sentence for people."""
     return Repeatable(
         status=status,
-        body=f"{sentence}\n".encode(),
+        body=f"{sentence}\n".encode("utf-8", "backslashreplace"),
         headers=[
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Cache-Control", REVALIDATED),

@@ -17,6 +17,7 @@ _PLAIN = re.compile(r"/(?:[A-Za-z0-9_+-][A-Za-z0-9._+-]*/)*(?:[A-Za-z0-9_+-][A-Z
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
+_IN_QUERY = "%!$&'()*+,;=:@/?"  # RFC 3986, section 3.4, beside letters and digits
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -65,10 +66,12 @@ def relative_location(path: str, target: str, query: str) -> str:
     Args:
         path: what was asked for, decoded.
         target: where it is, decoded, from the host's root.
-        query: kept as it came.
+        query: kept as it came, but for bytes that should have been encoded.
     """
     directory = path.rpartition("/")[0] or "/"
     below, _, name = target.rpartition("/")
     # A first segment with a colon would be a scheme (RFC 3986, section 4.2), had it not been encoded.
     relative = quote(f"{posixpath.relpath(below or '/', directory)}/{name}", safe="/")
-    return f"{relative}?{query}" if query else relative
+    # What no address may hold, a header may not either.
+    escaped = quote(query.encode("utf-8", "surrogateescape"), safe=_IN_QUERY)
+    return f"{relative}?{escaped}" if query else relative

@@ -90,6 +90,10 @@ def test_what_is_read_stays_within_the_tree(raw: str) -> None:
         assert "\0" not in target.path
 
 
+def test_a_location_holds_nothing_that_a_header_may_not() -> None:
+    assert relative_location("/whl", "/whl/", '\udcff你<"\\') == "whl/?%FF%E4%BD%A0%3C%22%5C"
+
+
 SEGMENT = st.text("abcXYZ019.-_+:@% 你", min_size=1, max_size=8).filter(lambda text: text not in {".", ".."})
 PATH = st.tuples(st.lists(SEGMENT, max_size=4), st.sampled_from(["", "/"])).map(
     lambda parts: "/" + "/".join(parts[0]) + (parts[1] if parts[0] else "")
