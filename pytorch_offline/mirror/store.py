@@ -77,6 +77,7 @@ class Mirror:
         self._ledger = Ledger(root, self.disk)
         self._generations = Generations(root, self.state, self.disk)
         self._lock = MirrorLock(root, self.state / "lock", work=work, patience=patience)
+        # Held by whoever announces a file, and by whoever publishes, which forgets what was announced.
         self._mutex = threading.RLock()
         self._depth = 0
         self._files: dict[PurePosixPath, MirrorFile] = {}  # valid while the lock is held
@@ -251,7 +252,7 @@ class Mirror:
 
     def rewrite(self, files: Iterable[MirrorFile]) -> None:
         """Replace the rows of files that the mirror holds; files not published yet stay so."""
-        with self.lock(), disk_errors(self.root):
+        with self.lock(), self._mutex, disk_errors(self.root):
             fresh = {file.path: file for file in files if file.path in self._files}
             self._files |= fresh
             unpublished = self._ledger.read_unpublished()
@@ -287,7 +288,7 @@ class Mirror:
         Returns:
             How many pages were written or removed.
         """
-        with self.lock(), disk_errors(self.root):
+        with self.lock(), self._mutex, disk_errors(self.root):
             return self._switch(self._files, (), now)
 
     def remove(self, paths: Iterable[PurePosixPath], *, now: Callable[[], datetime]) -> int:
@@ -303,7 +304,7 @@ class Mirror:
             UpstreamError: ``disk-full``, ``disk-failed``.
             UsageError: ``mirror-not-writable``.
         """
-        with self.lock(), disk_errors(self.root):
+        with self.lock(), self._mutex, disk_errors(self.root):
             gone = sorted(self._files.keys() & set(paths))
             if not gone:
                 return 0
@@ -461,8 +462,9 @@ class Mirror:
             hash_origin=HashOrigin.PUBLISHED if published else held.hash_origin,
         )
         if fresh != held:
-            self._ledger.record(fresh)
-            self._files[fresh.path] = fresh
+            with self._mutex:
+                self._ledger.record(fresh)
+                self._files[fresh.path] = fresh
         return fresh
 
     def _reject(

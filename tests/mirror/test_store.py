@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
@@ -419,3 +420,24 @@ def test_a_file_system_without_directory_fsync_or_hard_links_is_good_enough(
     assert not (tmp_path / LATER.path).samefile(tmp_path / TWIN.path)
     assert mirror.adopt(LATER.wanted(path=PurePosixPath("whl") / LATER.path.name), now=now) is None
     assert set(mirror.read_files()) == {LATER.path, TWIN.path}
+
+
+def test_what_is_admitted_while_pages_are_published_is_not_forgotten(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "mirror")
+    wheels = [craft_wheel(f"whl/cpu/many{number}-1.0-py3-none-any.whl") for number in range(24)]
+    done = threading.Event()
+
+    def publish() -> None:
+        while not done.is_set():
+            mirror.publish()
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda wheel: wheel.admit(mirror), wheels))
+    finally:
+        done.set()
+        publisher.join()
+    mirror.publish()
+    assert set(Mirror(mirror.root).read_published()) == {wheel.path for wheel in wheels}

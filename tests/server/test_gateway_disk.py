@@ -90,6 +90,15 @@ def test_another_command_that_holds_the_lock_keeps_no_client_waiting(tmp_path: P
         assert len(asked_for(upstream, f"/{LARGE.path}")) == 1
 
 
+def test_wheels_go_on_coming_while_many_wait_for_the_lock(tmp_path: Path) -> None:
+    wheels = [craft_wheel(f"whl/cpu/many{number}-1.0-py3-none-any.whl") for number in range(12)]
+    with offering(*wheels) as upstream, Gateway(tmp_path / "mirror", upstream.url) as gateway:
+        with gateway.held.lock():
+            for wheel in wheels:
+                assert gateway.get(f"/{wheel.path}").body == wheel.body
+        eventually(lambda: set(gateway.held.read_published()) == {wheel.path for wheel in wheels})
+
+
 def test_a_mirror_has_one_gateway(tmp_path: Path) -> None:
     with offering(SMALL) as upstream, Gateway(tmp_path / "mirror", upstream.url):
         second = Gateway(tmp_path / "mirror", upstream.url).site

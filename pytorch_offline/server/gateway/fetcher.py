@@ -124,6 +124,7 @@ class Fetcher:
         self._flow = Flow(connections=Connections(CONNECTIONS), meter=Meter(limit_rate), pool=Pool())
         self._room = Room(mirror.root, staging=directory, jobs=jobs, free=free)
         self._slots = threading.BoundedSemaphore(jobs)
+        self._line = threading.Lock()
         self._stop = Stop()
         self._lock = threading.Lock()
         self._clock = clock
@@ -204,7 +205,7 @@ class Fetcher:
     def _run(self, job: _Job) -> None:
         file = job.files[0]
         try:
-            with self._turn(job), disk_errors(self._mirror.root):
+            with disk_errors(self._mirror.root):
                 self._bring(job, file)
         except Stopped:
             job.arrival.failed(UpstreamError("gateway-ended", "the gateway is being stopped"))
@@ -251,13 +252,33 @@ class Fetcher:
 
     def _linked(self, file: WantedFile) -> MirrorFile | None:
         """Give bytes that the mirror holds under another path a second name."""
-        if file.sha256 is None or not self._has_bytes(file.sha256):
+        if file.sha256 is None or self._line.locked() or not self._has_bytes(file.sha256):
             return None
         with suppress(UsageError):  # the mirror is being changed: then it has to come
             return self._mirror.adopt(file, now=self._now)
         return None
 
     def _brought(self, job: _Job, file: WantedFile) -> MirrorFile:
+        try:
+            with self._turn(job):
+                came = self._come(job, file)
+                row = None if self._line.locked() else self._admitted(job, file, came)
+                if row is None:
+                    check_bytes(file, size=came.size, sha256=came.sha256)
+                    check_wheel(job.part, file.name)
+                    job.arrival.proved(came.size)
+            if row is None:  # while other wheels come
+                with self._in_line():
+                    while (row := self._admitted(job, file, came)) is None:
+                        self._stop.check()
+        finally:
+            if not job.part.exists():  # admitted, or rejected
+                sidecar = job.part.with_name(job.part.name + SIDECAR_SUFFIX)
+                for left in (sidecar, new_of(sidecar)):
+                    self._mirror.disk.remove(left)
+        return row
+
+    def _come(self, job: _Job, file: WantedFile) -> Complete:
         make_directories(self._mirror.disk, self._directory)
         place = (self._mirror.root / file.path).parent
         self._room.expect(file.path, file.size or 0, size=file.size or 0, place=place)
@@ -268,14 +289,30 @@ class Fetcher:
             if error.code != "disk-full" or not isinstance(lacking, int) or not self._make_room(lacking):
                 raise
             came = self._download(job, file)
+        self._room.ended(file.path)
         self._witness.note(came.url, came.sha256, came.size, came.seen)
+        return came
+
+    def _admitted(self, job: _Job, file: WantedFile, came: Complete) -> MirrorFile | None:
+        """Let a wheel through the gate, and give it its name; None where another command changes the mirror."""
         try:
-            return self._admit(job, file, came)
+            return self._mirror.admit(
+                job.part, file, size=came.size, sha256=came.sha256, origin_url=came.url, now=self._now
+            )
+        except UsageError as error:
+            if error.code != "mirror-busy":
+                raise
+            return None
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        """Be the one that waits for the mirror's lock; whoever comes meanwhile does not even try."""
+        while not self._line.acquire(timeout=_LOOK):
+            self._stop.check()
+        try:
+            yield
         finally:
-            if not job.part.exists():  # admitted, or rejected
-                sidecar = job.part.with_name(job.part.name + SIDECAR_SUFFIX)
-                for left in (sidecar, new_of(sidecar)):
-                    self._mirror.disk.remove(left)
+            self._line.release()
 
     def _download(self, job: _Job, file: WantedFile) -> Complete:
         place = PurePosixPath(job.part.relative_to(self._mirror.root).as_posix())
@@ -296,21 +333,3 @@ class Fetcher:
                 return download.run()
             finally:
                 self._figures.upstream_bytes += download.bytes_received
-
-    def _admit(self, job: _Job, file: WantedFile, came: Complete) -> MirrorFile:
-        """Give a wheel its name, as soon as the mirror may be changed."""
-        proved = False
-        while True:
-            self._stop.check()
-            try:
-                return self._mirror.admit(
-                    job.part, file, size=came.size, sha256=came.sha256, origin_url=came.url, now=self._now
-                )
-            except PytorchOfflineError as error:
-                if error.code != "mirror-busy":
-                    raise
-            if not proved:
-                check_bytes(file, size=came.size, sha256=came.sha256)
-                check_wheel(job.part, file.name)
-                job.arrival.proved(came.size)
-                proved = True

@@ -112,7 +112,7 @@ class Keeping:
             return True
         self._came = False
         try:
-            self._mirror.publish()
+            self._mirror.publish(now=self._now)
         except PytorchOfflineError as error:
             self._came = True
             if error.code != "mirror-busy":
