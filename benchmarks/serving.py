@@ -231,6 +231,18 @@ class Table:
         ratios = [value(mine) / value(its) for mine, its in pairs if mine.done and its.done and value(its)]
         return f"{statistics.median(ratios):.2f}" if ratios else "-"
 
+    def row(self) -> str:
+        """Make the line of the summary: ours against nginx, then the others."""
+        mine = OURS if OURS in self._rounds else OURS + SECURE
+        if mine not in self._rounds:
+            return f"| {self.load.title} |{' |' * 8}"
+        cells = [
+            *(self._ratio(mine, base, value) for base in (NGINX, NGINX_ONE) for value in (_speed, _cost)),
+            *(self._ratio(name, NGINX, _speed) if name in self._rounds else "-" for name in PEERS),
+            f"{max(one.peak for one in self._rounds[mine]):.0f}",
+        ]
+        return f"| {self.load.title} | {' | '.join(cells)} |"
+
     def render(self) -> Iterator[str]:
         """Make the lines of the table."""
         bases = (NGINX, NGINX_ONE)
@@ -283,8 +295,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory.resolve(), prefix="benchmark-") as name:
         place = Path(name)
         place.chmod(0o755)
+        tables = []
         for table in run(place, arguments):
             print("\n".join(table.render()), flush=True)
+            tables.append(table)
+    print("**All of them**, as times of nginx in the same round\n")
+    print(f"| | ours | CPU | ours x {NGINX_ONE} | CPU | {' | '.join(PEERS)} | ours, peak MB |")
+    print(f"|---|{'---:|' * 8}")
+    print("\n".join(table.row() for table in tables))
 
 
 def run(place: Path, arguments: argparse.Namespace) -> Iterator[Table]:
