@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.clients.closure import fetch
 from tests.clients.enclosure import REPOSITORY, Enclosure, why_not
-from tests.clients.matrix import Cell, known_tool_limit, render, try_clients, unproved
+from tests.clients.matrix import Cell, Tried, known_tool_limit, render, try_clients, unproved
 from tests.clients.nginx import find_nginx
 from tests.clients.programs import PROGRAMS, install
 from tests.clients.servers import NGINX, SERVERS
@@ -43,16 +45,28 @@ def main() -> int:
         for one in tried
         if one.fine == (known_tool_limit(one.tool, one.server) is not None)
     ]
-    whole = len(clients) == len(PROGRAMS) and set(servers) == set(SERVERS)
-    if whole:
+    sys.stdout.write(f"{len(cells)} installations, {len(clients)} clients\n")
+    if arguments.results is not None:
+        cells, tried = _with_earlier(arguments.results, cells, tried)
+    if len({cell.client for cell in cells}) == len(PROGRAMS) and {cell.server for cell in cells} == set(SERVERS):
         surprises += [f"nothing needed this reason: {words}" for words in unproved(cells)]
     if arguments.write:
         text = DOCUMENT.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)
         DOCUMENT.write_text(f"{before}{BEGIN}\n{render(cells, tried)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-    sys.stdout.write(f"{len(cells)} installations, {len(clients)} clients\n")
     sys.stdout.writelines(f"NOT AS KNOWN: {surprise}\n" for surprise in surprises)
     return 1 if surprises else 0
+
+
+def _with_earlier(results: Path, cells: list[Cell], tried: list[Tried]) -> tuple[list[Cell], list[Tried]]:
+    """Put new results in the places of earlier ones, and keep all for the next time."""
+    earlier = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {"cells": [], "tried": []}
+    old = [Cell(**{**row, "asked": tuple(row["asked"])}) for row in earlier["cells"]]
+    all_cells = {(cell.client, cell.way, cell.server): cell for cell in (*old, *cells)}
+    all_tried = {(one.tool, one.server): one for one in (*(Tried(**row) for row in earlier["tried"]), *tried)}
+    kept = {"cells": [*map(asdict, all_cells.values())], "tried": [*map(asdict, all_tried.values())]}
+    results.write_text(json.dumps(kept), encoding="utf-8")
+    return list(all_cells.values()), list(all_tried.values())
 
 
 def _tell(cell: Cell) -> None:
@@ -69,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mirror", type=Path, help="a mirror that holds the closure already")
     parser.add_argument("--clients", default="", help="only those whose label begins so: pip,uv newest")
     parser.add_argument("--servers", default=",".join(SERVERS), help="only these")
+    parser.add_argument("--results", type=Path, help="a file that keeps results, so that a part can be run anew")
     parser.add_argument("--write", action="store_true", help="write the table into docs/clients.md")
     return parser
 

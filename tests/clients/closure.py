@@ -49,17 +49,23 @@ def make_spec(*, size: int = 0) -> Spec:
             name = f"torch-{VERSION}+{backend}-{python}-{abi}-linux_x86_64.whl"
             requires = [line for line in _TORCH_REQUIRES if backend != "cpu" or "nvidia" not in line]
             spec.add_wheel(backend, name, requires=requires, requires_python=">=3.6", extras=[EXTRA], padding=size)
-        spec.add_default(f"MarkupSafe-2.1.5-{python}-{abi}-manylinux1_x86_64.whl", requires_python=">=3.6")
-    spec.add_default("Jinja2-3.1.4-py3-none-any.whl", requires=["MarkupSafe>=2.0"], requires_python=">=3.6")
-    spec.add_default("typing_extensions-4.12.2-py3-none-any.whl", requires_python=">=3.6")
-    spec.add_default("filelock-3.15.4-py3-none-any.whl", requires_python=">=3.6")
-    spec.add_default("fsspec-2024.6.1-py3-none-any.whl", requires_python=">=3.6")
+        _add(spec, f"MarkupSafe-2.1.5-{python}-{abi}-manylinux1_x86_64.whl")
+    _add(spec, "Jinja2-3.1.4-py3-none-any.whl", requires=["MarkupSafe>=2.0"])
+    _add(spec, "typing_extensions-4.12.2-py3-none-any.whl")
+    _add(spec, "filelock-3.15.4-py3-none-any.whl")
+    _add(spec, "networkx-2.5.1-py3-none-any.whl")
+    _add(spec, "networkx-3.4.2-py3-none-any.whl", requires_python=">=3.10")
+    _add(spec, "opt_einsum-3.4.0-py3-none-any.whl")
+    _add(spec, "nvidia_cublas_cu12-12.1.3.1-py3-none-manylinux1_x86_64.whl", requires_python=">=3")
+    _add(spec, "fsspec-2024.6.1-py3-none-any.whl")
     spec.add_wheel("simple", "fsspec-2099.1.0-py3-none-any.whl", requires=(), yanked="loses files")
-    spec.add_default("networkx-2.5.1-py3-none-any.whl", requires_python=">=3.6")
-    spec.add_default("networkx-3.4.2-py3-none-any.whl", requires_python=">=3.10")
-    spec.add_default("opt_einsum-3.4.0-py3-none-any.whl", requires_python=">=3.6")
-    spec.add_default("nvidia_cublas_cu12-12.1.3.1-py3-none-manylinux1_x86_64.whl", requires_python=">=3")
     return spec
+
+
+def _add(spec: Spec, filename: str, *, requires: Sequence[str] = (), requires_python: str = ">=3.6") -> None:
+    """Offer a dependency on the default index and, as upstream does, among its root-level files."""
+    for directory in ("simple", ""):
+        spec.add_wheel(directory, filename, requires=requires, requires_python=requires_python)
 
 
 def fetch(

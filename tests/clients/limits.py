@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.clients.servers import FILE, HTTP_SERVER
+from tests.clients.servers import FILE, GATEWAY, HTTP_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,13 @@ LIMITS = (
         ),
         words="uv takes yanked files from a flat page, with a warning, though the page marks them; from an index it "
         "does not. Use `--index-url`.",
+    ),
+    Limit(
+        # The matrix has one gateway for all clients, so it is the first that meets this: 19.3 does too, where it is first.
+        applies=lambda program, way, server: way == "flat page" and server == GATEWAY and _pip_before(19)(program),
+        words="Upstream's flat pages do not say which Python a file requires, and a gateway knows it only of files that it "
+        "holds. pip before 20.3 takes the newest file and refuses it; when it is tried again, the page says so. Use "
+        "`--index-url`.",
     ),
     Limit(
         applies=lambda program, _, server: program.name == "poetry" and server == FILE,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-from tests.clients.enclosure import ADDRESS, NAME
+from tests.clients.closure import BACKEND
+from tests.clients.enclosure import ADDRESS, NAME, REPOSITORY
 from tests.clients.nginx import Nginx
 from tests.clients.ways import Place
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-FILE, HTTP_SERVER, NGINX, SERVE = "file://", "http.server", "nginx", "serve"
-SERVERS = (SERVE, NGINX, FILE, HTTP_SERVER)
-_PORTS = {SERVE: 8080, NGINX: 8081, HTTP_SERVER: 8082}
+FILE, GATEWAY, HTTP_SERVER, NGINX, SERVE = "file://", "gateway", "http.server", "nginx", "serve"
+SERVERS = (SERVE, NGINX, FILE, HTTP_SERVER, GATEWAY)
+_PORTS = {SERVE: 8080, NGINX: 8081, HTTP_SERVER: 8082, GATEWAY: 8083}
 
 
 @contextmanager
@@ -50,23 +51,44 @@ def start(
         with Nginx(mirror, directory, host=ADDRESS, port=port, within=within):
             yield place
         return
-    commands = {
-        SERVE: ("pytorch_offline", "serve", "--mirror", mirror, "--host", ADDRESS, "--port", port, *options),
-        HTTP_SERVER: ("http.server", port, "--bind", ADDRESS, "--directory", mirror),
-    }
-    command = [*within, sys.executable, "-m", *map(str, commands[server])]
     directory.mkdir(parents=True)
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            _wait_for(port, process, within)
-            yield place
-        finally:
-            process.terminate()
-            process.wait()
+    with ExitStack() as stack:
+        words: tuple[object, ...] = ("http.server", port, "--bind", ADDRESS, "--directory", mirror)
+        if server != HTTP_SERVER:
+            served: Sequence[object] = (mirror, *options)
+            if server == GATEWAY:
+                upstream, default_index = stack.enter_context(_upstream(mirror, within))
+                served = (directory / "mirror", "--upstream", upstream, "--default-index", default_index)
+            words = ("pytorch_offline", "serve", "--host", ADDRESS, "--port", port, "--mirror", *served)
+        log = stack.enter_context((directory / "log").open("wb"))
+        command = [*within, sys.executable, "-m", *map(str, words)]
+        process = stack.enter_context(_running(command, stdout=log, stderr=log))
+        _wait_for(port, process, within)
+        yield place
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], within: Sequence[str]) -> None:
+@contextmanager
+def _running(command: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen[Any]]:  # noqa: ANN401
+    process = subprocess.Popen(command, **streams)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
+def _upstream(mirror: Path, within: Sequence[str]) -> Iterator[list[str]]:
+    """Run the upstream that a mirror was fetched from, whose torch has as many bytes."""
+    wheel = next((mirror / "whl" / BACKEND).glob("torch-*.whl"))
+    size = wheel.stat().st_size // 1_000_000 * 1_000_000  # all but a few kilobytes was asked for
+    command = [*within, "env", "--chdir", str(REPOSITORY), sys.executable, "-m", "tests.clients.upstream", str(size)]
+    with _running(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()
+
+
+def _wait_for(port: int, process: subprocess.Popen[Any], within: Sequence[str]) -> None:
     question = f"import socket; socket.create_connection(({ADDRESS!r}, {port})).close()"
     deadline = time.monotonic() + 30
     while subprocess.run([*within, sys.executable, "-c", question], capture_output=True, check=False).returncode != 0:
