@@ -69,11 +69,11 @@ LIMITS = (
         "does not. Use `--index-url`.",
     ),
     Limit(
-        # The matrix has one gateway for all clients, so it is the first that meets this: 19.3 does too, where it is first.
+        # The matrix has one gateway for all clients, so the first of them meets this: 19.3 does, too, when it is first.
         applies=lambda program, way, server: way == "flat page" and server == GATEWAY and _pip_before(19)(program),
-        words="Upstream's flat pages do not say which Python a file requires, and a gateway knows it only of files that it "
-        "holds. pip before 20.3 takes the newest file and refuses it; when it is tried again, the page says so. Use "
-        "`--index-url`.",
+        words="Upstream's flat pages do not say which Python a file requires, and a gateway knows it only of files "
+        "that it holds. pip before 20.3 takes the newest file and refuses it; when it is tried again, the page says "
+        "so. Use `--index-url`.",
     ),
     Limit(
         applies=lambda program, _, server: program.name == "poetry" and server == FILE,
