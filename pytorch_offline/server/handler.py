@@ -10,6 +10,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -132,8 +133,14 @@ class Handler:
         self, method: str, field: Callable[[str], str | None], target: Target, page: Page
     ) -> web.StreamResponse:
         response = _give_page(method, field, target, page)
-        response.still = lambda: self._site.find(target.path) is page
+        response.still = partial(self._has_still, target.path, page)
         return response
+
+    def _has_still(self, path: str, what: Resource) -> bool:
+        try:
+            return self._site.find(path) == what
+        except PytorchOfflineError:  # it is said when the request is answered at length
+            return False
 
     async def _give_file(
         self, request: web.BaseRequest, field: Callable[[str], str | None], target: Target, file: StoredFile
@@ -165,7 +172,7 @@ class Handler:
             if opened.content is not None or request.method == "HEAD" or not decision.parts:
                 response = _from_memory(request.method, decision, opened.content or b"")
                 if opened.content is not None and file.immutable:
-                    response.still = lambda: self._site.find(target.path) == file
+                    response.still = partial(self._has_still, target.path, file)
                 return response
             assert stream is not None  # noqa: S101  (a file has its content or a stream)
             return await self._send_file(request, decision, stream, file)
