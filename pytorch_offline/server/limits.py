@@ -9,7 +9,7 @@ from enum import Enum, auto
 _OWN_FILES = 64
 # A client that is being served has a socket and a file.
 _FILES_PER_CLIENT = 2
-# Each idle connection takes some 20 kB here; this many stay far below 200 MB.
+# Each idle connection takes some 10 kB here; this many stay far below 200 MB.
 MOST_CONNECTIONS = 4096
 # Beyond those, so many are told to come again; the ones after them wait in the system's queue.
 TURNED_AWAY_AT_ONCE = 64

@@ -145,9 +145,13 @@ def _interface_addresses() -> list[str]:
         return []
     import fcntl  # noqa: PLC0415  (Windows has none)
 
-    found = []
+    found: list[str] = []
+    try:
+        interfaces = socket.if_nameindex()
+    except OSError:  # a sandbox without netlink
+        return found
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        for _, name in socket.if_nameindex():
+        for _, name in interfaces:
             with suppress(OSError):  # it has none
                 told = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
                 found.append(socket.inet_ntoa(told[20:24]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -9,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server.listening import addresses, bind, is_loopback, urls_for_clients
+from pytorch_offline.server import listening
+from pytorch_offline.server.listening import addresses, bind, is_loopback, own_addresses, urls_for_clients
 from tests.e2e.tool import run_json
 from tests.mirror.loopback import sized_wheel
 from tests.server.processes import ServeProcess
@@ -180,6 +182,15 @@ def test_clients_are_told_addresses_that_they_can_use() -> None:
     )
     assert is_loopback("::1")
     assert not is_loopback("0.0.0.0")
+
+
+def test_a_sandbox_that_lets_nobody_ask_for_interfaces_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_arguments: object) -> NoReturn:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "if_nameindex", refused)
+    monkeypatch.setattr(listening, "_FAR_AWAY", ())
+    assert own_addresses() == ("127.0.0.1",)
 
 
 def test_it_takes_as_many_files_as_the_system_lets_it_have(root: Path) -> None:
