@@ -348,7 +348,6 @@ class Server(web.Server):
         self.say = say
         self._log = log
         self._by_client: dict[str, int] = {}
-        self.finishing = False
 
     def _request(
         self,
@@ -407,7 +406,6 @@ class Server(web.Server):
 
     def finish(self) -> None:
         """Let every connection end with the answer that it is waiting for; those that wait for none end now."""
-        self.finishing = True
         for connection in tuple(self._connections):
             if isinstance(connection, Connection) and connection.answering:
                 connection.close()
