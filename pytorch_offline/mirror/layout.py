@@ -114,6 +114,11 @@ def mirror_path(upstream_path: str, *, from_upstream: bool) -> PurePosixPath:
     return ROOT.joinpath(*channel, *variant, name)
 
 
+def is_variant(name: str) -> bool:
+    """Say whether a directory of a channel has builds of one kind, by its name."""
+    return _VARIANT.fullmatch(name) is not None
+
+
 def channel_of(path: PurePosixPath) -> PurePosixPath:
     """Name the channel's directory that a file belongs to: ``whl`` for ``whl/cu121/X``."""
     below = path.parts[len(ROOT.parts) : -1]

@@ -11,8 +11,8 @@ from packaging.utils import canonicalize_name
 
 from pytorch_offline.crawler.model import PageKind
 from pytorch_offline.errors import PytorchOfflineError
-from pytorch_offline.mirror.layout import HTML_NAME
-from pytorch_offline.server.gateway.asked import SIMPLE, AskedPage, project_page, upstream_page
+from pytorch_offline.mirror.layout import HTML_NAME, ROOT, is_variant
+from pytorch_offline.server.gateway.asked import SIMPLE, AskedPage, is_channel, project_page, upstream_page
 from pytorch_offline.server.gateway.once import Once
 from pytorch_offline.server.gateway.rows import all_offered, files_page, held_in, list_page, merged
 from pytorch_offline.server.rendered import render_page
@@ -118,13 +118,20 @@ class GatewayPages:
         return None
 
     def _sources(self, asked: AskedPage) -> list[str]:
-        """Name the pages that may be this one, the one that counts first."""
+        """Name the pages that may be this one, the one that counts first.
+
+        Below ``/simple/`` the default index goes first, for all but torch's family. Below ``/whl/`` it has what
+        upstream has no page of: a dependency must be whole there or not at all, as uv looks no further than the first
+        index that knows a project's name.
+        """
         upstream = upstream_page(self._indexes.upstream, asked)
-        if asked.directory.parts[0] != str(SIMPLE) or asked.directory == SIMPLE:
+        name = asked.directory.name
+        is_index = asked.directory in {SIMPLE, ROOT} or is_channel(asked.directory) or is_variant(name)
+        default = None if asked.flat or is_index else self._indexes.default_for(canonicalize_name(name))
+        if default is None:
             return [upstream]
-        project = canonicalize_name(asked.directory.name)
-        default = self._indexes.default_for(project)
-        return [upstream] if default is None else [project_page(default, project), upstream]
+        page = project_page(default, canonicalize_name(name))
+        return [page, upstream] if asked.directory.parts[0] == str(SIMPLE) else [upstream, page]
 
     async def _made(self, asked: AskedPage, url: str, known: Known) -> Page:
         while (held := self._held_for(asked, known)) is None:
