@@ -187,6 +187,8 @@ def test_a_dry_run_changes_nothing_and_says_all(root: Path) -> None:
 @pytest.mark.parametrize("damage", ["other bytes", "shorter", "gone", "no metadata", "other metadata"])
 def test_a_damaged_file_holds_back_the_pages_that_name_it_and_nothing_else(root: Path, damage: str) -> None:
     destination = MemoryDestination()
+    earlier = PurePosixPath("whl/cu118/torch-0.9+cu118-py3-none-any.whl")
+    destination.files[earlier] = b"of an earlier publication"
     path = root / NEWER.path
     NEWER.admit(Mirror(root))
     Mirror(root).publish()
@@ -207,13 +209,14 @@ def test_a_damaged_file_holds_back_the_pages_that_name_it_and_nothing_else(root:
 
     assert len(report.failures) == 1
     assert report.failures[0].error.exit_code == 4
+    assert (report.removed, report.surplus) == ((), (earlier,))
+    assert earlier in destination.files
     assert broken_links(destination.files) == []
     assert PurePosixPath("whl/cpu/torch/index.html") in destination.files
     assert PurePosixPath("whl/cu121/sympy/index.html") in destination.files
     for held in ("whl/cu121/torch/index.html", "whl/torch/index.v1+json", "whl/index.html", "manifest.json"):
         assert PurePosixPath(held) in report.held_back
         assert PurePosixPath(held) not in destination.files
-    assert report.removed == ()
 
 
 def test_a_file_that_goes_while_others_are_sent_is_named(root: Path) -> None:
