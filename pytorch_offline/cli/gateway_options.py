@@ -49,7 +49,7 @@ def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--default-index",
         metavar="URL",
-        help="With --upstream: where /simple/ has everything but torch's family from.  [default: pip's]",
+        help="With --upstream: where everything else than torch's family comes from.  [default: pip's]",
     )
     @click.option("--no-default-index", is_flag=True, default=False, help="With --upstream: use upstream alone.")
     @click.option(
