@@ -21,8 +21,8 @@ from aiohttp import hdrs, web
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.server.access_log import USER
-from pytorch_offline.server.connections import plain
 from pytorch_offline.server.htpasswd import HINT, agrees, parse_htpasswd
+from pytorch_offline.server.refusals import plain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -10,18 +10,18 @@ import asyncio
 import re
 import socket
 import struct
-import traceback
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage
 
-from pytorch_offline import __version__
 from pytorch_offline.server.access_log import USER, served_of
+from pytorch_offline.server.client_progress import taken_by_client
 from pytorch_offline.server.limits import Limits, Standing, Verdict, judge, standing_since
+from pytorch_offline.server.refusals import plain, status_of, told
 from pytorch_offline.server.repeats import LONGEST_REQUEST, Repeats, repeat_of
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-# Linux, include/uapi/linux/tcp.h: `struct tcp_info` holds tcpi_unacked at 24, tcpi_bytes_acked at 120 (since 4.1) and
-# tcpi_notsent_bytes at 144 (since 4.6).
-_TCP_INFO_BYTES = 148
-_UNACKED, _BYTES_ACKED, _NOT_SENT = 24, 120, 144
 # Who is answered an error while still sending would lose the answer to a reset: nginx, too, reads on for a while
 # (`lingering_time`, `lingering_timeout`).
 _LINGER_SECONDS = 2.0
@@ -50,7 +46,6 @@ _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]*")
 _OTHER_VERSION = web.RequestKey("other_version", bool)
 _WITHOUT_LINGERING = struct.pack("ii", 1, 0)
 _RETRY_SECONDS = "5"
-_SERVER = {hdrs.SERVER: f"pytorch-offline/{__version__}"}
 
 
 # What is being sent of a file, for what the log says if the client goes meanwhile.
@@ -221,7 +216,7 @@ class Connection(web.RequestHandler):
         del message  # it shows the client's own bytes to the client
         if isinstance(exc, BadHttpMessage):
             self._broken = True
-            status = _status_of(exc, self._bounds)
+            status = status_of(exc, self._bounds)
             response = plain(status)
             response.force_close()
             return response
@@ -231,7 +226,7 @@ class Connection(web.RequestHandler):
                 self.log_access(request, sending, None)
             raise exc
         if exc is not None:
-            self._say(f"a fault of this server: {_told(exc)}; asked for: {request.raw_path[:200]!r}")
+            self._say(f"a fault of this server: {told(exc)}; asked for: {request.raw_path[:200]!r}")
         if request.writer.output_size > 0:  # half an answer is out: the client must see that it is none
             raise ConnectionError
         response = plain(HTTPStatus(status))
@@ -303,7 +298,7 @@ class Connection(web.RequestHandler):
         if self._ended and not answering:  # it said so in the moment between two requests
             self.force_close()
             return
-        taken, left = _taken(self.transport) if answering else (None, False)
+        taken, left = taken_by_client(self.transport) if answering else (None, False)
         self._standing = standing_since(
             self._standing, now, answering=answering, begun=self._head_bytes > 0, taken=taken, left=left
         )
@@ -460,44 +455,3 @@ def _refusal(request: web.BaseRequest, limits: Limits) -> HTTPStatus | None:
     if (request.content_length or 0) > limits.body_bytes:
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     return None
-
-
-def _told(fault: BaseException) -> str:
-    """Tell of a fault in a line: what, and where it arose."""
-    frames = traceback.extract_tb(fault.__traceback__)
-    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}{where}"
-
-
-def _status_of(error: BadHttpMessage, limits: Limits) -> HTTPStatus:
-    """Say which status fits what the parser refused (RFC 9110, 15.5.15; RFC 6585, 5)."""
-    if isinstance(error, LineTooLong):
-        of_target = error.args[1] == limits.line_bytes
-        return HTTPStatus.REQUEST_URI_TOO_LONG if of_target else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    if error.message.startswith("Too many headers"):
-        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    return HTTPStatus.BAD_REQUEST
-
-
-def plain(status: HTTPStatus, sentence: str | None = None, **headers: str) -> web.Response:
-    """Make a response that is one sentence; ``Retry_After`` is the header ``Retry-After``."""
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return web.Response(status=status, text=f"{sentence or status.phrase}\n", headers=_SERVER | fields)
-
-
-def _taken(transport: asyncio.Transport) -> tuple[int | None, bool]:
-    """Ask how many bytes the client has acknowledged, and whether there are more for it; None where nobody tells."""
-    connection = transport.get_extra_info("socket")
-    option = getattr(socket, "TCP_INFO", None)
-    if connection is None or option is None:
-        return None, False
-    try:
-        told = connection.getsockopt(socket.IPPROTO_TCP, option, 256)
-    except OSError:
-        return None, False
-    if len(told) < _TCP_INFO_BYTES:
-        return None, False
-    (taken,) = struct.unpack_from("=Q", told, _BYTES_ACKED)
-    (unacknowledged,) = struct.unpack_from("=I", told, _UNACKED)
-    (not_sent,) = struct.unpack_from("=I", told, _NOT_SENT)
-    return taken, bool(unacknowledged or not_sent or transport.get_write_buffer_size())
