@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pytorch_offline.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
@@ -90,3 +92,13 @@ class Destination(Protocol):
         Raises:
             UsageError: ``destination-busy`` if somebody else wrote it meanwhile.
         """
+
+
+def busy(name: str) -> UsageError:
+    """Say that somebody else published meanwhile."""
+    return UsageError(
+        "destination-busy",
+        f"another run has published to {name} meanwhile",
+        facts={"destination": name},
+        hint="run the same command again when the other one has ended: its pages may name other files than yours",
+    )

@@ -15,6 +15,7 @@ from pytorch_offline.mirror.generation import sweep
 from pytorch_offline.mirror.hashing import read_sha256
 from pytorch_offline.mirror.layout import LOCKS, ROOT, STATE_NAME
 from pytorch_offline.mirror.lock import MirrorLock
+from pytorch_offline.mirror.publishing.destination import busy
 from pytorch_offline.mirror.publishing.model import Document, Found
 from pytorch_offline.mirror.room import MARGIN, free_bytes, largest_file
 from pytorch_offline.selector.explaining.render import render_size
@@ -281,13 +282,3 @@ class _Coming:
 
 def _same_time(first: int | None, second: int | None) -> bool:
     return first is not None and second is not None and abs(first - second) <= _SAME_TIME_NS
-
-
-def busy(name: str) -> UsageError:
-    """Say that somebody else published meanwhile."""
-    return UsageError(
-        "destination-busy",
-        f"another run has published to {name} meanwhile",
-        facts={"destination": name},
-        hint="run the same command again when the other one has ended: its pages may name other files than yours",
-    )

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError
 from pytorch_offline.mirror.layout import HTML_NAME, LOCKS, ROOT
 from pytorch_offline.mirror.progress import Doing
-from pytorch_offline.mirror.publishing.directory import busy
+from pytorch_offline.mirror.publishing.destination import busy
 from pytorch_offline.mirror.publishing.model import Document, Found
+from pytorch_offline.mirror.publishing.multipart import GONE_UPLOAD, Upload
 from pytorch_offline.mirror.publishing.plan import cache_control, content_type, looks_like_ours
-from pytorch_offline.mirror.publishing.s3_client import read_trouble
+from pytorch_offline.mirror.publishing.s3_client import Refused, read_trouble
 from pytorch_offline.mirror.transfer import PATIENCE
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from pytorch_offline.mirror.progress import Progress
     from pytorch_offline.mirror.publishing.model import PublicFile
-    from pytorch_offline.mirror.publishing.s3_client import S3Client, Trouble
+    from pytorch_offline.mirror.publishing.s3_client import S3Client
     from pytorch_offline.mirror.workers import Stop
     from pytorch_offline.retries import RetryPolicy
 
@@ -49,17 +50,8 @@ _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 # A condition did not hold; or another write to the same key was under way.
 _LOST_RACE = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _UNKNOWN_CALL = frozenset({"501", "NotImplemented", "405", "MethodNotAllowed"})
-_GONE_UPLOAD = frozenset({"404", "NoSuchUpload"})
 
 _T = TypeVar("_T")
-
-
-class Refused(Exception):  # noqa: N818  (becomes one of ours, or is expected)
-    """A call failed for good."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.error.message)
-        self.trouble = trouble
 
 
 class ObjectStoreDestination:
@@ -268,7 +260,7 @@ class ObjectStoreDestination:
                 lambda: self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload),
             )
         except Refused as refused:
-            if refused.trouble.code not in _GONE_UPLOAD:
+            if refused.trouble.code not in GONE_UPLOAD:
                 raise refused.trouble.error from refused
 
     def call(self, what: str, action: Callable[[], _T], *, path: PurePosixPath | None = None) -> _T:
@@ -394,122 +386,6 @@ class ObjectStoreDestination:
         finally:
             body.close()
         return digest.hexdigest()
-
-
-class Upload:
-    """A large object on its way, in parts."""
-
-    def __init__(self, store: ObjectStoreDestination, file: PublicFile, earlier: str | None) -> None:
-        self._store = store
-        self._file = file
-        self._where: dict[str, object] = {"Bucket": store.bucket, "Key": store.key(file.path)}
-        self._earlier = earlier
-        self._had: dict[int, tuple[int, str]] = {}  # parts of an earlier run: size and ETag by number, from 1
-        self._etags: dict[int, str] = {}
-        self._lock = threading.Lock()
-        self._begun = False
-        self._there = False  # another run has completed it
-
-    def put(self, number: int, offset: int, piece: bytes) -> int:
-        """Send a part, unless an earlier run did; the ETag of a part is its MD5, and where it is not it is sent.
-
-        Raises:
-            UsageError: ``destination-busy`` if another run has aborted the upload.
-        """
-        del offset
-        self._begin()
-        if self._there:
-            return 0
-        part = number + 1
-        size, etag = self._had.get(part, (None, ""))
-        if size == len(piece) and etag.strip('"') == hashlib.md5(piece, usedforsecurity=False).hexdigest():
-            self._etags[part] = etag
-            return 0
-        try:
-            answer = self._store.ask(
-                f"sending {self._file.path}",
-                lambda: self._store.client.upload_part(**self._where, PartNumber=part, Body=piece),
-                path=self._file.path,
-            )
-        except Refused as refused:
-            if refused.trouble.code not in _GONE_UPLOAD:
-                raise refused.trouble.error from refused
-            if self._store.carried(self._file.path) != (self._file.size, self._file.sha256):
-                raise busy(self._store.name) from refused
-            self._there = True
-            return 0
-        self._etags[part] = str(answer["ETag"])
-        return len(piece)
-
-    def finish(self) -> None:
-        """Complete the object, and see that it is what was sent.
-
-        Raises:
-            UsageError: ``destination-busy`` if another run has aborted the upload.
-        """
-        if self._there:
-            return
-        parts = [{"PartNumber": part, "ETag": etag} for part, etag in sorted(self._etags.items())]
-        try:
-            self._store.ask(
-                f"completing {self._file.path}",
-                lambda: self._store.client.complete_multipart_upload(**self._where, MultipartUpload={"Parts": parts}),
-                path=self._file.path,
-            )
-        except Refused as refused:
-            if refused.trouble.code not in _GONE_UPLOAD:
-                raise refused.trouble.error from refused
-        match self._store.carried(self._file.path):
-            case None:
-                raise busy(self._store.name)
-            case (size, _) if size != self._file.size:
-                raise UpstreamError(
-                    "store-failed",
-                    f"{self._store.name} made an object of another size than was sent",
-                    facts={"file": str(self._file.path), "sent": str(self._file.size), "there": str(size)},
-                )
-            case (_, sha256) if sha256 != self._file.sha256:  # the upload was begun for other bytes of this name
-                self._store.copy(self._file.path, self._file)
-        self._store.finished(str(self._where["Key"]))
-
-    def abandon(self) -> None:
-        """Abort the upload: what was sent is not what it should be."""
-        if "UploadId" in self._where:
-            self._store.abort(str(self._where["Key"]), str(self._where["UploadId"]))
-
-    def _begin(self) -> None:
-        """Begin the upload or find out what came of it; one thread does, the others wait."""
-        with self._lock:
-            if self._begun:
-                return
-            if self._earlier is not None:
-                self._continue(self._earlier)
-            if "UploadId" not in self._where:
-                what = f"beginning {self._file.path}"
-                create = self._store.client.create_multipart_upload
-                headers = self._store.headers(self._file)
-                answer = self._store.call(what, lambda: create(**self._where, **headers), path=self._file.path)
-                self._where["UploadId"] = str(answer["UploadId"])
-            self._begun = True
-
-    def _continue(self, upload: str) -> None:
-        where, marker = {**self._where, "UploadId": upload}, 0
-        while True:
-            try:
-                answer = self._store.ask(
-                    f"asking what came of {self._file.path}",
-                    partial(self._store.client.list_parts, **where, PartNumberMarker=marker),
-                )
-            except Refused as refused:
-                if refused.trouble.code in _GONE_UPLOAD:
-                    return
-                raise refused.trouble.error from refused
-            for part in answer.get("Parts", ()):
-                self._had[int(part["PartNumber"])] = int(part["Size"]), str(part["ETag"])
-            marker = int(answer.get("NextPartNumberMarker") or 0)
-            if not answer.get("IsTruncated") or not marker:
-                self._where = where
-                return
 
 
 def _seconds(retry_after: str | None) -> float | None:

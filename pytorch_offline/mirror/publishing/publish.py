@@ -19,7 +19,7 @@ from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.manifest import parse_manifest, render_manifest
 from pytorch_offline.mirror.pages import render_page
 from pytorch_offline.mirror.progress import Doing, Stage
-from pytorch_offline.mirror.publishing.directory import busy
+from pytorch_offline.mirror.publishing.destination import busy
 from pytorch_offline.mirror.publishing.locks import is_pylock, with_addresses
 from pytorch_offline.mirror.publishing.model import Failed, PublicFile, PublishReport
 from pytorch_offline.mirror.publishing.plan import (

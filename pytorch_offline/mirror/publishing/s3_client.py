@@ -192,6 +192,14 @@ class Trouble:
     retry_after: str | None = None
 
 
+class Refused(Exception):  # noqa: N818  (becomes one of ours, or is expected)
+    """A call failed for good."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.error.message)
+        self.trouble = trouble
+
+
 def read_trouble(error: Exception, what: str, name: str) -> Trouble:
     """Say what went wrong about ``what``, of the destination ``name``.
 

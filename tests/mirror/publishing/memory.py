@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from bs4 import BeautifulSoup
 
-from pytorch_offline.mirror.publishing.directory import busy
+from pytorch_offline.mirror.publishing.destination import busy
 from pytorch_offline.mirror.publishing.model import Document, Found
 
 if TYPE_CHECKING:
