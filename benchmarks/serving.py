@@ -282,7 +282,7 @@ def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.2, help="of each turn; slow clients take three times that")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn; slow clients take three times that")
     parser.add_argument("--quick", action="store_true", help="one round of half a second")
     parser.add_argument("--size", type=int, default=256, help="of the large file, in MB")
     parser.add_argument("--directory", type=Path, default=Path(), help="where 2 GB are free")
