@@ -11,6 +11,7 @@ import click
 from pytorch_offline.addresses import redacted
 from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.rates import parse_bytes, rate_option
+from pytorch_offline.cli.session import is_typed
 from pytorch_offline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _check(options: GatewayOptions) -> None:
-    if options.default_index is not None and not options.use_default_index:
+    """Refuse what contradicts itself on the command line; what is set for all commands may not be meant for it."""
+    if options.default_index is not None and not options.use_default_index and is_typed("default_index"):
         raise UsageError("contradiction", "--default-index and --no-default-index exclude each other")
     if options.upstream is None:
         given = {
@@ -81,9 +83,11 @@ def _check(options: GatewayOptions) -> None:
             "--limit-rate": options.limit_rate,
         }
         for name, value in given.items():
-            if value is not None:
+            if value is not None and is_typed(name.removeprefix("--").replace("-", "_")):
                 raise UsageError(
-                    "contradiction", f"{name} says how a gateway works, and there is none", hint="--upstream"
+                    "contradiction",
+                    f"{name} says how a gateway works, and there is none",
+                    hint="--upstream URL makes one; leave the option out to serve what the mirror holds",
                 )
     elif not options.upstream.lower().startswith(("http://", "https://")):
         raise UsageError("bad-url", f"--upstream {redacted(options.upstream)!r} is not an http or https address")

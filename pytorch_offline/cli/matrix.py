@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pytorch_offline.cli.session import Session, common_options
+from pytorch_offline.cli.session import Session, common_options, is_typed
 from pytorch_offline.cli.target_options import Names
 from pytorch_offline.crawler.as_of import before_first_reading, parse_as_of
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
@@ -120,11 +120,11 @@ def command(
     """
     if as_csv and session.as_json:
         raise UsageError("contradiction", "--csv and --json exclude each other")
-    if _is_typed("by") and (_is_typed("gpu_names") or _is_typed("capabilities")):
+    if is_typed("by") and (is_typed("gpu_names") or is_typed("capabilities")):
         raise UsageError("contradiction", "--gpu and --by exclude each other", hint="leave out --by")
     # What a variable or the settings file says of a machine is for `select`; it yields to a table that is asked for.
-    devices = () if _is_typed("by") else (*map(_named_chip, gpu_names), *map(_chip, capabilities))
-    if _is_typed("driver") and not _is_typed("by") and not devices:
+    devices = () if is_typed("by") else (*map(_named_chip, gpu_names), *map(_chip, capabilities))
+    if is_typed("driver") and not is_typed("by") and not devices:
         by = "driver"
     requirement, _ = parse_requirement(project, "PROJECT")
     wanted = Wanted(
@@ -148,12 +148,6 @@ def command(
             else:
                 view = _builds(asked, by)
     session.result(document_of(view), render_csv(view) if as_csv else render_view(view))
-
-
-def _is_typed(parameter: str) -> bool:
-    """Whether an option stands on the command line, and not in a variable or the settings file."""
-    source = click.get_current_context().get_parameter_source(parameter)
-    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _platform(text: str) -> str:

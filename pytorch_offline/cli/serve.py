@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from packaging.version import Version
 
+from pytorch_offline.addresses import redacted
 from pytorch_offline.cli.gateway_options import GatewayOptions, gateway_options, make_gateway
 from pytorch_offline.cli.service_options import ServiceOptions, make_service, service_options
 from pytorch_offline.cli.session import Session, common_options
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _AGAIN_SECONDS = 10.0
 # So many commands are shown to try; a mirror of everything has dozens.
 _EXAMPLES = 3
+# Of a gateway nobody has asked anything yet; every upstream has this one, and it runs on every machine.
+_TRIED_FIRST = "cpu"
 
 EPILOG = """\b
 Examples:
@@ -97,11 +100,14 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
     urls = urls_for_clients(bound, own_addresses(), tls=service.certificate is not None)
 
     def ready() -> None:
-        to_try = examples(urls[0], mirror.snapshot)
+        upstream = None if asking is None or gateway.upstream is None else redacted(gateway.upstream)
+        to_try = examples(urls[0], mirror.snapshot, upstream=upstream)
+        held_now = {"files": len(mirror.snapshot.files), "upstream": upstream, "examples": to_try}
         session.result(
-            {"listening": urls[0], "addresses": urls, "files": len(mirror.snapshot.files), "examples": to_try},
-            "\n".join(f"listening on {url}" for url in urls),
+            {"listening": urls[0], "addresses": urls} | held_now, "\n".join(f"listening on {url}" for url in urls)
         )
+        if upstream is not None:
+            session.message(f"what the mirror has not is fetched from {upstream}")
         for line in to_try:
             session.message(line)
 
@@ -133,13 +139,18 @@ async def _living(
         follower.cancel()
 
 
-def examples(url: str, snapshot: Snapshot) -> list[str]:
-    """Give commands that work with this mirror, for people to try."""
-    if not snapshot.files:
-        return [f"the mirror in {snapshot.root} is empty; what `pytorch-offline fetch` puts there is served at once"]
-    newest = newest_torch(snapshot.files.values())
+def examples(url: str, snapshot: Snapshot, *, upstream: str | None = None) -> list[str]:
+    """Give commands that work with this mirror, for people to try; a gateway's first one fills it."""
     address = parse_address(url)
     trust = "" if address is None or address.is_trusted_by_pip else f" --trusted-host {address.host}"
+    if not snapshot.files and upstream is not None:
+        return [f"pip install torch --index-url {url}/whl/{_TRIED_FIRST}{trust}"]
+    if not snapshot.files:
+        nothing = f"the mirror in {snapshot.root} is empty"
+        if not snapshot.root.is_dir():
+            nothing = f"{snapshot.root} is not there yet"
+        return [f"{nothing}; what `pytorch-offline fetch` puts there is served at once"]
+    newest = newest_torch(snapshot.files.values())
     lines = [f"pip install torch --index-url {url}/{directory}{trust}" for directory in newest[:_EXAMPLES]]
     if len(newest) > _EXAMPLES:
         lines.append(f"and {len(newest) - _EXAMPLES} more builds of torch; {url}/ lists them")

@@ -39,6 +39,12 @@ class Style(StrEnum):
     NONE = "none"
 
 
+def is_typed(parameter: str) -> bool:
+    """Whether an option stands on the command line, and not in a variable or the settings file."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One run of one command: where the mirror is and how to speak.

@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.mirror.layout import HTML_NAME, JSON_NAME, METADATA_SUFFIX, ROOT, FlatPage, mirror_path, plan_pages
+from pytorch_offline.knowledge.family import projects_built_per_backend
+from pytorch_offline.mirror.layout import (
+    HTML_NAME,
+    JSON_NAME,
+    METADATA_SUFFIX,
+    ROOT,
+    FlatPage,
+    is_variant,
+    mirror_path,
+    plan_pages,
+)
 from pytorch_offline.server.rendered import RenderedPages
 from pytorch_offline.server.resources import Page, Redirect, StoredFile, UnrenderedPage
 from pytorch_offline.server.whole_indexes import plan_flat_pages, plan_simple_index
+from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -113,8 +124,19 @@ class Snapshot:
         )
 
     def _elsewhere(self, path: str) -> Redirect | None:
-        """Lead to a page from its path without the last slash, or from a project's name as people write it."""
+        """Lead to a page from its path without the last slash, or from a project's name as people write it.
+
+        And from a variant's directory to a wheel that its channel's own directory has. Until the end of 2025 upstream
+        had the dependencies' wheels in each variant (upstream-index.md, section 2), and the locks of that time name
+        them there. Not those that differ from variant to variant, of which old ones share one name.
+        """
         directory, _, name = path.removesuffix("/").rpartition("/")
+        if is_variant(directory.rpartition("/")[2]):
+            place = f"{directory.rpartition('/')[0]}/{name}"
+            found = self._file(place[1:]) if path == f"{directory}/{name}" else None
+            wheel = name.removesuffix(METADATA_SUFFIX)
+            if found is not None and parse_wheel_name(wheel).project not in projects_built_per_backend():
+                return Redirect(location=place)
         for candidate in (name, canonicalize_name(name)):
             location = f"{directory}/{candidate}/"
             if location in self._plans:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from pytorch_offline.cli.main import load_command
 from pytorch_offline.cli.rates import parse_bytes
 from pytorch_offline.cli.serve import command
 from pytorch_offline.errors import UsageError
@@ -30,6 +31,18 @@ def test_what_does_not_go_together_is_said(tmp_path: Path, arguments: list[str],
     assert isinstance(result.exception, UsageError)
     assert result.exception.code == code
     assert "secret" not in result.exception.message
+
+
+def test_what_is_set_once_for_all_commands_keeps_no_server_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("DEFAULT_INDEX", "https://index.example/simple"), ("LIMIT_RATE", "20M")):
+        monkeypatch.setenv(f"PYTORCH_OFFLINE_{name}", value)
+    (tmp_path / "used").touch()
+    arguments = ["--mirror", str(tmp_path), "--tls-cert", str(tmp_path / "used")]  # what ends it, later
+    result = CliRunner().invoke(load_command("serve"), arguments)
+    assert isinstance(result.exception, UsageError)
+    assert "--tls-cert and --tls-key belong together" in result.exception.message
 
 
 @pytest.mark.parametrize(

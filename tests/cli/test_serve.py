@@ -33,14 +33,21 @@ def test_commands_are_for_the_newest_torch() -> None:
     ]
 
 
-def test_a_mirror_without_variants_or_without_torch_has_its_commands() -> None:
+def test_a_mirror_without_variants_or_without_torch_has_its_commands(tmp_path: Path) -> None:
     assert examples("https://mirror", snapshot("whl/torch-2.10.0-py3-none-any.whl")) == [
         "pip install torch --index-url https://mirror/whl"
     ]
     assert examples("https://mirror", snapshot("whl/numpy-2.0-py3-none-any.whl")) == [
         "pip install PROJECT --index-url https://mirror/simple/"
     ]
-    assert "empty" in examples("https://mirror", snapshot())[0]
+    assert "is not there yet" in examples("https://mirror", snapshot())[0]
+    assert "is empty" in examples("https://mirror", Snapshot(tmp_path))[0]
+
+
+def test_a_gateway_that_holds_nothing_yet_says_how_to_fill_it(tmp_path: Path) -> None:
+    assert examples("http://gateway:8080", Snapshot(tmp_path), upstream="https://upstream.example/whl") == [
+        "pip install torch --index-url http://gateway:8080/whl/cpu --trusted-host gateway"
+    ]
 
 
 def test_pip_is_told_to_take_plain_http_from_another_machine() -> None:

@@ -105,6 +105,14 @@ def test_clients_that_read_json_get_it(nginx: Nginx, root: Path, accept: str) ->
     assert "Accept" in ", ".join(headers.get_all("Vary", []))
 
 
+@pytest.mark.parametrize("directory", ["whl", "whl/cpu", "whl/cpu/torch"])
+@pytest.mark.parametrize("name", ["index.html", "index.v1+json"])
+def test_each_form_has_an_address_of_its_own(nginx: Nginx, root: Path, directory: str, name: str) -> None:
+    status, headers, body = ask(nginx, f"/{directory}/{name}", Accept="image/png")
+    assert (status, content_type(headers)) == (200, JSON if name.endswith("json") else "text/html")
+    assert body == (root / directory / name).read_bytes()
+
+
 @pytest.mark.parametrize("accept", [None, "", "*/*", "text/html", "text/html,application/xhtml+xml,*/*;q=0.8"])
 def test_everybody_else_gets_html(nginx: Nginx, root: Path, accept: str | None) -> None:
     status, headers, body = ask(nginx, PAGE, **({} if accept is None else {"Accept": accept}))

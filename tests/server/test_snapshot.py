@@ -64,6 +64,15 @@ def test_a_file_is_where_upstream_has_it_too(snapshot: Snapshot) -> None:
     assert found.path == ROOT / PATHS[1]
 
 
+@pytest.mark.parametrize("suffix", ["", ".metadata"])
+def test_a_wheel_of_the_channel_is_found_from_a_variant_unless_variants_differ(snapshot: Snapshot, suffix: str) -> None:
+    anywhere = f"typing_extensions-4.15.0-py3-none-any.whl{suffix}"
+    assert snapshot.find(f"/whl/cu118/{anywhere}") == Redirect(location=f"/whl/{anywhere}")
+    assert snapshot.find(f"/whl/nightly/cu118/{anywhere}") is None
+    assert snapshot.find(f"/whl/cu118/{anywhere}/") is None
+    assert snapshot.find(f"/whl/cu118/torch-2.9.0-py3-none-any.whl{suffix}") is None
+
+
 def test_the_plain_index_lists_each_file_name_once_the_stable_channel_first() -> None:
     pages = {str(page.directory): page for page in plan_simple_index(ROWS) if hasattr(page, "directory")}
     assert set(pages) == {"simple", "simple/torch", "simple/typing-extensions"}

@@ -46,7 +46,7 @@ def parse_place(text: str) -> Path | BucketPlace:
 def _parse_bucket(text: str) -> BucketPlace:
     bucket, _, prefix = text[len("s3://") :].partition("/")
     if _BUCKET.fullmatch(bucket) is None:
-        raise _bad(text, "names no bucket")
+        raise _bad(text, "names no bucket: such a name has three letters, digits, dots or dashes at least")
     segments = [segment for segment in prefix.split("/") if segment]
     if any(segment in {".", ".."} or not segment.isprintable() for segment in segments) or set(prefix) & set("?#"):
         raise _bad(text, "has a prefix that cannot be part of an address")

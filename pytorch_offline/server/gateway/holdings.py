@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.mirror.layout import sidecar_of
-from pytorch_offline.server.resources import StoredFile
+from pytorch_offline.server.resources import Redirect, StoredFile
 from pytorch_offline.server.snapshot import FILE_TYPE, METADATA_TYPE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
@@ -64,8 +64,11 @@ class Holdings:
         return bool(self._new)
 
     def find(self, path: str, asked: AskedWheel) -> Resource | None:
-        """Give a file that is held."""
-        return None if self._is_gone(asked.path) else self._local.find(path) or self._newly_stored(asked)
+        """Give a file that is held, at this very place: what upstream has there is for upstream to say."""
+        if self._is_gone(asked.path):
+            return None
+        held = self._local.find(path)
+        return self._newly_stored(asked) if held is None or isinstance(held, Redirect) else held
 
     def _newly_stored(self, asked: AskedWheel) -> StoredFile | None:
         row = self._new.get(asked.path)
