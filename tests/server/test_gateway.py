@@ -47,6 +47,15 @@ def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def test_an_upstream_that_is_asked_with_a_password_has_its_files_in_their_places(tmp_path: Path) -> None:
+    with offering(SMALL) as upstream:
+        root = upstream.url.replace("://", "://me:secret@")
+        with Gateway(tmp_path / "mirror", root) as gateway:
+            assert b'href="../demo-1.0' in gateway.get("/whl/cpu/demo/").body
+            assert gateway.get(f"/{SMALL.path}").body == SMALL.body
+    assert list(gateway.held.read_files()) == [SMALL.path]
+
+
 def test_pages_lead_nowhere_outside_and_say_what_upstream_says(tmp_path: Path) -> None:
     with Simulator() as upstream, Gateway(tmp_path / "mirror", upstream.url) as gateway:
         for path in (

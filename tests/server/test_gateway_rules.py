@@ -145,6 +145,13 @@ def test_a_password_goes_to_the_index_that_it_is_for() -> None:
     assert wanted(file, root=indexes.upstream).urls[0] == f"https://me:secret@index.example/{DEMO.path}"
 
 
+def test_an_index_with_a_password_is_known_by_its_pages_with_the_password_too() -> None:
+    indexes = Indexes(upstream="https://me:secret@index.example/whl")
+    assert indexes.root_of("https://me:secret@index.example/whl/cu126/demo/") == indexes.upstream
+    assert indexes.root_of("https://index.example/whl/cu126/demo/") == indexes.upstream
+    assert indexes.root_of("https://me:secret@other.example/whl/cu126/demo/") is None
+
+
 def test_the_default_index_serves_everything_but_torchs_family() -> None:
     indexes = Indexes(upstream=UPSTREAM, default_index="https://default.example/simple")
     torch = PurePosixPath("whl/torch-2.4.0-py3-none-any.whl")

@@ -34,9 +34,10 @@ class Indexes:
         return None if project in family_projects() else self.default_index
 
     def of_page(self, page_url: str) -> str | None:
-        """Give the index that a page, by its address without secrets, belongs to."""
+        """Give the index that a page belongs to, by its address with or without secrets."""
+        page = page_key(page_url)
         for root in (self.upstream, self.default_index):
-            if root is not None and page_url.startswith(page_key(root).rstrip("/") + "/"):
+            if root is not None and page.startswith(page_key(root).rstrip("/") + "/"):
                 return root
         return None
 
@@ -54,7 +55,7 @@ def listed_at(path: PurePosixPath, files: Iterable[IndexFile], indexes: Indexes)
     """Find the file of a page whose place in the tree is this one."""
     for file in files:
         try:
-            row = offered(file.link, from_upstream=indexes.root_of(page_key(file.page_url)) is not None)
+            row = offered(file.link, from_upstream=indexes.root_of(file.page_url) is not None)
         except UsageError:
             continue
         if row.path == path:
