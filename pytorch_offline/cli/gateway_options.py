@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pytorch_offline.cli.session import Session
     from pytorch_offline.crawler.default_index import Reach
-    from pytorch_offline.server.following import FollowedMirror
     from pytorch_offline.server.gateway.site import GatewaySite
+    from pytorch_offline.server.tree.following import FollowedMirror
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,13 +19,13 @@ from pytorch_offline.cli.signals import Interrupted
 from pytorch_offline.mirror.layout import channel_of
 from pytorch_offline.mirror.standing import STALE_AFTER
 from pytorch_offline.selector.explaining.render import render_size
-from pytorch_offline.server.following import FollowedMirror
-from pytorch_offline.server.health import health_page
-from pytorch_offline.server.kept_standing import KeptStanding
+from pytorch_offline.server.monitoring.health import health_page
+from pytorch_offline.server.monitoring.kept_standing import KeptStanding
 from pytorch_offline.server.people.address import parse_address
 from pytorch_offline.server.people.kept import KeptHoldings
 from pytorch_offline.server.people.page import PeoplePage
 from pytorch_offline.server.routed import Routed
+from pytorch_offline.server.tree.following import FollowedMirror
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from pytorch_offline.mirror.model import MirrorFile
-    from pytorch_offline.server.snapshot import Snapshot
+    from pytorch_offline.server.tree.snapshot import Snapshot
 
 # How soon what broke off for a reason that nobody foresaw is begun again.
 _AGAIN_SECONDS = 10.0
@@ -73,10 +73,10 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
     mirror = FollowedMirror(session.mirror, tell=session.message)
     mirror.load()
     from pytorch_offline.server.handler import Handler  # noqa: PLC0415  (aiohttp takes a third of a second to import)
-    from pytorch_offline.server.listening import addresses, own_addresses, urls_for_clients  # noqa: PLC0415
-    from pytorch_offline.server.metrics import Metrics, metrics_page  # noqa: PLC0415
+    from pytorch_offline.server.listening.door import addresses, own_addresses, urls_for_clients  # noqa: PLC0415
+    from pytorch_offline.server.monitoring.metrics import Metrics, metrics_page  # noqa: PLC0415
+    from pytorch_offline.server.monitoring.tally import Tally  # noqa: PLC0415
     from pytorch_offline.server.running import serve_until_told  # noqa: PLC0415
-    from pytorch_offline.server.tally import Tally  # noqa: PLC0415
 
     held = KeptHoldings(session.mirror, lambda: mirror.snapshot)
     held.refresh()

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from pytorch_offline.cli.session import Session
-    from pytorch_offline.server.connections import Handler
-    from pytorch_offline.server.limits import Limits
+    from pytorch_offline.server.listening.connections import Handler
+    from pytorch_offline.server.listening.limits import Limits
+    from pytorch_offline.server.monitoring.tally import Tally
     from pytorch_offline.server.running import Service
-    from pytorch_offline.server.tally import Tally
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _STANDARD_OUTPUT = Path("-")
@@ -121,9 +121,9 @@ def make_service(
     Raises:
         UsageError: one of them cannot be used, or the address is not to be had.
     """
-    from pytorch_offline.server.access_log import AccessLog, LogFormat  # noqa: PLC0415  (aiohttp is slow to import)
-    from pytorch_offline.server.authentication import Authenticator, authenticated  # noqa: PLC0415
-    from pytorch_offline.server.listening import addresses, bind, is_loopback  # noqa: PLC0415
+    from pytorch_offline.server.listening.authentication import Authenticator, authenticated  # noqa: PLC0415
+    from pytorch_offline.server.listening.door import addresses, bind, is_loopback  # noqa: PLC0415
+    from pytorch_offline.server.monitoring.access_log import AccessLog, LogFormat  # noqa: PLC0415  (aiohttp is slow to import)
     from pytorch_offline.server.running import Certificate, Service  # noqa: PLC0415
 
     if (asked.tls_cert is None) != (asked.tls_key is None):
@@ -172,8 +172,8 @@ async def _at_end(act: Callable[[], None]) -> AsyncIterator[None]:
 
 
 def _limits(session: Session, asked: ServiceOptions) -> Limits:
-    from pytorch_offline.server.limits import MOST_CONNECTIONS, Limits, connections_within  # noqa: PLC0415
-    from pytorch_offline.server.open_files import raise_open_files  # noqa: PLC0415
+    from pytorch_offline.server.listening.limits import MOST_CONNECTIONS, Limits, connections_within  # noqa: PLC0415
+    from pytorch_offline.server.listening.open_files import raise_open_files  # noqa: PLC0415
 
     files = raise_open_files()
     possible = connections_within(files)

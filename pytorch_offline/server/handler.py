@@ -18,21 +18,21 @@ from aiohttp import web
 
 from pytorch_offline import __version__
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
-from pytorch_offline.server.complaints import Complaints
-from pytorch_offline.server.connections import SENDING
-from pytorch_offline.server.decision import Decision, Representation, decide
-from pytorch_offline.server.negotiation import accepts_gzip, choose_media_type
+from pytorch_offline.server.listening.connections import SENDING
+from pytorch_offline.server.monitoring.complaints import Complaints
 from pytorch_offline.server.one_thread import RENDERING, give_memory_back
+from pytorch_offline.server.protocol.decision import Decision, Representation, decide
+from pytorch_offline.server.protocol.negotiation import accepts_gzip, choose_media_type
+from pytorch_offline.server.protocol.request_paths import parse_target, relative_location
 from pytorch_offline.server.repeats import Repeatable
-from pytorch_offline.server.request_paths import parse_target, relative_location
 from pytorch_offline.server.resources import LivePage, Page, Question, Redirect, StoredFile, UnrenderedPage
 from pytorch_offline.server.sending import send_through
-from pytorch_offline.server.stored_files import open_stored
+from pytorch_offline.server.tree.stored_files import open_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytorch_offline.server.request_paths import Target
+    from pytorch_offline.server.protocol.request_paths import Target
     from pytorch_offline.server.resources import Body, GrowingFile, Resource, Site
 
 METHODS = ("GET", "HEAD")

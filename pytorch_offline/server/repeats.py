@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytorch_offline.server.access_log import Served
+    from pytorch_offline.server.monitoring.access_log import Served
 
 # What is kept: some dozen projects, as a few kinds of clients ask for them. At most 16 MB of pages that the site has
 # forgotten by now; larger ones take longer to send than to decide about.

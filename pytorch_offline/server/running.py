@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.server import service_manager
-from pytorch_offline.server.connections import Server
-from pytorch_offline.server.listening import Door
-from pytorch_offline.server.tls import read_identity
+from pytorch_offline.server.listening.connections import Server
+from pytorch_offline.server.listening.door import Door
+from pytorch_offline.server.listening.tls import read_identity
 
 if TYPE_CHECKING:
     import socket
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from pytorch_offline.server.connections import Handler, Log
-    from pytorch_offline.server.limits import Limits
-    from pytorch_offline.server.tally import Tally
-    from pytorch_offline.server.tls import Identity
+    from pytorch_offline.server.listening.connections import Handler
+    from pytorch_offline.server.listening.limits import Limits
+    from pytorch_offline.server.listening.tls import Identity
+    from pytorch_offline.server.monitoring.access_log import Log
+    from pytorch_offline.server.monitoring.tally import Tally
 
 _LOOK_SECONDS = 0.05
 # For those that were broken off to be put away.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.cli import serve
 from pytorch_offline.cli.serve import examples
-from pytorch_offline.server.snapshot import Snapshot
+from pytorch_offline.server.tree.snapshot import Snapshot
 from tests.mirror.wheels import craft_wheel
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server.negotiation import choose_media_type
+from pytorch_offline.server.protocol.negotiation import choose_media_type
 from tests.clients.nginx import Nginx, find_nginx
 from tests.mirror.wheels import SYMPY, TORCH_CPU, craft_wheel
 

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlsplit
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.net import Http
 from pytorch_offline.retries import RetryPolicy
-from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.gateway.finding import Indexes
 from pytorch_offline.server.gateway.site import GatewaySite
+from pytorch_offline.server.tree.following import FollowedMirror
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
 from tests.server.serving import Heard, Serving
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a gateway publish what came at once, and look for what was published often."""
     monkeypatch.setattr("pytorch_offline.server.gateway.keeping.QUIET_SECONDS", 0.1)
-    monkeypatch.setattr("pytorch_offline.server.following.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("pytorch_offline.server.tree.following.LOOK_SECONDS", 0.05)
 
 
 class Gateway(Serving):

@@ -8,11 +8,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.handler import Handler
-from pytorch_offline.server.limits import Limits
-from pytorch_offline.server.listening import addresses, bind
+from pytorch_offline.server.listening.door import addresses, bind
+from pytorch_offline.server.listening.limits import Limits
 from pytorch_offline.server.running import Service, serving
+from pytorch_offline.server.tree.following import FollowedMirror
 
 if TYPE_CHECKING:
     from pathlib import Path

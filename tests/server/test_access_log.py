@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.server import access_log
-from pytorch_offline.server.access_log import AccessLog, LogFormat, Served, redacted_target, render
+from pytorch_offline.server.monitoring import access_log
+from pytorch_offline.server.monitoring.access_log import AccessLog, LogFormat, Served, redacted_target, render
 
 SERVED = Served(
     client="192.0.2.7",

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server import authentication
-from pytorch_offline.server.authentication import Authenticator, OverwhelmedError, parse_basic
+from pytorch_offline.server.listening import authentication
+from pytorch_offline.server.listening.authentication import Authenticator, OverwhelmedError, parse_basic
 from tests.mirror.wheels import craft_wheel
 from tests.server.processes import ServeProcess
 from tests.server.serving import Heard, ask_raw

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.server.conditions import Verdict, judge_conditions, range_applies
+from pytorch_offline.server.protocol.conditions import Verdict, judge_conditions, range_applies
 
 ETAG = '"abc"'
 MODIFIED = datetime(2026, 11, 21, 17, 0, 0, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.server.decision import Decision, Representation, decide
+from pytorch_offline.server.protocol.decision import Decision, Representation, decide
 
 CONTENT = bytes(range(256)) * 4
 WHEEL = Representation(

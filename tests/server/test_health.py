@@ -22,17 +22,17 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from pytorch_offline.mirror.milestones import Crawled, Milestones, Reached, Verified
 from pytorch_offline.mirror.standing import Drive, Holding, Standing, Status
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.handler import Handler
-from pytorch_offline.server.health import Serving, document_of, health_page, judge
-from pytorch_offline.server.kept_standing import KeptStanding
-from pytorch_offline.server.limits import Limits
-from pytorch_offline.server.listening import addresses, bind
-from pytorch_offline.server.metrics import MOST_DIRECTORIES, Metrics, metrics_page
+from pytorch_offline.server.listening.door import addresses, bind
+from pytorch_offline.server.listening.limits import Limits
+from pytorch_offline.server.monitoring.health import Serving, document_of, health_page, judge
+from pytorch_offline.server.monitoring.kept_standing import KeptStanding
+from pytorch_offline.server.monitoring.metrics import MOST_DIRECTORIES, Metrics, metrics_page
+from pytorch_offline.server.monitoring.tally import KINDS, NO_REQUEST, Tally, kind_of
 from pytorch_offline.server.resources import LivePage, Question
 from pytorch_offline.server.routed import Routed
 from pytorch_offline.server.running import Service, serving
-from pytorch_offline.server.tally import KINDS, NO_REQUEST, Tally, kind_of
+from pytorch_offline.server.tree.following import FollowedMirror
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA, craft_wheel
 
 if TYPE_CHECKING:

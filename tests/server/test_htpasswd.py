@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.server.htpasswd import agrees, parse_htpasswd, refusal
+from pytorch_offline.server.listening.htpasswd import agrees, parse_htpasswd, refusal
 
 # Each was written by another program for the password "correct horse": htpasswd 2.4 (-B, -m, -s, -2, -5),
 # openssl passwd 3.0 (-apr1, -5, -6).

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server import connections
-from pytorch_offline.server.limits import Limits, Standing, Verdict, connections_within, judge, standing_since
+from pytorch_offline.server.listening import connections
+from pytorch_offline.server.listening.limits import Limits, Standing, Verdict, connections_within, judge, standing_since
 from tests.mirror.loopback import sized_wheel
 from tests.server.raw_answers import parse_answers
 from tests.server.serving import Serving

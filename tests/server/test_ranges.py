@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.server.ranges import MAX_RANGES, Span, parse_ranges
+from pytorch_offline.server.protocol.ranges import MAX_RANGES, Span, parse_ranges
 
 FIFTEEN = 10**15
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.server.request_paths import Target, parse_target, relative_location
+from pytorch_offline.server.protocol.request_paths import Target, parse_target, relative_location
 
 BAD, NOWHERE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 

@@ -16,8 +16,8 @@ import pytest
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server import listening
-from pytorch_offline.server.listening import addresses, bind, is_loopback, own_addresses, urls_for_clients
+from pytorch_offline.server.listening import door
+from pytorch_offline.server.listening.door import addresses, bind, is_loopback, own_addresses, urls_for_clients
 from tests.e2e.tool import run_json
 from tests.mirror.loopback import sized_wheel
 from tests.server.processes import ServeProcess
@@ -189,7 +189,7 @@ def test_a_sandbox_that_lets_nobody_ask_for_interfaces_is_no_fault(monkeypatch: 
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
 
     monkeypatch.setattr(socket, "if_nameindex", refused)
-    monkeypatch.setattr(listening, "_FAR_AWAY", ())
+    monkeypatch.setattr(door, "_FAR_AWAY", ())
     assert own_addresses() == ("127.0.0.1",)
 
 
@@ -263,8 +263,8 @@ def test_a_thread_that_waits_for_a_dead_disk_does_not_keep_the_process() -> None
     script = """
 import asyncio, signal, sys, threading, time
 from pytorch_offline.server import running
-from pytorch_offline.server.limits import Limits
-from pytorch_offline.server.listening import bind
+from pytorch_offline.server.listening.limits import Limits
+from pytorch_offline.server.listening.door import bind
 running._THREADS_SECONDS = 0.5
 async def main():
     asyncio.get_running_loop().run_in_executor(None, time.sleep, 1000)

@@ -13,12 +13,12 @@ import pytest
 
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.server import sending
-from pytorch_offline.server.access_log import content_sent
-from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.handler import Handler
-from pytorch_offline.server.limits import Limits
-from pytorch_offline.server.listening import addresses, bind
+from pytorch_offline.server.listening.door import addresses, bind
+from pytorch_offline.server.listening.limits import Limits
+from pytorch_offline.server.monitoring.access_log import content_sent
 from pytorch_offline.server.running import Certificate, Service, serving
+from pytorch_offline.server.tree.following import FollowedMirror
 from tests.mirror.loopback import sized_wheel
 from tests.net.authority import Authority
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from pytorch_offline.server.access_log import Served
+    from pytorch_offline.server.monitoring.access_log import Served
 
 TORCH = sized_wheel("whl/cu121/torch-2.4.0+cu121-cp311-cp311-linux_x86_64.whl", 700_000)
 WHEEL = "/whl/cu121/torch-2.4.0%2Bcu121-cp311-cp311-linux_x86_64.whl"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server import following
 from pytorch_offline.server.resources import StoredFile
+from pytorch_offline.server.tree import following
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel
 from tests.server.serving import Serving

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pytorch_offline.mirror.pages import render_pages
-from pytorch_offline.server.rendered import RenderedPages, make_body, render_page
 from pytorch_offline.server.resources import Page, Redirect, StoredFile, UnrenderedPage
-from pytorch_offline.server.snapshot import Snapshot
-from pytorch_offline.server.whole_indexes import plan_simple_index
+from pytorch_offline.server.tree.rendered import RenderedPages, make_body, render_page
+from pytorch_offline.server.tree.snapshot import Snapshot
+from pytorch_offline.server.tree.whole_indexes import plan_simple_index
 from tests.mirror.wheels import craft_wheel
 
 ROOT = Path("mirror")

@@ -20,7 +20,7 @@ import pytest
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server.tls import read_identity
+from pytorch_offline.server.listening.tls import read_identity
 from tests.e2e.tool import run_json
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError
-from pytorch_offline.server.snapshot import FILE_TYPE
+from pytorch_offline.server.tree.snapshot import FILE_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from pytorch_offline.mirror.layout import sidecar_of
 from pytorch_offline.server.resources import Redirect, StoredFile
-from pytorch_offline.server.snapshot import FILE_TYPE, METADATA_TYPE
+from pytorch_offline.server.tree.snapshot import FILE_TYPE, METADATA_TYPE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from pytorch_offline.mirror.model import MirrorFile
-    from pytorch_offline.server.following import FollowedMirror
     from pytorch_offline.server.gateway.asked import AskedPage, AskedWheel
     from pytorch_offline.server.gateway.threads import Threads
     from pytorch_offline.server.resources import Resource
-    from pytorch_offline.server.snapshot import Snapshot
+    from pytorch_offline.server.tree.following import FollowedMirror
+    from pytorch_offline.server.tree.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

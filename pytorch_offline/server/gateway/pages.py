@@ -15,8 +15,8 @@ from pytorch_offline.mirror.layout import HTML_NAME, ROOT, is_variant
 from pytorch_offline.server.gateway.asked import SIMPLE, AskedPage, is_channel, project_page, upstream_page
 from pytorch_offline.server.gateway.once import Once
 from pytorch_offline.server.gateway.rows import all_offered, files_page, held_in, list_page, merged
-from pytorch_offline.server.rendered import render_page
 from pytorch_offline.server.resources import Page, Redirect, UnrenderedPage
+from pytorch_offline.server.tree.rendered import render_page
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from pytorch_offline.crawler.catalogue import Catalogue
     from pytorch_offline.crawler.reading import PageReading
-    from pytorch_offline.server.following import FollowedMirror
     from pytorch_offline.server.gateway.finding import Indexes
     from pytorch_offline.server.gateway.holdings import Held, Holdings
     from pytorch_offline.server.gateway.readings import Known, Readings
     from pytorch_offline.server.gateway.threads import Threads
+    from pytorch_offline.server.tree.following import FollowedMirror
 
 # Pages that are kept as they were sent, up to so many bytes.
 _PAGES_KEPT = 48 * 1024 * 1024

@@ -13,9 +13,9 @@ from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.server.gateway.once import Once
 from pytorch_offline.server.gateway.readings import TIMEOUTS
 from pytorch_offline.server.gateway.rows import wanted
-from pytorch_offline.server.rendered import make_body
 from pytorch_offline.server.resources import Page
-from pytorch_offline.server.snapshot import METADATA_TYPE
+from pytorch_offline.server.tree.rendered import make_body
+from pytorch_offline.server.tree.snapshot import METADATA_TYPE
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath

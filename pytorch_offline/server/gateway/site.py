@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.store import Mirror
     from pytorch_offline.net import Http
     from pytorch_offline.retries import RetryPolicy
-    from pytorch_offline.server.following import FollowedMirror
     from pytorch_offline.server.gateway.finding import Indexes
     from pytorch_offline.server.resources import Resource
+    from pytorch_offline.server.tree.following import FollowedMirror
 
 # METADATA of a wheel whose host gives no ranges comes with the wheel, for which a client may wait so long.
 _METADATA_PATIENCE = 25.0

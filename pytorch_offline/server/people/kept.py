@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
     from pytorch_offline.mirror.model import MirrorFile
-    from pytorch_offline.server.snapshot import Snapshot
+    from pytorch_offline.server.tree.snapshot import Snapshot
 
 # How often it is looked whether another generation is served.
 _LOOK_SECONDS = 1.0

@@ -15,8 +15,8 @@ from pytorch_offline.server.people.languages import preferred_language
 from pytorch_offline.server.people.markup import assets
 from pytorch_offline.server.people.offers import Offer, Offers, offers_of
 from pytorch_offline.server.people.render_page import View, render_page
-from pytorch_offline.server.rendered import make_body
 from pytorch_offline.server.resources import Answer, LivePage
+from pytorch_offline.server.tree.rendered import make_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytorch_offline.mirror.store import Mirror
-from pytorch_offline.server.following import FollowedMirror
 from pytorch_offline.server.people.kept import KeptHoldings
 from pytorch_offline.server.people.page import PeoplePage
 from pytorch_offline.server.routed import Routed
+from pytorch_offline.server.tree.following import FollowedMirror
 from tests.mirror.wheels import craft_wheel
 from tests.server.serving import Serving
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pytorch_offline.mirror.stocktaking import Stocktaker
-from pytorch_offline.server.health import Serving
+from pytorch_offline.server.monitoring.health import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pytorch_offline.mirror.standing import Standing
-    from pytorch_offline.server.following import FollowedMirror
+    from pytorch_offline.server.tree.following import FollowedMirror
 
 # How old it may become; and how soon a new generation is noticed.
 SECONDS = 60.0

@@ -6,15 +6,16 @@ What may be a key is bounded: kinds of paths are few and named here, a status is
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from pytorch_offline.server.access_log import content_sent
+from pytorch_offline.server.monitoring.access_log import content_sent
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
+
     from aiohttp import web
 
-    from pytorch_offline.server.access_log import Served
-    from pytorch_offline.server.connections import Log, Server
+    from pytorch_offline.server.monitoring.access_log import Log, Served
 
 KINDS = ("wheel", "metadata", "page", "lock", "manifest", "own", "other")
 # The server's own pages: for people, for whoever watches it.
@@ -38,6 +39,18 @@ def kind_of(target: str) -> str:
     return "manifest" if path == "/manifest.json" else "other"
 
 
+class Crowd(Protocol):
+    """The clients that there are now."""
+
+    @property
+    def connections(self) -> Sized:
+        """Those that are open."""
+
+    @property
+    def answering(self) -> int:
+        """How many clients wait for an answer, or the rest of one."""
+
+
 class Tally:
     """Counts answers, and passes each on to a log if there is one. Belongs to the event loop.
 
@@ -49,7 +62,7 @@ class Tally:
         self.answers: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.sent: defaultdict[str, int] = defaultdict(int)
         self.cut = 0
-        self.server: Server | None = None
+        self.server: Crowd | None = None
         self.log: Log | None = None
 
     @property

@@ -17,18 +17,18 @@ from prometheus_client.process_collector import ProcessCollector
 
 from pytorch_offline import __version__
 from pytorch_offline.mirror.standing import Drifted, Status
-from pytorch_offline.server.health import judge
-from pytorch_offline.server.rendered import make_body
+from pytorch_offline.server.monitoring.health import judge
 from pytorch_offline.server.resources import Answer, LivePage
+from pytorch_offline.server.tree.rendered import make_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     from pytorch_offline.mirror.standing import Standing
-    from pytorch_offline.server.health import Figures, Kept
+    from pytorch_offline.server.monitoring.health import Figures, Kept
+    from pytorch_offline.server.monitoring.tally import Tally
     from pytorch_offline.server.resources import Question
-    from pytorch_offline.server.tally import Tally
 
 _Samples: TypeAlias = "float | Sequence[tuple[tuple[str, ...], float]]"
 

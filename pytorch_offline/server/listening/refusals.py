@@ -14,7 +14,7 @@ from pytorch_offline import __version__
 if TYPE_CHECKING:
     from aiohttp.http_exceptions import BadHttpMessage
 
-    from pytorch_offline.server.limits import Limits
+    from pytorch_offline.server.listening.limits import Limits
 
 _SERVER = {hdrs.SERVER: f"pytorch-offline/{__version__}"}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from pytorch_offline.mirror.layout import FlatPage, ProjectList, ProjectPage
 from pytorch_offline.mirror.pages import render_files_html, render_list_html, render_list_json, render_project_json
-from pytorch_offline.server.negotiation import HTML, HTML_V1, JSON_V1
+from pytorch_offline.server.protocol.negotiation import HTML, HTML_V1, JSON_V1
 from pytorch_offline.server.resources import Body, Page
 
 if TYPE_CHECKING:

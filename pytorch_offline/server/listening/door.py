@@ -13,12 +13,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.server.limits import TURNED_AWAY_AT_ONCE
+from pytorch_offline.server.listening.limits import TURNED_AWAY_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pytorch_offline.server.connections import Server
+    from pytorch_offline.server.listening.connections import Server
 
 # The system keeps so many until we take them in; Linux caps it at net.core.somaxconn, 4096 since 5.4.
 _BACKLOG = 4096

@@ -23,9 +23,9 @@ from pytorch_offline.mirror.layout import (
     mirror_path,
     plan_pages,
 )
-from pytorch_offline.server.rendered import RenderedPages
 from pytorch_offline.server.resources import Page, Redirect, StoredFile, UnrenderedPage
-from pytorch_offline.server.whole_indexes import plan_flat_pages, plan_simple_index
+from pytorch_offline.server.tree.rendered import RenderedPages
+from pytorch_offline.server.tree.whole_indexes import plan_flat_pages, plan_simple_index
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:

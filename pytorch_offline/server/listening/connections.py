@@ -12,16 +12,16 @@ import socket
 import struct
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage
 
-from pytorch_offline.server.access_log import USER, served_of
-from pytorch_offline.server.client_progress import taken_by_client
-from pytorch_offline.server.limits import Limits, Standing, Verdict, judge, standing_since
-from pytorch_offline.server.refusals import plain, status_of, told
+from pytorch_offline.server.listening.client_progress import taken_by_client
+from pytorch_offline.server.listening.limits import Limits, Standing, Verdict, judge, standing_since
+from pytorch_offline.server.listening.refusals import plain, status_of, told
+from pytorch_offline.server.monitoring.access_log import USER, served_of
 from pytorch_offline.server.repeats import LONGEST_REQUEST, Repeats, repeat_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.streams import StreamReader
 
-    from pytorch_offline.server.access_log import Served
+    from pytorch_offline.server.monitoring.access_log import Log
     from pytorch_offline.server.repeats import Repeat
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -50,19 +50,6 @@ _RETRY_SECONDS = "5"
 
 # What is being sent of a file, for what the log says if the client goes meanwhile.
 SENDING = web.RequestKey("sending", web.StreamResponse)
-
-
-class Log(Protocol):
-    """Is told of every answer."""
-
-    def answered(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
-        """Note an answer."""
-
-    def repeated(self, served: Served, client: str) -> None:
-        """Note an answer that was given before, now to another client."""
-
-    def refused(self, client: str, status: int) -> None:
-        """Note that a connection was ended before there was a whole request."""
 
 
 class Connection(web.RequestHandler):

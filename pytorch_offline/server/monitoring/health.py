@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pytorch_offline import __version__
 from pytorch_offline.mirror.standing import Complaint, Status, complaints_of, status_of
 from pytorch_offline.moments import spell_moment
-from pytorch_offline.server.following import UNREADABLE
-from pytorch_offline.server.rendered import make_body
 from pytorch_offline.server.resources import Answer, LivePage
+from pytorch_offline.server.tree.following import UNREADABLE
+from pytorch_offline.server.tree.rendered import make_body
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

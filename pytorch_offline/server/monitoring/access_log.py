@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -82,6 +82,19 @@ class Served:
     referer: str
     agent: str
     range: str
+
+
+class Log(Protocol):
+    """Is told of every answer."""
+
+    def answered(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
+        """Note an answer."""
+
+    def repeated(self, served: Served, client: str) -> None:
+        """Note an answer that was given before, now to another client."""
+
+    def refused(self, client: str, status: int) -> None:
+        """Note that a connection was ended before there was a whole request."""
 
 
 def render(served: Served, form: LogFormat) -> str:

@@ -13,8 +13,8 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pytorch_offline.server.conditions import Verdict, judge_conditions, range_applies
-from pytorch_offline.server.ranges import Span, parse_ranges
+from pytorch_offline.server.protocol.conditions import Verdict, judge_conditions, range_applies
+from pytorch_offline.server.protocol.ranges import Span, parse_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 from pytorch_offline.errors import UsageError
-from pytorch_offline.server.access_log import USER
-from pytorch_offline.server.htpasswd import HINT, agrees, parse_htpasswd
-from pytorch_offline.server.refusals import plain
+from pytorch_offline.server.listening.htpasswd import HINT, agrees, parse_htpasswd
+from pytorch_offline.server.listening.refusals import plain
+from pytorch_offline.server.monitoring.access_log import USER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

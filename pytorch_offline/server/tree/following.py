@@ -14,7 +14,7 @@ from pytorch_offline.mirror.layout import LOCKS, MANIFEST_NAME
 from pytorch_offline.mirror.manifest import parse_manifest
 from pytorch_offline.server.one_thread import READING, RENDERING, give_memory_back
 from pytorch_offline.server.resources import StoredFile
-from pytorch_offline.server.snapshot import Snapshot
+from pytorch_offline.server.tree.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

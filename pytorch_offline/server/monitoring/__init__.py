@@ -1,0 +1,1 @@
+"""What whoever runs a server reads: the access log, sums of answers, ``/health``, ``/metrics``, complaints."""
