@@ -68,6 +68,15 @@ def make_ready() -> None:
         just_fix_windows_console()
 
 
+def let_go() -> None:
+    """Drop what standard error did not take: Python would fail at it when it ends, with an exit code of its own."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        with suppress(OSError, ValueError, AttributeError):  # not a stream of the process's own
+            abandon(sys.stderr.fileno())
+
+
 def _drawn(lines: Sequence[str]) -> str:
     below = "\n".join(f"{line}{_ERASE_LINE}" for line in lines)
     up = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""

@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from textwrap import fill
 from typing import NoReturn
@@ -109,6 +110,7 @@ def run_process(arguments: list[str]) -> NoReturn:
         sys.exit(interrupted.exit_code)
     finally:
         let_go()
+        console.let_go()
         gc.freeze()  # the process ends here: looking through all that it made for garbage would take an eighth of a run
 
 
@@ -159,7 +161,8 @@ def run(arguments: list[str], goodbye: Goodbye | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # standard error went away: the exit code is still this one's
+            error.show()
         return report(_usage_error(error), spoken_to(arguments, context), told=True) and error.exit_code
     except (KeyboardInterrupt, click.Abort) as interrupt:
         interrupted = interrupt if isinstance(interrupt, Interrupted) else Interrupted(signal.SIGINT)

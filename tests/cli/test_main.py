@@ -187,6 +187,21 @@ def test_no_encoding_of_the_output_is_a_crash(encoding: str) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["serve", "--nonsense"], 2), (["verify", "--mirror", "nowhere"], 2)])
+def test_a_terminal_that_went_away_does_not_change_the_exit_code(arguments: list[str], code: int) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    os.close(ours)  # from here on, whoever writes to the terminal is told of an input/output error
+    command = [sys.executable, "-m", "pytorch_offline", *arguments]
+    try:
+        done = subprocess.run(
+            command, stderr=theirs, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False, timeout=60
+        )
+    finally:
+        os.close(theirs)
+    assert done.returncode == code
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")  # noqa: PTH110
 def test_an_output_that_takes_nothing_is_one_sentence() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123  (a device)
