@@ -142,7 +142,7 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_changes_nobody(
         assert await authenticator.admits(basic(*RIGHT)) == "alice"
         _write(users, "alice:plain\n")
         assert await authenticator.admits(basic(*RIGHT)) == "alice"
-        _write(users, f"carol:{WRITTEN['sha1']}\n# alice has left us\n")
+        _write(users, f"\ufeffcarol:{WRITTEN['sha1']}\n# alice has left us\n")  # as editors on Windows write it
         assert await authenticator.admits(basic(*RIGHT)) is None
         assert await authenticator.admits(basic("carol", "correct horse")) == "carol"
         os.unlink(users)  # noqa: PTH108  (a test that has nothing else to do)
@@ -203,6 +203,9 @@ def test_everything_wants_a_password_but_whether_all_is_well(guarded: ServeProce
         assert answer.headers["www-authenticate"] == 'Basic realm="pytorch-offline", charset="UTF-8"'
     open_to_all = _ask(guarded, "/health")
     assert open_to_all.body in {b"ok\n", b"not well\n"}
+    for field in ("Range: bytes=0-1", "Range: bytes=99999-", "If-None-Match: *", 'If-Match: "x"'):
+        asked_oddly = _ask(guarded, "/health", field)
+        assert (asked_oddly.status, asked_oddly.body) == (open_to_all.status, open_to_all.body), field
     inside = _ask(guarded, "/health", f"Authorization: {basic(*RIGHT)}")
     assert inside.status == open_to_all.status
     assert len(inside.body) > 20

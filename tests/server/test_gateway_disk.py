@@ -173,3 +173,23 @@ def test_a_full_disk_is_made_room_on_where_a_size_was_given(small_disk: Path, mo
         assert gateway.get(f"/{THIRD.path}").body == THIRD.body
         assert LARGE.path not in gateway.held.read_files()
         assert gateway.site.figures.evictions == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system that cannot be written")
+def test_a_gateway_says_that_its_mirror_cannot_be_written(tmp_path: Path) -> None:
+    place = tmp_path / "read-only"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this place lets nobody mount anything")
+    try:
+        with pytest.raises(UsageError, match="cannot be written") as caught:
+            asyncio.run(entered(Gateway(place / "mirror", "http://127.0.0.1:9/whl")))
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert caught.value.code == "mirror-not-writable"
+
+
+async def entered(gateway: Gateway) -> None:
+    async with gateway.site:
+        pass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.drift_log import DriftLog
+from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
 from pytorch_offline.mirror.disk import make_directories
 from pytorch_offline.mirror.lock import MirrorLock
@@ -127,7 +128,8 @@ class GatewaySite:
         self._task: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
-        await self._threads.run(self._begin)
+        with disk_errors(self._mirror.root):
+            await self._threads.run(self._begin)
         self._fetcher = Fetcher(
             self._mirror,
             directory=self._directory,

@@ -163,10 +163,10 @@ def authenticated(handler: Handler, authenticator: Authenticator) -> Handler:
             request[USER] = user
             return await handler(request)
         if request.raw_path.partition("?")[0] == OPEN_PATH and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
-            standing = HTTPStatus((await handler(request)).status)
-            return plain(
-                standing, "ok" if standing < HTTPStatus.MULTIPLE_CHOICES else "not well", Cache_Control="no-store"
-            )
+            # What a range or a condition makes of the page behind it is nobody's who may not read that.
+            well = (await handler(request)).status < HTTPStatus.INTERNAL_SERVER_ERROR
+            standing = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+            return plain(standing, "ok" if well else "not well", Cache_Control="no-store")
         return plain(HTTPStatus.UNAUTHORIZED, "A user and a password are needed.", WWW_Authenticate=CHALLENGE)
 
     return guarded
@@ -180,7 +180,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 def _read(path: Path) -> tuple[tuple[int, int, int] | None, Mapping[str, str]]:
     try:
         stamp = _stamp(path)
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the first user
     except OSError as error:
         raise UsageError(
             "bad-htpasswd", f"{path} cannot be read: {error.strerror}", facts={"file": str(path)}, hint=HINT
