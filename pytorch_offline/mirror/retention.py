@@ -209,16 +209,19 @@ def _newest(files: Iterable[HeldFile], versions: int | None) -> set[PurePosixPat
 def _needed(files: Mapping[PurePosixPath, HeldFile], stays: _Reasons, needs: Needs) -> _Reasons:
     """Find what else has to stay, because of files that stay by another rule than a lock.
 
-    What a lock names needs what the lock names, and no more: a lock is a whole closure.
+    What a lock names needs what the lock names, and no more: a lock is a whole closure. What another file needs is
+    followed on, though, whether a lock names it or not: its closure for that file's machines may be a different one.
     """
     found: _Reasons = {}
     waiting = [path for path, (why, _) in stays.items() if why is not Why.LOCKED]
-    staying = set(stays)
+    staying, followed = set(stays), set(waiting)
     while waiting:
         path = waiting.pop()
-        for needed in sorted(needs.of(files[path], staying)):
-            found[needed] = Why.NEEDED, f"{path} needs it"
-            staying.add(needed)
+        for needed in sorted(needs.of(files[path], staying) - followed):
+            if needed not in staying:
+                found[needed] = Why.NEEDED, f"{path} needs it"
+                staying.add(needed)
+            followed.add(needed)
             waiting.append(needed)
     return found
 
@@ -254,7 +257,7 @@ def _fitting(files: Mapping[PurePosixPath, HeldFile], stays: _Reasons, needs: Ne
 def _needed_by(
     group: Iterable[HeldFile], files: Mapping[PurePosixPath, HeldFile], stays: _Reasons, needs: Needs
 ) -> set[Hashable]:
-    return {files[path].bytes_of for one in group for path in needs.of(one, stays)}
+    return {files[path].bytes_of for one in group for path in needs.of(one, stays) if path not in stays}
 
 
 def _order(groups: Mapping[Hashable, list[HeldFile]], needed: Mapping[Hashable, set[Hashable]]) -> list[Hashable]:

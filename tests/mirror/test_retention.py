@@ -31,7 +31,14 @@ NOW = datetime(2026, 8, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def held(path: str, *requires: str, size: int = 10, age: float = 0, storage: str | None = None) -> HeldFile:
+def held(
+    path: str,
+    *requires: str,
+    size: int = 10,
+    age: float = 0,
+    storage: str | None = None,
+    requires_python: str | None = None,
+) -> HeldFile:
     name = path if path.endswith(".whl") else f"{path}-py3-none-any.whl"
     file = MirrorFile(
         path=PurePosixPath("whl") / name,
@@ -40,7 +47,7 @@ def held(path: str, *requires: str, size: int = 10, age: float = 0, storage: str
         hash_origin=HashOrigin.PUBLISHED,
         origin=f"https://upstream.example/whl/{name}",
         metadata_sha256="0" * 64,
-        requires_python=None,
+        requires_python=requires_python,
         yanked=None,
         upload_time=None,
         verified_at="2026-08-22T12:00:00Z",
@@ -134,6 +141,28 @@ def test_what_a_kept_wheel_needs_stays_with_it() -> None:
     found = plan(files, Policy(versions=1))
     assert gone(found) == ["triton-3.0", "cublas-12.1", "cudart-12.3", "numpy-1.0", "opt_einsum-3.0"]
     assert (why(found, "cu124/cublas-12.4"), why(found, "cudart-12.4")) == (Why.NEEDED, Why.NEEDED)
+
+
+def test_a_wheel_needs_what_its_own_python_can_take() -> None:
+    old, mid, new = (
+        held(f"filelock-3.{minor}", requires_python=f">=3.{python}") for minor, python in ((1, 7), (2, 8), (3, 10))
+    )
+    torch = held("cu121/torch-2.4.0+cu121-cp38-cp38-linux_x86_64.whl", "filelock")
+    assert gone(plan([torch, old, mid, new], Policy(versions=1))) == ["filelock-3.1"]
+    torch = held("cu121/torch-2.4.0+cu121-cp310-cp310-linux_x86_64.whl", "filelock")
+    assert gone(plan([torch, old, mid, new], Policy(versions=1))) == ["filelock-3.1", "filelock-3.2"]
+    for anyones in ("torch-2.4.0-cp38-abi3-linux_x86_64.whl", "jinja2-3.1", "torch-2.4.0-py3-none-linux_x86_64.whl"):
+        assert gone(plan([held(anyones, "filelock"), old, mid, new], Policy(versions=1))) == []
+    torch = held("cpu/torch-2.14.0-cp36-cp36m-win_amd64.whl", "filelock")
+    assert gone(plan([torch, old, mid, new], Policy(versions=1))) == ["filelock-3.1", "filelock-3.2"]
+
+
+def test_what_is_needed_by_way_of_a_locked_wheel_stays_too() -> None:
+    safe38, safe310 = (held(f"markupsafe-{v}-cp{py}-cp{py}-linux_x86_64.whl") for v, py in (("2.1", 38), ("3.0", 310)))
+    jinja, torch = held("jinja2-3.1", "markupsafe"), held("torch-2.4.0-cp38-cp38-linux_x86_64.whl", "jinja2")
+    files = [safe38, safe310, jinja, torch]
+    assert gone(plan(files, Policy(versions=1), lock(jinja, safe310))) == []
+    assert gone(plan([safe38, safe310, jinja], Policy(locked=True), lock(jinja, safe310))) == [safe38.file.path.name]
 
 
 def test_an_extra_counts_where_it_is_asked_for() -> None:
