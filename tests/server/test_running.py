@@ -18,6 +18,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.server.listening import door
 from pytorch_offline.server.listening.door import addresses, bind, is_loopback, own_addresses, urls_for_clients
+from pytorch_offline.server.monitoring.access_log import plain_address
 from tests.e2e.tool import run_json
 from tests.mirror.loopback import sized_wheel
 from tests.server.processes import ServeProcess
@@ -155,6 +156,15 @@ def test_an_address_that_is_not_ours_is_said_in_a_sentence(host: str, words: str
     with pytest.raises(UsageError, match=words) as caught:
         bind(host, 0)
     assert caught.value.code == "cannot-listen"
+
+
+def test_a_client_by_ipv4_has_an_ipv4_address() -> None:
+    assert [plain_address(one) for one in ("::ffff:192.0.2.7", "192.0.2.7", "2001:db8::7", "-")] == [
+        "192.0.2.7",
+        "192.0.2.7",
+        "2001:db8::7",
+        "-",
+    ]
 
 
 def test_every_address_of_a_host_is_listened_on_with_one_port() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.server.listening.limits import TURNED_AWAY_AT_ONCE
+from pytorch_offline.server.monitoring.access_log import plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -202,7 +203,7 @@ class Door:
                     self._server.make_room()
                     await asyncio.sleep(_FULL_SECONDS)
                 continue  # else: the client left before it was taken in (ECONNABORTED, or the network's own errors)
-            task = asyncio.create_task(self._take_in(accepted, str(address[0])))
+            task = asyncio.create_task(self._take_in(accepted, plain_address(str(address[0]))))
             self._shaking.add(task)
             task.add_done_callback(self._shaking.discard)
 

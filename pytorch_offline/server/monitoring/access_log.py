@@ -272,12 +272,17 @@ class AccessLog:
             self._say(f"lines of the access log were lost: {lost} ({self._reason})")
 
 
+def plain_address(client: str) -> str:
+    """Write an IPv4 client's address as everybody does, on a socket for IPv6 and IPv4 alike too (RFC 4291, 2.5.5.2)."""
+    return client.removeprefix("::ffff:")
+
+
 def served_of(request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> Served:
     """Say what there is to say of an answer that was given now."""
     headers = request.headers
     whole = request.method != _NO_METHOD
     return Served(
-        client=request.remote or "-",
+        client=plain_address(request.remote or "-"),
         user=request.get(USER, ""),
         moment=time.time(),
         method=request.method if whole else "",

@@ -97,9 +97,15 @@ def render_lock_command(lock: str, address: Address) -> str:
     """
     url = f"{address}/locks/{lock}"
     if lock.endswith(".toml"):
-        return f"pip install -r {_quoted(url)}{_trust(address)}"
+        # Every file is named, and an index would be asked for newer pips alone.
+        return f"pip install --no-index -r {_quoted(url)}{_trust(address)}"
     line = f"pip install --require-hashes --no-deps -r {_quoted(url)} --index-url {_quoted(f'{address}/simple/')}"
     return line + _trust(address)
+
+
+def render_first_command(address: Address) -> str:
+    """Write what fills a gateway that holds nothing yet: a build that every upstream has, for any machine."""
+    return f"pip install torch --index-url {_quoted(f'{address}/whl/cpu')}{_trust(address)}"
 
 
 def _pip_line(start: str, install: Install, address: Address) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pytorch_offline.server.people.asked import render_query, settle
+from pytorch_offline.server.people.commands import render_first_command
 from pytorch_offline.server.people.installs import install_of
 from pytorch_offline.server.people.languages import Language
 from pytorch_offline.server.people.markup import NOTHING, Markup, asset_href, fill, joined
@@ -121,7 +122,7 @@ def _empty(view: View) -> Markup:
         render_copyable("copy", words.empty_copy, _TO_COPY, words),
     ]
     if view.fetches:
-        blocks.append(fill("note", text=words.empty_gateway))
+        blocks.insert(0, render_copyable("first", words.empty_gateway, render_first_command(view.address), words))
     return fill("empty", heading=words.empty, lead=words.empty_lead, blocks=joined(blocks))
 
 

@@ -159,7 +159,9 @@ def test_settings_are_those_of_the_chosen_platform() -> None:
 
 def test_locks_are_installed_by_their_address() -> None:
     texts = read(page(locks=["pylock.node.toml", "requirements.node.txt", "node.json"])).texts
-    assert texts["lock-0"] == "pip install -r http://mirror:8080/locks/pylock.node.toml --trusted-host mirror"
+    assert texts["lock-0"] == (
+        "pip install --no-index -r http://mirror:8080/locks/pylock.node.toml --trusted-host mirror"
+    )
     assert texts["lock-1"] == (
         "pip install --require-hashes --no-deps -r http://mirror:8080/locks/requirements.node.txt "
         "--index-url http://mirror:8080/simple/ --trusted-host mirror"
@@ -272,7 +274,9 @@ def test_an_empty_mirror_says_what_to_do_next() -> None:
     assert "pytorch-offline publish" in text
     assert "upstream" not in text
     fetching = PeoplePage(lambda: take_stock((), ()), lambda: None, fetches=True)
-    assert "upstream" in read(fetching).texts["empty"]
+    texts = read(fetching).texts
+    assert "upstream" in texts["empty"]
+    assert texts["first"] == "pip install torch --index-url http://mirror:8080/whl/cpu --trusted-host mirror"
 
 
 def test_a_mirror_without_torch_lists_what_it_has() -> None:
