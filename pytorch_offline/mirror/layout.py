@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ROOT = PurePosixPath("whl")
 LOCKS = PurePosixPath("locks")
+# What is a lock by its name, and may be served as one; no file system has longer names.
+LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,240}\.(?:toml|txt|json)")
 MANIFEST_NAME = "manifest.json"
 HTML_NAME = "index.html"
 JSON_NAME = "index.v1+json"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from aiohttp import web
 
-from pytorch_offline import __version__
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
-from pytorch_offline.server.listening.connections import SENDING
+from pytorch_offline.mirror.served_as import IMMUTABLE, REVALIDATED
+from pytorch_offline.server.listening.connection import SENDING
+from pytorch_offline.server.listening.refusals import SERVER, plain
 from pytorch_offline.server.monitoring.complaints import Complaints
 from pytorch_offline.server.one_thread import RENDERING, give_memory_back
 from pytorch_offline.server.protocol.decision import Decision, Representation, decide
@@ -37,12 +38,6 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD")
 _ALLOW = ("Allow", ", ".join(METHODS))
-_SERVER = ("Server", f"pytorch-offline/{__version__}")
-
-# A wheel's path has its bytes for ever: clients that heed this never ask for it again (RFC 8246).
-IMMUTABLE = "max-age=31536000, immutable"
-# Everything else is asked about again each time, which costs a 304: what is published is seen at once.
-REVALIDATED = "no-cache"
 
 # What it means for a client that upstream could not be asked, by the error's code; else 502.
 STATUS_OF = {
@@ -84,17 +79,18 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         if request.method not in METHODS:
-            return _said(HTTPStatus.METHOD_NOT_ALLOWED, "This is a read-only mirror.", _ALLOW)
+            return plain(HTTPStatus.METHOD_NOT_ALLOWED, _ALLOW, sentence="This is a read-only mirror.")
         target = parse_target(request.raw_path)
         if isinstance(target, HTTPStatus):
-            return _said(target, "Nothing lies at such a path.")
+            return plain(target, sentence="Nothing lies at such a path.")
         try:
             found = self._site.find(target.path) or await self._site.bring(target.path)
         except PytorchOfflineError as error:
             status = STATUS_OF.get(error.code, HTTPStatus.BAD_GATEWAY)
-            return _said(status, error.message, *([_LATER] if status is HTTPStatus.SERVICE_UNAVAILABLE else []))
+            later = [_LATER] if status is HTTPStatus.SERVICE_UNAVAILABLE else []
+            return plain(status, *later, sentence=error.message)
         if found is None:
-            return _said(HTTPStatus.NOT_FOUND, NOT_HERE)
+            return plain(HTTPStatus.NOT_FOUND, sentence=NOT_HERE)
         return await self._give(request, target, found)
 
     async def _give(self, request: web.BaseRequest, target: Target, found: Resource) -> web.StreamResponse:
@@ -111,7 +107,7 @@ class Handler:
                 return await self._give_file(request, field, target, found)
             case Redirect(location=location):
                 there = relative_location(target.path, location, target.query)
-                return _said(HTTPStatus.MOVED_PERMANENTLY, f"It is at {there}", ("Location", there))
+                return plain(HTTPStatus.MOVED_PERMANENTLY, ("Location", there), sentence=f"It is at {there}")
             case LivePage(answer=answer):
                 question = Question(
                     path=target.path, query=target.query, field=field, origin=_origin(request), now=self._clock()
@@ -150,7 +146,7 @@ class Handler:
             opened = await loop.run_in_executor(None, open_stored, file)
         except FileNotFoundError:
             if file.sha256 is None:
-                return _said(HTTPStatus.NOT_FOUND, NOT_HERE)
+                return plain(HTTPStatus.NOT_FOUND, sentence=NOT_HERE)
             return self._broken(f"{file.path} is missing")
         except IntegrityError as error:
             return self._broken(f"{error.message}; {error.hint}")
@@ -251,7 +247,8 @@ class Handler:
 
     def _broken(self, what: str) -> web.Response:
         self._warn(what)
-        return _said(HTTPStatus.SERVICE_UNAVAILABLE, "The mirror cannot give its copy of this file now.", _RETRY_AFTER)
+        sentence = "The mirror cannot give its copy of this file now."
+        return plain(HTTPStatus.SERVICE_UNAVAILABLE, _RETRY_AFTER, sentence=sentence)
 
     def _warn(self, sentence: str) -> None:
         if self._complaints.is_due(sentence, self._clock()):
@@ -300,7 +297,8 @@ def _give_page(method: str, field: Callable[[str], str | None], target: Target, 
     offered = tuple(form.content_type.partition(";")[0] for form in page.forms)
     chosen = choose_media_type(field("Accept"), offered, query=target.query)
     if chosen is None:
-        return _said(HTTPStatus.NOT_ACCEPTABLE, f"This page is to be had as {', '.join(offered)}.", ("Vary", "Accept"))
+        sentence = f"This page is to be had as {', '.join(offered)}."
+        return plain(HTTPStatus.NOT_ACCEPTABLE, ("Vary", "Accept"), sentence=sentence)
     form = page.forms[offered.index(chosen)]
     return _give_body(method, field, form, modified=page.modified, vary=("Accept",), headers=page.headers)
 
@@ -351,19 +349,4 @@ def _from_memory(method: str, decision: Decision, content: bytes) -> Repeatable:
 
 
 def _headers(decision: Decision) -> list[tuple[str, str]]:
-    return [*decision.headers, _SERVER]
-
-
-def _said(status: HTTPStatus, sentence: str, *headers: tuple[str, str]) -> Repeatable:
-    """Make a response that is one sentence for people."""
-    return Repeatable(
-        status=status,
-        body=f"{sentence}\n".encode("utf-8", "backslashreplace"),
-        headers=[
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Cache-Control", REVALIDATED),
-            ("X-Content-Type-Options", "nosniff"),
-            *headers,
-            _SERVER,
-        ],
-    )
+    return [*decision.headers, SERVER]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from pytorch_offline.mirror.served_as import REVALIDATED
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
@@ -132,7 +134,7 @@ class Answer:
     body: Body
     status: HTTPStatus = HTTPStatus.OK
     vary: tuple[str, ...] = ()
-    cache_control: str = "no-cache"
+    cache_control: str = REVALIDATED
     headers: tuple[tuple[str, str], ...] = ()
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_offline.server.protocol.negotiation import HTML, HTML_V1, JSON_V1, accepts_gzip, choose_media_type
+from pytorch_offline.mirror.served_as import HTML, JSON_V1
+from pytorch_offline.server.protocol.negotiation import HTML_V1, accepts_gzip, choose_media_type
 
 OFFERED = (HTML, HTML_V1, JSON_V1)
 PIP = f"{JSON_V1}, {HTML_V1}; q=0.1, text/html; q=0.01"

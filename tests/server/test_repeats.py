@@ -14,7 +14,7 @@ import pytest
 
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.server import repeats
-from pytorch_offline.server.listening.connections import Connection
+from pytorch_offline.server.listening.connection import Connection
 from pytorch_offline.server.repeats import LONGEST_CONTENT, MOST_ANSWERS, MOST_SEEN, Repeat, Repeats
 from tests.mirror.wheels import craft_wheel
 from tests.server.serving import Serving

@@ -26,8 +26,9 @@ from pytorch_offline.mirror.progress import Doing
 from pytorch_offline.mirror.publishing.destination import busy
 from pytorch_offline.mirror.publishing.model import Document, Found
 from pytorch_offline.mirror.publishing.multipart import GONE_UPLOAD, Upload
-from pytorch_offline.mirror.publishing.plan import cache_control, content_type, looks_like_ours
+from pytorch_offline.mirror.publishing.plan import looks_like_ours
 from pytorch_offline.mirror.publishing.s3_client import Refused, read_trouble
+from pytorch_offline.mirror.served_as import cache_control_of, media_type_of
 from pytorch_offline.mirror.transfer import PATIENCE
 
 if TYPE_CHECKING:
@@ -230,8 +231,8 @@ class ObjectStoreDestination:
     def headers(self, file: PublicFile) -> dict[str, Any]:
         """Say what is kept beside an object's bytes, and sent with them."""
         return {
-            "ContentType": content_type(file.path),
-            "CacheControl": cache_control(file.path),
+            "ContentType": media_type_of(file.path),
+            "CacheControl": cache_control_of(file.path),
             "Metadata": {_SHA256: file.sha256},
         }
 

@@ -13,7 +13,9 @@ from pytorch_offline.mirror.layout import (
     FLAT_NAMES,
     HTML_NAME,
     JSON_NAME,
+    LOCK_NAME,
     LOCKS,
+    MANIFEST_NAME,
     METADATA_SUFFIX,
     PAGE_NAMES,
     ROOT,
@@ -31,22 +33,9 @@ if TYPE_CHECKING:
     from pytorch_offline.mirror.layout import IndexPage
     from pytorch_offline.mirror.model import MirrorFile
 
-MANIFEST = PurePosixPath("manifest.json")
-_LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.(?:toml|txt|json)")
+MANIFEST = PurePosixPath(MANIFEST_NAME)
 # A directory of an index: a channel, a variant, a project.
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-_HTML = "text/html; charset=utf-8"
-_TYPES = {
-    ".metadata": "text/plain; charset=utf-8",
-    ".html": _HTML,
-    ".json": "application/json",
-    ".toml": "text/plain; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-}
-# uv documents both (docs/concepts/cache.md); pages are asked for again each time, and answered 304.
-_IMMUTABLE = "public, max-age=31536000, immutable"
-_REVALIDATED = "no-cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +104,7 @@ def surplus(found: Iterable[PurePosixPath], wanted: Collection[PurePosixPath]) -
 def looks_like_ours(path: PurePosixPath) -> bool:
     """Say whether only we would put a file at a path: a wheel in its place, its METADATA, an index page, a lock."""
     if path.parts[: len(LOCKS.parts)] == LOCKS.parts:
-        return path.parent == LOCKS and _LOCK_NAME.fullmatch(path.name) is not None
+        return path.parent == LOCKS and LOCK_NAME.fullmatch(path.name) is not None
     if path.parts[: len(ROOT.parts)] != ROOT.parts or len(path.parts) <= len(ROOT.parts):
         return False
     if path.name in PAGE_NAMES:
@@ -148,18 +137,6 @@ def paths_of(page: IndexPage) -> frozenset[PurePosixPath]:
 def public_file(path: PurePosixPath, body: bytes) -> PublicFile:
     """Describe a file whose bytes are at hand."""
     return PublicFile(path=path, size=len(body), sha256=hashlib.sha256(body).hexdigest())
-
-
-def content_type(path: PurePosixPath) -> str:
-    """Say as what a file is served: simple clients judge a page by it alone (PEP 691)."""
-    if path.name == JSON_NAME:
-        return "application/vnd.pypi.simple.v1+json"
-    return _TYPES.get(path.suffix, "application/octet-stream")
-
-
-def cache_control(path: PurePosixPath) -> str:
-    """Say how long a client may keep a file without asking: a wheel for ever, all else not at all."""
-    return _IMMUTABLE if path.suffix in {".whl", METADATA_SUFFIX} else _REVALIDATED
 
 
 def _vouched(published: Iterable[MirrorFile]) -> dict[PurePosixPath, str]:

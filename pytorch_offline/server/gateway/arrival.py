@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError
-from pytorch_offline.server.tree.snapshot import FILE_TYPE
+from pytorch_offline.mirror.served_as import WHEEL_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -239,7 +239,7 @@ class Sending:
     All that it is given comes from one ``attempt``, several parts of the file too.
     """
 
-    content_type = FILE_TYPE
+    content_type = WHEEL_TYPE
 
     def __init__(self, arrival: Arrival, size: int) -> None:
         self.size = size

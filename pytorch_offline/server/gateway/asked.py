@@ -20,14 +20,13 @@ from pytorch_offline.mirror.layout import (
     channel_of,
     mirror_path,
 )
+from pytorch_offline.server.tree.whole_indexes import SIMPLE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from packaging.utils import NormalizedName
-
-SIMPLE = PurePosixPath("simple")
 
 # A channel, a variant and a project have such names; upstream's deepest page is whl/preview/forge/<variant>/<project>/.
 _SEGMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")

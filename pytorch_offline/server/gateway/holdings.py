@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pytorch_offline.mirror.layout import sidecar_of
+from pytorch_offline.mirror.served_as import TEXT_TYPE, WHEEL_TYPE
 from pytorch_offline.server.resources import Redirect, StoredFile
-from pytorch_offline.server.tree.snapshot import FILE_TYPE, METADATA_TYPE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
@@ -79,11 +79,9 @@ class Holdings:
             return None
         if asked.metadata:
             place = self._root / sidecar_of(row.path)
-            return StoredFile(
-                path=place, size=None, sha256=row.metadata_sha256, content_type=METADATA_TYPE, immutable=True
-            )
+            return StoredFile(path=place, size=None, sha256=row.metadata_sha256, content_type=TEXT_TYPE, immutable=True)
         place = self._root / row.path
-        return StoredFile(path=place, size=row.size, sha256=row.sha256, content_type=FILE_TYPE, immutable=True)
+        return StoredFile(path=place, size=row.size, sha256=row.sha256, content_type=WHEEL_TYPE, immutable=True)
 
     def add(self, row: MirrorFile) -> None:
         """Take note of a file that came."""

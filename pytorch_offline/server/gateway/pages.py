@@ -12,11 +12,12 @@ from packaging.utils import canonicalize_name
 from pytorch_offline.crawler.model import PageKind
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.mirror.layout import HTML_NAME, ROOT, is_variant
-from pytorch_offline.server.gateway.asked import SIMPLE, AskedPage, is_channel, project_page, upstream_page
+from pytorch_offline.server.gateway.asked import AskedPage, is_channel, project_page, upstream_page
 from pytorch_offline.server.gateway.once import Once
 from pytorch_offline.server.gateway.rows import all_offered, files_page, held_in, list_page, merged
 from pytorch_offline.server.resources import Page, Redirect, UnrenderedPage
 from pytorch_offline.server.tree.rendered import render_page
+from pytorch_offline.server.tree.whole_indexes import SIMPLE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:

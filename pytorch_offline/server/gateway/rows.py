@@ -15,7 +15,8 @@ from pytorch_offline.crawler.siblings import learn_index, sibling_addresses
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.layout import ROOT, FlatPage, ProjectList, ProjectPage, channel_of, mirror_path
 from pytorch_offline.mirror.model import Listed, MirrorFile, WantedFile
-from pytorch_offline.server.gateway.asked import SIMPLE, AskedPage, is_channel
+from pytorch_offline.server.gateway.asked import AskedPage, is_channel
+from pytorch_offline.server.tree.whole_indexes import SIMPLE
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from pytorch_offline.crawler.hosts import Hosts
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.mirror.layout import sidecar_of
+from pytorch_offline.mirror.served_as import TEXT_TYPE
 from pytorch_offline.selector.indexes.wheel_metadata import fetch_wheel_metadata
 from pytorch_offline.server.gateway.once import Once
 from pytorch_offline.server.gateway.readings import TIMEOUTS
 from pytorch_offline.server.gateway.rows import wanted
 from pytorch_offline.server.resources import Page
 from pytorch_offline.server.tree.rendered import make_body
-from pytorch_offline.server.tree.snapshot import METADATA_TYPE
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
@@ -82,7 +82,7 @@ class Sidecars:
             if standing.place is None:
                 raise standing.error or error from error
             body = await self._threads.run((self._root / sidecar_of(path)).read_bytes)
-        page = Page(forms=(make_body(METADATA_TYPE, body),))
+        page = Page(forms=(make_body(TEXT_TYPE, body),))
         self._kept[path] = page
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)

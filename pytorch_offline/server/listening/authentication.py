@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from pytorch_offline.errors import UsageError
 from pytorch_offline.server.listening.htpasswd import HINT, agrees, parse_htpasswd
@@ -25,10 +25,12 @@ from pytorch_offline.server.listening.refusals import plain
 from pytorch_offline.server.monitoring.access_log import USER
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    from aiohttp import web
+
+    from pytorch_offline.server.listening.connections import Handler
 
 REALM = "pytorch-offline"
 CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
@@ -158,7 +160,9 @@ def authenticated(handler: Handler, authenticator: Authenticator) -> Handler:
         try:
             user = await authenticator.admits(request.headers.get(hdrs.AUTHORIZATION))
         except OverwhelmedError:
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "Too many passwords at once.", Retry_After="5")
+            return plain(
+                HTTPStatus.SERVICE_UNAVAILABLE, (hdrs.RETRY_AFTER, "5"), sentence="Too many passwords at once."
+            )
         if user is not None:
             request[USER] = user
             return await handler(request)
@@ -166,8 +170,12 @@ def authenticated(handler: Handler, authenticator: Authenticator) -> Handler:
             # What a range or a condition makes of the page behind it is nobody's who may not read that.
             well = (await handler(request)).status < HTTPStatus.INTERNAL_SERVER_ERROR
             standing = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-            return plain(standing, "ok" if well else "not well", Cache_Control="no-store")
-        return plain(HTTPStatus.UNAUTHORIZED, "A user and a password are needed.", WWW_Authenticate=CHALLENGE)
+            return plain(standing, (hdrs.CACHE_CONTROL, "no-store"), sentence="ok" if well else "not well")
+        return plain(
+            HTTPStatus.UNAUTHORIZED,
+            (hdrs.WWW_AUTHENTICATE, CHALLENGE),
+            sentence="A user and a password are needed.",
+        )
 
     return guarded
 

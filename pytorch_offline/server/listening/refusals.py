@@ -6,23 +6,36 @@ import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from aiohttp.http_exceptions import LineTooLong
 
 from pytorch_offline import __version__
+from pytorch_offline.mirror.served_as import REVALIDATED, TEXT_TYPE
+from pytorch_offline.server.repeats import Repeatable
 
 if TYPE_CHECKING:
     from aiohttp.http_exceptions import BadHttpMessage
 
     from pytorch_offline.server.listening.limits import Limits
 
-_SERVER = {hdrs.SERVER: f"pytorch-offline/{__version__}"}
+SERVER = (hdrs.SERVER, f"pytorch-offline/{__version__}")
+_FIELDS = {
+    hdrs.CONTENT_TYPE: TEXT_TYPE,
+    hdrs.CACHE_CONTROL: REVALIDATED,
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-def plain(status: HTTPStatus, sentence: str | None = None, **headers: str) -> web.Response:
-    """Make a response that is one sentence; ``Retry_After`` is the header ``Retry-After``."""
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return web.Response(status=status, text=f"{sentence or status.phrase}\n", headers=_SERVER | fields)
+def plain(status: HTTPStatus, *fields: tuple[str, str], sentence: str | None = None) -> Repeatable:
+    """Make a response that is one sentence for people, the status's own if there is no better one.
+
+    ``fields`` are sent beside the usual ones, or in their place.
+    """
+    return Repeatable(
+        status=status,
+        body=f"{sentence or status.phrase}\n".encode("utf-8", "backslashreplace"),
+        headers=[*(_FIELDS | dict(fields)).items(), SERVER],
+    )
 
 
 def status_of(error: BadHttpMessage, limits: Limits) -> HTTPStatus:

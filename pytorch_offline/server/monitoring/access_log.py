@@ -299,9 +299,6 @@ def served_of(request: web.BaseRequest, response: web.StreamResponse, seconds: f
 
 def content_sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
     """Say how many bytes of content went out; aiohttp counts the head, too."""
-    sent = getattr(response, "sent", None)  # of a file, which goes past aiohttp
-    if isinstance(sent, int):
-        return sent
     if request.method == "HEAD" or not response.body_length:
         return 0
     return min(response.content_length or 0, response.body_length)

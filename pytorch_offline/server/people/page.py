@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytorch_offline.mirror.served_as import HTML_TYPE, IMMUTABLE
 from pytorch_offline.mirror.standing import STALE_AFTER
 from pytorch_offline.server.people.address import DECIDING, address_of
 from pytorch_offline.server.people.asked import parse_query
@@ -50,8 +51,6 @@ _HEADERS = (
     ("Content-Security-Policy", "; ".join(f"{name} {value}" for name, value in _POLICY.items())),
     ("Referrer-Policy", "no-referrer"),
 )
-# The names of these files have their hash in them (RFC 8246).
-_IMMUTABLE = "max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +149,7 @@ class PeoplePage:
                     stale_after=self._stale_after,
                 )
             )
-            body = make_body("text/html; charset=utf-8", html.encode("utf-8", "xmlcharrefreplace"))
+            body = make_body(HTML_TYPE, html.encode("utf-8", "xmlcharrefreplace"))
             self._kept[key] = body
             while len(self._kept) > _PAGES_KEPT:
                 self._kept.popitem(last=False)
@@ -162,5 +161,5 @@ class PeoplePage:
 
 
 def _kept_for_ever(body: Body) -> Callable[[Question], Answer]:
-    answer = Answer(body=body, cache_control=_IMMUTABLE)
+    answer = Answer(body=body, cache_control=IMMUTABLE)  # the names of these files have their hash in them
     return lambda _: answer

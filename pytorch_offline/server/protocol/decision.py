@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-# Browsers are not to take a page for something that its type does not say (WHATWG Fetch, section 3.6).
 _NEW_LINE = "\r\n"
+# Browsers are not to take a page for something that its type does not say (WHATWG Fetch, section 3.6).
 _NO_SNIFFING = ("X-Content-Type-Options", "nosniff")
 
 

@@ -6,9 +6,9 @@ import functools
 import re
 from urllib.parse import unquote
 
-HTML = "text/html"
+from pytorch_offline.mirror.served_as import JSON_V1
+
 HTML_V1 = "application/vnd.pypi.simple.v1+html"
-JSON_V1 = "application/vnd.pypi.simple.v1+json"
 # PEP 691: whoever asks for the latest version gets, and is told, the version that it is now.
 _LATEST = {
     "application/vnd.pypi.simple.latest+html": HTML_V1,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_offline.errors import PytorchOfflineError
-from pytorch_offline.mirror.layout import LOCKS, MANIFEST_NAME
+from pytorch_offline.mirror.layout import LOCK_NAME, LOCKS, MANIFEST_NAME
 from pytorch_offline.mirror.manifest import parse_manifest
+from pytorch_offline.mirror.served_as import media_type_of
 from pytorch_offline.server.one_thread import READING, RENDERING, give_memory_back
 from pytorch_offline.server.resources import StoredFile
 from pytorch_offline.server.tree.snapshot import Snapshot
@@ -28,14 +28,6 @@ LOOK_SECONDS = 1.0
 
 # What is said to be wrong where the disk, not what was published, is the trouble: it may pass.
 UNREADABLE = "mirror-unreadable"
-
-_LOCK_TYPES = {
-    # A lock is read in a browser, too; TOML's own type (RFC 9618) makes browsers offer it for download.
-    ".toml": "text/plain; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".json": "application/json",
-}
-_LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,240}(?P<kind>\.(?:toml|txt|json))")
 
 
 class FollowedMirror:
@@ -114,7 +106,7 @@ class FollowedMirror:
     def find(self, path: str) -> Resource | None:
         """Give what lies at a path; see ``Site``."""
         if path == f"/{MANIFEST_NAME}":
-            return self._document(PurePosixPath(MANIFEST_NAME), "application/json")
+            return self._document(PurePosixPath(MANIFEST_NAME))
         return self._lock(path) or self.snapshot.find(path)
 
     async def bring(self, path: str) -> Resource | None:
@@ -124,13 +116,12 @@ class FollowedMirror:
 
     def _lock(self, path: str) -> StoredFile | None:
         directory, _, name = path.rpartition("/")
-        match = _LOCK_NAME.fullmatch(name)
-        if directory != f"/{LOCKS}" or match is None:
-            return None
-        return self._document(LOCKS / name, _LOCK_TYPES[match["kind"]])
+        return self._document(LOCKS / name) if directory == f"/{LOCKS}" and LOCK_NAME.fullmatch(name) else None
 
-    def _document(self, path: PurePosixPath, content_type: str) -> StoredFile:
-        return StoredFile(path=self._root / path, size=None, sha256=None, content_type=content_type, immutable=False)
+    def _document(self, path: PurePosixPath) -> StoredFile:
+        return StoredFile(
+            path=self._root / path, size=None, sha256=None, content_type=media_type_of(path), immutable=False
+        )
 
     def _look(self) -> tuple[int, int, int] | None:
         try:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from pytorch_offline.mirror.layout import FlatPage, ProjectList, ProjectPage
 from pytorch_offline.mirror.pages import render_files_html, render_list_html, render_list_json, render_project_json
-from pytorch_offline.server.protocol.negotiation import HTML, HTML_V1, JSON_V1
+from pytorch_offline.mirror.served_as import HTML_TYPE, JSON_V1
+from pytorch_offline.server.protocol.negotiation import HTML_V1
 from pytorch_offline.server.resources import Body, Page
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytorch_offline.mirror.layout import IndexPage
-
-HTML_TYPE = f"{HTML}; charset=utf-8"
 
 # Below this a page fits into the packet that its headers need anyway.
 _MIN_GZIP = 1024

@@ -23,6 +23,7 @@ from pytorch_offline.mirror.layout import (
     mirror_path,
     plan_pages,
 )
+from pytorch_offline.mirror.served_as import TEXT_TYPE, WHEEL_TYPE
 from pytorch_offline.server.resources import Page, Redirect, StoredFile, UnrenderedPage
 from pytorch_offline.server.tree.rendered import RenderedPages
 from pytorch_offline.server.tree.whole_indexes import plan_flat_pages, plan_simple_index
@@ -35,15 +36,11 @@ if TYPE_CHECKING:
 
     from pytorch_offline.mirror.layout import IndexPage
     from pytorch_offline.mirror.model import MirrorFile
-    from pytorch_offline.server.resources import Resource
+from pytorch_offline.server.resources import Resource
 
 # How much of the rendered pages is kept in memory, compressed forms included: all of them up to some 2,500 files. The
 # pages of 50,000 files have 310 MB, of which clients ask for a few dozen in a day.
 PAGES_KEPT = 16 * 1024 * 1024
-
-# Upstream gives wheels as binary/octet-stream, which no registry knows, and nginx gives this.
-FILE_TYPE = "application/octet-stream"
-METADATA_TYPE = "text/plain; charset=utf-8"  # core metadata is UTF-8, and administrators read it in a browser
 
 
 class Snapshot:
@@ -116,11 +113,11 @@ class Snapshot:
                 path=self.root / f"{file.path}{METADATA_SUFFIX}",
                 size=None,
                 sha256=file.metadata_sha256,
-                content_type=METADATA_TYPE,
+                content_type=TEXT_TYPE,
                 immutable=True,
             )
         return StoredFile(
-            path=self.root / file.path, size=file.size, sha256=file.sha256, content_type=FILE_TYPE, immutable=True
+            path=self.root / file.path, size=file.size, sha256=file.sha256, content_type=WHEEL_TYPE, immutable=True
         )
 
     def _elsewhere(self, path: str) -> Redirect | None:

@@ -71,7 +71,7 @@ def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(root: Path, buc
         assert answer.status_code == 200, path
         return answer.headers["Content-Type"], answer.headers["Cache-Control"]
 
-    for_ever = "public, max-age=31536000, immutable"
+    for_ever = "max-age=31536000, immutable"
     assert headers("whl/cu121/torch-3.0%2Bcu121-py3-none-any.whl") == ("application/octet-stream", for_ever)
     assert headers("whl/cu121/torch-3.0%2Bcu121-py3-none-any.whl.metadata") == ("text/plain; charset=utf-8", for_ever)
     assert headers("whl/cu121/torch/index.html") == ("text/html; charset=utf-8", "no-cache")

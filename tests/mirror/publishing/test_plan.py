@@ -9,15 +9,7 @@ import pytest
 from pytorch_offline.mirror.layout import plan_pages
 from pytorch_offline.mirror.pages import render_page
 from pytorch_offline.mirror.publishing.model import Found
-from pytorch_offline.mirror.publishing.plan import (
-    cache_control,
-    content_type,
-    looks_like_ours,
-    paths_of,
-    plan_files,
-    public_file,
-    surplus,
-)
+from pytorch_offline.mirror.publishing.plan import looks_like_ours, paths_of, plan_files, public_file, surplus
 from tests.mirror.wheels import SYMPY, TORCH_CPU, TORCH_CUDA
 
 
@@ -121,20 +113,3 @@ def test_other_bytes_are_a_conflict_unless_they_shall_be_replaced() -> None:
 
     assert [one.error.code for one in kept.failures] == ["path-conflict"]
     assert replaced.unsure == (file,)
-
-
-def test_kinds_have_their_types_and_how_long_they_keep() -> None:
-    kinds = {name: (content_type(PurePosixPath(name)), cache_control(PurePosixPath(name))) for name in (
-        "a.whl", "a.whl.metadata", "index.html", "index.v1+json", "manifest.json", "pylock.a.toml", "requirements.a.txt"
-    )}  # fmt: skip
-
-    for_ever = "public, max-age=31536000, immutable"
-    assert kinds == {
-        "a.whl": ("application/octet-stream", for_ever),
-        "a.whl.metadata": ("text/plain; charset=utf-8", for_ever),
-        "index.html": ("text/html; charset=utf-8", "no-cache"),
-        "index.v1+json": ("application/vnd.pypi.simple.v1+json", "no-cache"),
-        "manifest.json": ("application/json", "no-cache"),
-        "pylock.a.toml": ("text/plain; charset=utf-8", "no-cache"),
-        "requirements.a.txt": ("text/plain; charset=utf-8", "no-cache"),
-    }
