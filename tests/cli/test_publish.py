@@ -19,6 +19,7 @@ import tomli_w
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.publishing.places import BucketPlace, parse_place
 from pytorch_offline.mirror.store import Mirror
+from pytorch_offline.selector.explaining.render import render_size
 from tests.e2e.tool import run_json, run_tool
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.publishing.conftest import bucket, credentials, proxy, proxy_for_all, store_port
@@ -44,6 +45,14 @@ def root(tmp_path: Path) -> Path:
         wheel.admit(mirror)
     mirror.publish()
     return mirror.root
+
+
+def test_what_is_there_already_is_said_with_its_bytes(root: Path, tmp_path: Path) -> None:
+    run_tool("publish", tmp_path / "there", "--mirror", root, cwd=tmp_path)
+    (first, *_) = run_tool("publish", tmp_path / "there", "--mirror", root, cwd=tmp_path).stderr.splitlines()
+    there = [path for path in (tmp_path / "there" / "whl").rglob("*.whl*") if path.is_file()]
+    size = sum(path.stat().st_size for path in there)
+    assert first == f"publishing: 0 files, 0 B; {len(there)} of {len(there)} files, {render_size(size)} already there"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ class _Tally:
     sent: list[PurePosixPath] = field(default_factory=list)
     copied: list[PurePosixPath] = field(default_factory=list)
     present: int = 0
+    size_present: int = 0
     pages: list[PurePosixPath] = field(default_factory=list)
     held_back: list[PurePosixPath] = field(default_factory=list)
     removed: list[PurePosixPath] = field(default_factory=list)
@@ -170,7 +171,8 @@ class _Publication:
         self._tally.failures += plan.failures
         if plan.unsure:
             stage = {str(file.path): file.size for file in plan.unsure}
-            self._progress.plan(stage, stage=Stage.COMPARE, already=len(plan.present))
+            there = sum(file.size for file in plan.present)
+            self._progress.plan(stage, stage=Stage.COMPARE, already=len(plan.present), already_size=there)
         held: set[PurePosixPath] = {file.path for file in plan.present}
 
         def ask(file: PublicFile) -> None:
@@ -185,6 +187,7 @@ class _Publication:
         for_each(plan.unsure, ask, jobs=self._wishes.jobs, stop=self._stop)
         self._there |= held
         self._tally.present = len(held)
+        self._tally.size_present = sum(file.size for file in files if file.path in held)
         wanted = {file.path for file in (*plan.unsure, *plan.absent)} - held
         return [file for file in files if file.path in wanted]
 
@@ -218,7 +221,10 @@ class _Publication:
     def _send(self, absent: Sequence[PublicFile]) -> None:
         """Send each content once; its further names follow within the destination."""
         self._progress.plan(
-            {str(file.path): file.size for file in absent}, stage=Stage.PUBLISH, already=self._tally.present
+            {str(file.path): file.size for file in absent},
+            stage=Stage.PUBLISH,
+            already=self._tally.present,
+            already_size=self._tally.size_present,
         )
         first: dict[str, PublicFile] = {}
         twins = [file for file in absent if first.setdefault(file.sha256, file) is not file]
