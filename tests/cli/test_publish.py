@@ -26,7 +26,7 @@ from tests.mirror.publishing.conftest import bucket, credentials, proxy, proxy_f
 from tests.mirror.publishing.memory import broken_links
 from tests.mirror.publishing.stores import Fault, putting
 from tests.mirror.publishing.test_publish import public
-from tests.mirror.wheels import SYMPY, TORCH_CUDA
+from tests.mirror.wheels import SYMPY, TORCH_CUDA, craft_wheel
 
 if TYPE_CHECKING:
     from tests.mirror.publishing.stores import Bucket, Proxy
@@ -73,6 +73,8 @@ def test_a_destination_is_a_directory_or_a_bucket(text: str, place: object) -> N
 @pytest.mark.parametrize(
     "text",
     [
+        "",
+        " ",
         "s3://",
         "s3:///x",
         "s3://a",
@@ -88,6 +90,18 @@ def test_what_is_no_destination_is_refused(text: str) -> None:
         parse_place(text)
 
     assert caught.value.code == "bad-destination"
+
+
+def test_a_directory_that_is_linked_into_the_mirror_is_refused(root: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "whl").symlink_to(root / "whl")
+    admitted = craft_wheel("whl/late-1.0-py3-none-any.whl").admit(Mirror(root))  # and not published yet
+
+    refused = run_tool("publish", there, "--delete", "--mirror", root, cwd=tmp_path, expect=2)
+
+    assert "lie within each other" in refused.stderr
+    assert (root / admitted.path).is_file()
 
 
 def test_a_directory_is_published_listed_and_cleared(root: Path, tmp_path: Path) -> None:

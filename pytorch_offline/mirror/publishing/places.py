@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from pytorch_offline.addresses import file_path
 from pytorch_offline.errors import UsageError
+from pytorch_offline.mirror.layout import LOCKS, ROOT
 
 # S3's own rule, and the capitals and underscores of buckets from before it.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
@@ -29,6 +30,8 @@ def parse_place(text: str) -> Path | BucketPlace:
     Raises:
         UsageError: ``bad-destination``.
     """
+    if not text.strip():  # a variable that is not set, and not the directory that somebody happens to be in
+        raise _bad("an empty DEST", "names no place")
     scheme = _SCHEME.match(text)
     match None if scheme is None else scheme[0].lower():
         case None:
@@ -62,7 +65,8 @@ def check_directory(root: Path, mirror: Path) -> None:
         UsageError: ``bad-destination``.
     """
     there, here = root.resolve(), mirror.resolve()
-    if there == here or here in there.parents or there in here.parents:
+    tops = {(root / top).resolve() for top in (ROOT, LOCKS)}  # as links they may lead into the mirror
+    if there in here.parents or any(place == here or here in place.parents for place in (there, *tops)):
         raise _bad(str(root), f"and the mirror {mirror} lie within each other")
     if root.exists() and not root.is_dir():
         raise _bad(str(root), "is no directory")
