@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 
-# One range and its weight: "zh-CN;q=0.8", "*".
-_RANGE = re.compile(
-    r"\s*(?P<tag>\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*(?P<weight>[01](?:\.[0-9]{0,3})?)\s*)?"
-)
+from pytorch_offline.server.protocol.negotiation import parse_weighted
 
 
 class Language(StrEnum):
@@ -27,12 +23,8 @@ def parse_language(text: str) -> Language | None:
 def preferred_language(accept: str | None) -> Language:
     """Choose by ``Accept-Language``: the greatest weight, then what stands first; English where nothing fits."""
     best, heaviest = Language.ENGLISH, 0.0
-    for part in (accept or "").split(","):
-        match = _RANGE.fullmatch(part)
-        if match is None:
-            continue
-        language = Language.ENGLISH if match["tag"] == "*" else parse_language(match["tag"])
-        weight = min(float(match["weight"] or 1), 1.0)
+    for tag, weight in parse_weighted(accept or ""):
+        language = Language.ENGLISH if tag == "*" else parse_language(tag)
         if language is not None and weight > heaviest:
             best, heaviest = language, weight
     return best

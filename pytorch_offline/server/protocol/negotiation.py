@@ -55,21 +55,13 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
     """Say whether a client reads gzip at least as gladly as the bytes themselves; silence means that it does not."""
     if accept_encoding is None:
         return False
-    qualities = dict(_parse_weighted(accept_encoding))
+    qualities = dict(parse_weighted(accept_encoding))
     gzip = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0)))
     return gzip > 0 and gzip >= qualities.get("identity", 0.0)
 
 
-def _parse_accept(accept: str) -> dict[str, float]:
-    ranges: dict[str, float] = {}
-    for name, quality in _parse_weighted(accept):
-        media_type = _LATEST.get(name, name)
-        ranges[media_type] = max(quality, ranges.get(media_type, 0.0))
-    return ranges
-
-
-def _parse_weighted(text: str) -> list[tuple[str, float]]:
-    """Read a list of names with weights; what has no readable weight has none, and does not count."""
+def parse_weighted(text: str) -> list[tuple[str, float]]:
+    """Read a list of names with weights (RFC 9110, section 12.4.2); one whose weight is not readable does not count."""
     weighted = []
     for item in text.split(",")[:_MAX_RANGES]:
         name, *parameters = (part.strip(" \t") for part in item.split(";"))
@@ -81,6 +73,14 @@ def _parse_weighted(text: str) -> list[tuple[str, float]]:
         if name and quality is not None:
             weighted.append((name.lower(), quality))
     return weighted
+
+
+def _parse_accept(accept: str) -> dict[str, float]:
+    ranges: dict[str, float] = {}
+    for name, quality in parse_weighted(accept):
+        media_type = _LATEST.get(name, name)
+        ranges[media_type] = max(quality, ranges.get(media_type, 0.0))
+    return ranges
 
 
 def _quality_of(media_type: str, ranges: dict[str, float]) -> float:

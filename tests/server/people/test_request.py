@@ -27,7 +27,7 @@ from pytorch_offline.server.people.offers import Question
         ("zh;q=0", Language.ENGLISH),
         ("ZH-cn ; Q=1.000", Language.CHINESE),
         ("zh;q=2, en;q=0.1", Language.ENGLISH),
-        ("zh;;;,,en;q=", Language.ENGLISH),
+        ("zh;;;,,en;q=", Language.CHINESE),
         ("fr", Language.ENGLISH),
     ],
 )
