@@ -30,8 +30,8 @@ from pytorch_offline.simulator.faults import Slow
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
 from tests.mirror.loopback import sized_wheel
+from tests.server.gateway.test_disk import started
 from tests.server.gateways import host_and_port
-from tests.server.test_gateway_disk import started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.server.test_health import FULL, GatewayFigures, answered, metrics, samples
+from tests.server.monitoring.test_health import FULL, GatewayFigures, answered, metrics, samples
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy" / "prometheus-rules.yml"
 _NAME = re.compile(r"\bpytorch_offline_[a-z_]+")
 

@@ -19,8 +19,8 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.simulator.faults import Stall
 from tests.mirror.loopback import sized_wheel
 from tests.mirror.wheels import craft_wheel
+from tests.server.gateway.test_gateway import HALF, LARGE, SMALL, eventually
 from tests.server.gateways import Gateway, asked_for, host_and_port, hurry, offering
-from tests.server.test_gateway import HALF, LARGE, SMALL, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

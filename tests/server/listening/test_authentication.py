@@ -20,9 +20,9 @@ from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.server.listening import authentication
 from pytorch_offline.server.listening.authentication import Authenticator, OverwhelmedError, parse_basic
 from tests.mirror.wheels import craft_wheel
+from tests.server.listening.test_htpasswd import WRITTEN
 from tests.server.processes import ServeProcess
 from tests.server.serving import Heard, ask_raw
-from tests.server.test_htpasswd import WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
