@@ -37,6 +37,7 @@ from pytorch_offline.simulator.faults import Changed, IgnoreRange, Slow
 from pytorch_offline.simulator.http_faults import Redirect
 from pytorch_offline.simulator.server import Simulator
 from tests.mirror.loopback import sized_wheel
+from tests.mirror.power import leftovers
 from tests.mirror.troubles import AHEAD, HELD, SUCCESS, Case, Duration, Effect, must_come, troubles
 from tests.mirror.wheels import now, tree
 
@@ -273,9 +274,7 @@ def _what_shows(mirror: Mirror, right: set[bytes], *, success: bool) -> str | No
         return f"listed are {listed}, which is not what shows"
     if (str(WHEEL.path) in seen) is not success:
         return "it does not show" if success else "it shows, although it failed"
-    state = mirror.root / ".state"
-    left = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()} - {"lock"}
-    left = {path for path in left if not path.startswith(("rejected/", "blocks/"))}
+    left = {path for path in leftovers(mirror.root) if path.split("/")[0] != "rejected"}
     return f"left behind: {sorted(left)}" if success and left else None
 
 
