@@ -79,16 +79,14 @@ class DirectoryDestination:
         with self.errors():
             make_directories(self.disk, self._state)
             self._refuse_mirrors()
-            lock: MirrorLock | None = MirrorLock(
-                self.root, self._state / "lock", work="publish", patience=self._patience
-            )
+            lock, locked = MirrorLock(self.root, self._state / "lock", work="publish", patience=self._patience), True
             try:
-                lock.acquire(self._say)  # type: ignore[union-attr]
+                lock.acquire(self._say)
             except UsageError as error:
                 if error.code != "mirror-not-lockable":
                     raise
                 self._say(f"the file system of {self.root} keeps no locks: see to it that nobody else changes it")
-                lock = None
+                locked = False
             try:
                 sweep(self.disk, self._coming)
                 make_directories(self.disk, self._coming)
@@ -98,7 +96,7 @@ class DirectoryDestination:
                     coming.close()
                 with suppress(OSError):  # the next run does it
                     sweep(self.disk, self._coming)
-                if lock is not None:
+                if locked:
                     lock.release()
 
     def _refuse_mirrors(self) -> None:

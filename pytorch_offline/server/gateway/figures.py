@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class Upstream:
     """How upstream answered last.
 
     Args:
@@ -53,4 +53,4 @@ class Figures:
     evictions: int = 0
     evicted_bytes: int = 0
     transfers: int = 0
-    upstream: Standing = field(default_factory=Standing)
+    upstream: Upstream = field(default_factory=Upstream)
