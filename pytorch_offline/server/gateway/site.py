@@ -13,6 +13,7 @@ from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
 from pytorch_offline.mirror.disk import make_directories
+from pytorch_offline.mirror.layout import METADATA_SUFFIX, ROOT, mirror_path
 from pytorch_offline.mirror.lock import MirrorLock
 from pytorch_offline.mirror.transfer import PATIENCE as DOWNLOAD_PATIENCE
 from pytorch_offline.mirror.uses import Uses
@@ -205,7 +206,7 @@ class GatewaySite:
             case AskedWheel(path=wheel):
                 return await self._wheel(wheel)
             case None:
-                return _with_slash(path)
+                return _elsewhere(path)
 
     def _file_at_hand(self, path: str, asked: AskedWheel) -> Resource | None:
         stored = self._holdings.find(path, asked)
@@ -250,10 +251,18 @@ class GatewaySite:
         return frozenset(self._asked_at) | self._fetcher.paths
 
 
-def _with_slash(path: str) -> Redirect | None:
-    """Lead from a page's path without the last slash to the page."""
-    asked = None if path.endswith("/") else parse_asked(f"{path}/")
-    return Redirect(location=f"{path}/") if isinstance(asked, AskedPage) else None
+def _elsewhere(path: str) -> Redirect | None:
+    """Lead from a page's path without the last slash to the page, and to a wheel from a directory below its own."""
+    wheel = path.removesuffix(METADATA_SUFFIX)
+    if not wheel.endswith(".whl"):
+        asked = None if path.endswith("/") else parse_asked(f"{path}/")
+        return Redirect(location=f"{path}/") if isinstance(asked, AskedPage) else None
+    try:
+        place = mirror_path(wheel, from_upstream=True)
+    except UsageError:
+        return None
+    below = wheel.startswith(f"/{ROOT}/") and wheel != f"/{place}"
+    return Redirect(location=f"/{place}{path[len(wheel) :]}") if below else None
 
 
 async def _in_time(coming: Coroutine[object, object, _Result], seconds: float, path: PurePosixPath) -> _Result | None:

@@ -56,6 +56,16 @@ def test_an_upstream_that_is_asked_with_a_password_has_its_files_in_their_places
     assert list(gateway.held.read_files()) == [SMALL.path]
 
 
+def test_a_wheel_is_found_from_a_directory_below_its_own(tmp_path: Path) -> None:
+    with offering(SMALL) as upstream, Gateway(tmp_path / "mirror", upstream.url) as gateway:
+        below = f"/whl/cpu/demo/{SMALL.path.name}"
+        assert gateway.get(below).headers["location"] == f"../{SMALL.path.name}"
+        assert gateway.get(f"{below}.metadata").headers["location"] == f"../{SMALL.path.name}.metadata"
+        assert gateway.get(f"/elsewhere/{SMALL.path.name}").status == 404
+        assert gateway.get("/whl/cpu/no-wheel.whl").status == 404
+        assert gateway.get(f"/{SMALL.path}").body == SMALL.body
+
+
 def test_pages_lead_nowhere_outside_and_say_what_upstream_says(tmp_path: Path) -> None:
     with Simulator() as upstream, Gateway(tmp_path / "mirror", upstream.url) as gateway:
         for path in (
