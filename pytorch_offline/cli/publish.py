@@ -177,8 +177,9 @@ def render(report: PublishReport, name: str, address: str | None, *, everything:
     """Say what was done, or would be, for people."""
     lines = []
     for failed in report.failures:
-        lines.append(f"bad: {failed.path}: {failed.error.message}")
+        lines.append(f"bad: {failed.path}: {failed.error.message.removeprefix(f'{failed.path} ')}")
         lines += [f"  {key}: {value}" for key, value in failed.error.facts.items() if key != "file"]
+    lines += [f"hint: {hint}" for hint in dict.fromkeys(failed.error.hint for failed in report.failures) if hint]
     if report.planned or everything:
         would = "would " if report.planned else ""
         lines += _named(f"{would}send", report.sent, everything=everything)

@@ -129,7 +129,9 @@ def test_a_damaged_file_is_named_and_the_exit_code_says_so(root: Path, tmp_path:
     assert [(one["path"], one["code"]) for one in done["failed"]] == [(str(SYMPY.path), "hash-mismatch")]
     assert "manifest.json" in done["held_back"]
     said = run_tool("publish", "there", "--mirror", root, cwd=tmp_path, expect=4)
-    assert f"bad: {SYMPY.path}" in said.stdout
+    assert f"bad: {SYMPY.path}: " in said.stdout
+    assert said.stdout.count(str(SYMPY.path)) == 1
+    assert said.stdout.count("hint: ") == 1
 
 
 @pytest.mark.parametrize(
