@@ -122,7 +122,7 @@ class Connection(web.RequestHandler):
         if not data:  # aiohttp's own, to go on with what its parser has kept
             super().data_received(data)
             self._notice(0)
-        while data and not self._broken and not self._last:
+        while data and not self._broken and not self._last and not self._is_lost():
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
             piece, data = (data[:end], data[end:]) if end >= len(_END_OF_HEAD) else (data, b"")
             rested = not (self._head_bytes or self.answering)
@@ -133,6 +133,10 @@ class Connection(web.RequestHandler):
             self._notice(len(piece))
             if rested:
                 self._asked = piece if len(piece) <= LONGEST_REQUEST and self._has_one_request() else None
+
+    def _is_lost(self) -> bool:
+        """Whether nothing can be sent any more, as a write may just have found out while more requests wait."""
+        return self.transport is None or self.transport.is_closing()
 
     def _notice(self, size: int) -> None:
         if not self.answering:
@@ -153,7 +157,7 @@ class Connection(web.RequestHandler):
         """Whether an answer can be given past aiohttp: nothing is ending, and the client has taken what it had."""
         if self._close or self._force_close or self._upgraded or self.turned_away or self.transport is None:
             return False
-        return self.transport.get_write_buffer_size() == 0
+        return not self._is_lost() and self.transport.get_write_buffer_size() == 0
 
     def _repeat(self, known: Repeat) -> None:
         assert self.transport is not None  # noqa: S101  (`_may_repeat` has looked)
