@@ -112,8 +112,8 @@ def command(session: Session, *, service_options: ServiceOptions, gateway: Gatew
             session.message(line)
 
     number = asyncio.run(serve_until_told(service, ready))
-    sent = render_size(sum(tally.sent.values()))
-    session.message(f"ended: {sum(tally.answers.values())} requests answered, {sent} sent")
+    answered, sent = sum(tally.answers.values()), render_size(sum(tally.sent.values()))
+    session.message(f"ended: {answered} {'request' if answered == 1 else 'requests'} answered, {sent} sent")
     if number == signal.SIGINT:
         raise Interrupted(number)  # Ctrl-C has a code of its own; who sends SIGTERM got what was asked for
 

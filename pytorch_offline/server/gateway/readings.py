@@ -224,7 +224,7 @@ class Readings:
         self._figures.upstream.newest_failure, self._figures.upstream.failure_code = self._now(), error.code
         self._hosts.failed(url, error.code)
         if self._troubles.get(origin(url)) is None:
-            self._say(f"{redacted(url)} cannot be asked, what is cached is served: {error.message}")
+            self._say(f"{redacted(url)} cannot be asked, only what is cached is served: {error.message}")
         self._troubles[origin(url)] = error
 
 
