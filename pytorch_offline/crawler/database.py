@@ -249,6 +249,8 @@ def _keep_a_log(connection: sqlite3.Connection) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check whose database this is and of which version; lay out the tables that it does not have yet."""
+    if _is_of_this_version(connection):
+        return  # without a turn at writing: whoever comes to read would wait for those who write one after another
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -265,6 +267,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.rollback()
         raise
     connection.commit()
+
+
+def _is_of_this_version(connection: sqlite3.Connection) -> bool:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    return bool(version == SCHEMA_VERSION and application == APPLICATION_ID)
 
 
 def _check(path: Path, *, version: int, ours: bool) -> None:

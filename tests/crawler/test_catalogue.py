@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -301,6 +302,16 @@ def test_many_open_a_new_catalogue_at_once(tmp_path: Path) -> None:
         place, together = tmp_path / f"{turn}.sqlite", threading.Barrier(8)
         with ThreadPoolExecutor(8) as threads:
             assert {*threads.map(laid_out, [place] * 8, [together] * 8)} == {SCHEMA_VERSION}
+
+
+def test_who_reads_waits_for_nobody_who_writes(tmp_path: Path, clock: Clock) -> None:
+    file = tmp_path / "catalogue.sqlite"
+    with Catalogue.open(file) as catalogue:
+        catalogue.store_page("https://h/", files(link("a")), FETCHED, now=clock())
+    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with mock.patch("pytorch_offline.crawler.database.BUSY_SECONDS", 0.0), Catalogue.open(file) as catalogue:
+            assert len(catalogue.links("https://h/")) == 1
 
 
 WRITER = """
