@@ -10,7 +10,7 @@ import click
 
 from pytorch_offline.addresses import redacted
 from pytorch_offline.cli.network_options import network_options
-from pytorch_offline.cli.rates import parse_bytes, rate_option
+from pytorch_offline.cli.rates import rate_option, size_option
 from pytorch_offline.cli.session import is_typed
 from pytorch_offline.errors import UsageError
 
@@ -35,14 +35,6 @@ class GatewayOptions:
     reach: Reach
 
 
-def _read_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    del ctx, param
-    size = None if value is None else parse_bytes(value)
-    if value is not None and size is None:
-        raise click.BadParameter(f"{value!r} is no number of bytes: write 500G or 2Ti")
-    return size
-
-
 def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a gateway, and hand it them as ``gateway``."""
 
@@ -53,11 +45,8 @@ def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
         help="With --upstream: where everything else than torch's family comes from.  [default: pip's]",
     )
     @click.option("--no-default-index", is_flag=True, default=False, help="With --upstream: use upstream alone.")
-    @click.option(
-        "--max-size",
-        callback=_read_size,
-        metavar="SIZE",
-        help="With --upstream: keep the mirror to 500G, 2Ti; what was asked for longest ago goes, no lock's file does.",
+    @size_option(
+        "With --upstream: keep the mirror to 500G, 2Ti; what was asked for longest ago goes, no lock's file does."
     )
     @rate_option("With --upstream: bytes per second of all downloads together: 500k, 20M.")
     @network_options

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytorch_offline.cli.rates import parse_bytes
+from pytorch_offline.cli.rates import size_option
 from pytorch_offline.cli.session import Session, common_options, wait_option
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.pruning import carry_out, plan_pruning
@@ -59,14 +59,6 @@ def _read_kept(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return _Kept(locks=_LOCKS in values, versions=next(iter(numbers), None))
 
 
-def _read_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    del ctx, param
-    size = None if value is None else parse_bytes(value)
-    if value is not None and size is None:
-        raise click.BadParameter(f"{value!r} is no number of bytes: write 500G or 2Ti")
-    return size
-
-
 @click.command(epilog=EPILOG, short_help="Remove what is no longer wanted; never what a lock names.")
 @click.option(
     "--keep",
@@ -81,7 +73,7 @@ def _read_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     metavar="DAYS",
     help="Let only go what came, or was last asked for, so many days ago or earlier.",
 )
-@click.option("--max-size", callback=_read_size, metavar="SIZE", help="Let no more go than brings the wheels to 500G.")
+@size_option("Let no more go than brings the wheels to 500G.")
 @click.option(
     "--leftovers",
     type=click.FloatRange(min=0),

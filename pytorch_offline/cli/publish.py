@@ -11,7 +11,7 @@ from pytorch_offline.addresses import host_of
 from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.progress import shown_progress
-from pytorch_offline.cli.progress.words import duration, speed
+from pytorch_offline.cli.progress.words import count, duration, speed
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.crawler.default_index import Reach, retrying
 from pytorch_offline.errors import IntegrityError, UsageError
@@ -193,7 +193,7 @@ def render(report: PublishReport, name: str, address: str | None, *, everything:
     if report.uploads_aborted:
         lines.append(f"unfinished uploads of earlier runs, cleaned away: {report.uploads_aborted}")
     if report.surplus:
-        lines.append(f"{_files(len(report.surplus))} there that the mirror no longer has; --delete removes them")
+        lines.append(f"{count(len(report.surplus))} there that the mirror no longer has; --delete removes them")
     lines.append(f"destination: {name}")
     if address is not None:
         lines.append(f"readers, if it lets them: pip install torch --index-url {address}/whl/BACKEND")
@@ -203,12 +203,12 @@ def render(report: PublishReport, name: str, address: str | None, *, everything:
 def _summary(report: PublishReport) -> str:
     size = render_size(report.bytes_sent)
     if report.planned:
-        return f"{_files(len(report.sent))} to send ({size}), {report.present} there already; nothing was changed"
+        return f"{count(len(report.sent))} to send ({size}), {report.present} there already; nothing was changed"
     if report.bytes_per_second is not None:
         size += f" in {duration(report.seconds)}, {speed(report.bytes_per_second)}"
     copied = f", {len(report.copied)} copied there" if report.copied else ""
     return (
-        f"{_files(len(report.sent))} sent ({size}){copied}, {report.present} already there; "
+        f"{count(len(report.sent))} sent ({size}){copied}, {report.present} already there; "
         f"pages and locks written: {len(report.pages)}"
     )
 
@@ -219,10 +219,6 @@ def _named(what: str, paths: Iterable[PurePosixPath], *, everything: bool) -> It
     yield from (f"{what}: {path}" for path in shown)
     if len(paths) > len(shown):
         yield f"{what}: and {len(paths) - len(shown)} more (-v names them)"
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
 
 
 def document(report: PublishReport, mirror: Path, name: str, address: str | None) -> dict[str, Any]:

@@ -16,7 +16,12 @@ _UNITS = ("", "k", "m", "g", "t")
 
 def rate_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command ``--limit-rate``."""
-    return click.option("--limit-rate", callback=_read_rate, default=None, metavar="RATE", help=help_text)
+    return _bytes_option("--limit-rate", "RATE", "bytes per second: write 500k or 20M", help_text)
+
+
+def size_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command ``--max-size``."""
+    return _bytes_option("--max-size", "SIZE", "bytes: write 500G or 2Ti", help_text)
 
 
 def _unit(match: re.Match[str]) -> int:
@@ -32,12 +37,14 @@ def parse_bytes(text: str) -> int | None:
     return count if count >= 1 else None
 
 
-def _read_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Read bytes per second."""
-    del ctx, param
-    if value is None:
-        return None
-    rate = parse_bytes(value)
-    if rate is None:
-        raise click.BadParameter(f"{value!r} is no number of bytes per second: write 500k or 20M")
-    return rate
+def _bytes_option(
+    name: str, metavar: str, wanted: str, help_text: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+        del ctx, param
+        count = None if value is None else parse_bytes(value)
+        if value is not None and count is None:
+            raise click.BadParameter(f"{value!r} is no number of {wanted}")
+        return count
+
+    return click.option(name, callback=read, default=None, metavar=metavar, help=help_text)

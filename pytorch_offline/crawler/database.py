@@ -204,8 +204,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a database that may not be written; one of an older version is copied to memory and brought up to date."""
     with translated(path), ExitStack() as stack:
         connection = stack.enter_context(closing(_connect(_to_be_read(path))))
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        version, application = _read_marks(connection)
         _check(path, version=version, ours=application == APPLICATION_ID)
         if version < SCHEMA_VERSION:
             copy = _connect(":memory:")
@@ -249,12 +248,11 @@ def _keep_a_log(connection: sqlite3.Connection) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check whose database this is and of which version; lay out the tables that it does not have yet."""
-    if _is_of_this_version(connection):
+    if _read_marks(connection) == (SCHEMA_VERSION, APPLICATION_ID):
         return  # without a turn at writing: whoever comes to read would wait for those who write one after another
     connection.execute("BEGIN IMMEDIATE")
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        version, application = _read_marks(connection)
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         _check(path, version=version, ours=not tables or application == APPLICATION_ID)
         for step in _STEPS[version if tables else 0 :]:
@@ -269,10 +267,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.commit()
 
 
-def _is_of_this_version(connection: sqlite3.Connection) -> bool:
+def _read_marks(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Read of which version a database is, and of which application."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    return bool(version == SCHEMA_VERSION and application == APPLICATION_ID)
+    return version, application
 
 
 def _check(path: Path, *, version: int, ours: bool) -> None:
