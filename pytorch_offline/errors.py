@@ -6,12 +6,7 @@ too old). Every error carries a kebab-case code that scripts may rely on, one se
 No other exception may cross from one room into another.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import ClassVar, Dict, Mapping, Optional, Sequence, Tuple
 
 
 class PytorchOfflineError(Exception):
@@ -34,18 +29,18 @@ class PytorchOfflineError(Exception):
         code: str,
         message: str,
         *,
-        facts: Mapping[str, object] | None = None,
-        hint: str | None = None,
-        sections: Mapping[str, Sequence[str]] | None = None,
-        data: Mapping[str, object] | None = None,
+        facts: Optional[Mapping[str, object]] = None,
+        hint: Optional[str] = None,
+        sections: Optional[Mapping[str, Sequence[str]]] = None,
+        data: Optional[Mapping[str, object]] = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.facts: dict[str, object] = dict(facts or {})
+        self.facts: Dict[str, object] = dict(facts or {})
         self.hint = hint
-        self.sections: dict[str, tuple[str, ...]] = {name: tuple(lines) for name, lines in (sections or {}).items()}
-        self.data: dict[str, object] = dict(data or {})
+        self.sections: Dict[str, Tuple[str, ...]] = {name: tuple(lines) for name, lines in (sections or {}).items()}
+        self.data: Dict[str, object] = dict(data or {})
 
     def __str__(self) -> str:
         return self.message

@@ -1,0 +1,1 @@
+"""The values of a bundle and the codec of its manifest."""
