@@ -1,5 +1,4 @@
 # The file runs on Python 3.6: no new spellings of types.
-# ruff: noqa: UP006, UP035, UP045
 """Say what a Python environment is and holds: one stand-alone file, run under the destination's own interpreter.
 
 ``python -I survey.py [--records PROJECT…]`` prints one JSON document. Standard library only, Python 3.6 and newer.

@@ -1,5 +1,4 @@
 # The file runs on Python 3.6: no new spellings of types.
-# ruff: noqa: UP006, UP035
 """Import torch and compute something: one stand-alone file, run under the destination's own interpreter.
 
 ``python -I torch_proof.py`` prints one JSON document: torch's own version, a matrix product, and whether torch sees a

@@ -1,0 +1,42 @@
+"""What a program that we start sees of the user's surroundings: variables and paths, made harmless and portable."""
+
+import os
+from typing import Dict, Mapping, Optional
+
+# What steers pip, uv or Python by its name's beginning.
+STEERING_PREFIXES = ("PIP_", "UV_", "PYTHON")
+# Others that do: pip 18.1 breaks on file: addresses when it is told of hosts without a proxy.
+STEERING_NAMES = frozenset({"__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "NO_PROXY"})
+# Where Python looks for the directory of temporary files, on every system.
+TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+
+
+def clean_environment(environment: Mapping[str, str], temporary: Optional[str] = None) -> Dict[str, str]:
+    """Take everything out of an environment that could steer pip, uv or Python; the rest (PATH, locale …) stays.
+
+    Args:
+        environment: the surrounding one.
+        temporary: where temporary files go, if not where they usually do; old pips unpack whole wheels there, which a
+            small ``/tmp`` cannot hold.
+    """
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.upper().startswith(STEERING_PREFIXES) and name.upper() not in STEERING_NAMES
+    }
+    kept["PIP_CONFIG_FILE"] = os.devnull  # --isolated alone does not keep a global pip.conf out
+    kept["PYTHONNOUSERSITE"] = "1"  # without it pip falls back to a user install where it may not write
+    kept["PYTHONIOENCODING"] = "utf-8"
+    if temporary is not None:
+        kept.update(dict.fromkeys(TEMPORARY_VARIABLES, temporary))
+    return kept
+
+
+def portable_path(path: str) -> str:
+    """Spell a path so that another interpreter understands it, whatever either one's locale is; see ``local_path``."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def local_path(text: str) -> str:
+    """Read a path that another interpreter spelt with ``portable_path``: a C locale under 3.6 knows ASCII alone."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
