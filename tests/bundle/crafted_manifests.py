@@ -16,7 +16,7 @@ PYLOCK = "locks/pylock.gpu-node.toml"
 PIP = "tools/pip-24.0-py3-none-any.whl"
 
 
-def bundle_file(path: str, body: bytes = b"body", **more: Any) -> BundleFile:
+def bundle_file(path: str, body: bytes = b"body", **more: Any) -> BundleFile:  # noqa: ANN401  (any field)
     """Make a file's row by its bytes."""
     row = BundleFile(path=path, size=len(body), sha256=hashlib.sha256(body).hexdigest())
     return row._replace(**more)
@@ -53,7 +53,10 @@ def target_lock(target: str = "gpu-node", *, pylock: str = PYLOCK, wheel: str = 
 
 
 def manifest(
-    *, files: Sequence[BundleFile] | None = None, targets: Sequence[TargetLock] | None = None, **more: Any
+    *,
+    files: Sequence[BundleFile] | None = None,
+    targets: Sequence[TargetLock] | None = None,
+    **more: Any,  # noqa: ANN401  (any field)
 ) -> Manifest:
     """Make a manifest whose id is right; files are sorted."""
     if files is None:
