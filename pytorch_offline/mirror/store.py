@@ -207,8 +207,9 @@ class Mirror:
         sha256: str,
         origin_url: str,
         now: Callable[[], datetime],
+        hash_origin: HashOrigin | None = None,
     ) -> MirrorFile:
-        """Let a downloaded wheel through the gate and give it its name in the tree.
+        """Let a wheel that came through the gate and give it its name in the tree.
 
         Args:
             part: the complete file, in the mirror's file system (below ``partial``); it is gone afterwards.
@@ -217,6 +218,7 @@ class Mirror:
             sha256: the hash of ``part``, as taken while it came.
             origin_url: where the bytes came from.
             now: the clock.
+            hash_origin: where the hash of ``wanted`` came from, if that is another mirror's word.
 
         Raises:
             IntegrityError: ``hash-mismatch``, ``size-mismatch``, ``path-conflict``, ``bad-wheel`` or ``bad-metadata``.
@@ -231,7 +233,7 @@ class Mirror:
             except IntegrityError as error:
                 self._reject(part, error, origin_url=origin_url, now=now, filename=wanted.path.name)
                 raise
-            return self._admit_proved(part, wanted, sha256, origin_url=origin_url, now=now)
+            return self._admit_proved(part, wanted, sha256, origin_url=origin_url, now=now, hash_origin=hash_origin)
 
     def set_aside(self, path: PurePosixPath, error: IntegrityError, *, now: Callable[[], datetime]) -> None:
         """Move a bad file out of the tree, to ``rejected``; its row, if it has one, stays."""
@@ -275,7 +277,13 @@ class Mirror:
             for name, body in locks.items():
                 self._write(self.root / LOCKS / name, body)
 
-    def publish(self, *, now: Callable[[], datetime] | None = None) -> int:
+    def publish(
+        self,
+        *,
+        now: Callable[[], datetime] | None = None,
+        rows: Iterable[MirrorFile] = (),
+        documents: Mapping[PurePosixPath, bytes] | None = None,
+    ) -> int:
         """Bring the index pages and the manifest up to the files that the mirror holds.
 
         The new pages are laid ready and synced first; then a journal is written, and from there the switch happens
@@ -284,12 +292,15 @@ class Mirror:
 
         Args:
             now: the clock, for whoever asks later when the pages last changed; without it nothing is noted.
+            rows: what is to be said from now on of files that the mirror holds.
+            documents: further files to be put in place in the same switch, by path: locks, notes below ``.state``.
 
         Returns:
             How many pages were written or removed.
         """
         with self.lock(), self._mutex, disk_errors(self.root):
-            return self._switch(self._files, (), now)
+            files = self._files | {row.path: row for row in rows if row.path in self._files}
+            return self._become(files, (), now, documents or {})
 
     def remove(self, paths: Iterable[PurePosixPath], *, now: Callable[[], datetime]) -> int:
         """Take files out of the mirror: pages without them come first, then the files go, each with its METADATA.
@@ -310,19 +321,33 @@ class Mirror:
                 return 0
             left = {path: file for path, file in self._files.items() if path not in set(gone)}
             unlinked = [str(place) for path in gone for place in (path, sidecar_of(path))]
-            try:
-                changed = self._switch(left, unlinked, now)
-            except BaseException:
-                if self._generations.is_pending:
-                    self._files = left  # the journal says so, and the next run finishes it
-                raise
-            self._files = left
-            return changed
+            return self._become(left, unlinked, now, {})
 
     # Steps; the lock is held -----------------------------------------------------------------------------------------
 
+    def _become(
+        self,
+        files: dict[PurePosixPath, MirrorFile],
+        unlinked: Sequence[str],
+        now: Callable[[], datetime] | None,
+        further: Mapping[PurePosixPath, bytes],
+    ) -> int:
+        """Hold these files from now on, and show it; say how many pages changed."""
+        try:
+            changed = self._switch(files, unlinked, now, further)
+        except BaseException:
+            if self._generations.is_pending:
+                self._files = files  # the journal says so, and the next run finishes it
+            raise
+        self._files = files
+        return changed
+
     def _switch(
-        self, files: Mapping[PurePosixPath, MirrorFile], unlinked: Sequence[str], now: Callable[[], datetime] | None
+        self,
+        files: Mapping[PurePosixPath, MirrorFile],
+        unlinked: Sequence[str],
+        now: Callable[[], datetime] | None,
+        further: Mapping[PurePosixPath, bytes],
     ) -> int:
         """Switch to the pages and the manifest of some files, and remove others; say how many pages changed."""
         self._generations.finish()  # of a switch that failed a moment ago
@@ -331,9 +356,10 @@ class Mirror:
         changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
         stale = [str(path) for path in self._generations.pages_on_disk() if path not in pages]
         manifest = render_manifest(files.values())
+        beside = {path: body for path, body in further.items() if _read(self.root / path) != body}
         news = bool(changed or stale or unlinked)
-        if news or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
-            documents = changed | {PurePosixPath(MANIFEST_NAME): manifest}
+        if news or beside or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
+            documents = changed | {PurePosixPath(MANIFEST_NAME): manifest} | beside
             if news and now is not None:
                 documents[PurePosixPath(PUBLICATION_NAME)] = render_publication(now())
             self._generations.switch(documents, [*stale, LOG_NAME], unlinked=unlinked, temporary=self._temporary_name())
@@ -349,7 +375,14 @@ class Mirror:
                 self.disk.remove(self.root / sidecar_of(path))
 
     def _admit_proved(
-        self, part: Path, wanted: WantedFile, sha256: str, *, origin_url: str, now: Callable[[], datetime]
+        self,
+        part: Path,
+        wanted: WantedFile,
+        sha256: str,
+        *,
+        origin_url: str,
+        now: Callable[[], datetime],
+        hash_origin: HashOrigin | None = None,
     ) -> MirrorFile:
         """Admit bytes whose sha256 was taken, and is the published one if there is one."""
         sums = BlockSums()
@@ -362,7 +395,7 @@ class Mirror:
             path=wanted.path,
             size=part.stat().st_size,
             sha256=sha256,
-            hash_origin=HashOrigin.COMPUTED if wanted.sha256 is None else HashOrigin.PUBLISHED,
+            hash_origin=hash_origin or (HashOrigin.COMPUTED if wanted.sha256 is None else HashOrigin.PUBLISHED),
             origin=without_credentials(origin_url),
             metadata_sha256=hashlib.sha256(admission.metadata).hexdigest(),
             requires_python=admission.requires_python or wanted.requires_python,
