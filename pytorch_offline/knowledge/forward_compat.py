@@ -40,3 +40,9 @@ def accepted_branches(cuda: Version) -> AcceptedBranches | None:
                 likely=frozenset(int(one[:-1]) for one in branches if one.endswith("?")),
             )
     return None
+
+
+@cache
+def compat_versions() -> tuple[Version, ...]:
+    """Name the CUDA versions (major.minor) whose cuda-compat the table knows, oldest first."""
+    return tuple(sorted(Version(row["cuda"]) for row in read_table("cuda_forward_compat")))

@@ -35,3 +35,8 @@ def _read_branches() -> dict[ComputeCapability, DriverBranches]:
 def driver_branches(device: ComputeCapability) -> DriverBranches:
     """Say which driver branches know a chip, as far as the table does."""
     return _read_branches().get(device, DriverBranches(first=None, last=None))
+
+
+def known_chips() -> tuple[ComputeCapability, ...]:
+    """Name the chips that the table speaks of, oldest first."""
+    return tuple(sorted(_read_branches()))

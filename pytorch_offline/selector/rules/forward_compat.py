@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytorch_offline.target.model import Accelerator, Device
 
 # GeForce, TITAN and their mobile kin; "forward compatibility is for data-centre GPUs and select NGC-ready RTX cards".
-_NEVER = frozenset({"consumer", "mobile"})
+NEVER_COMPAT = frozenset({"consumer", "mobile"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +86,11 @@ def _judge_compat(cuda: Version, driver: Version, devices: tuple[Device, ...]) -
     """Say why cuda-compat of this version fails on such a machine, and if it does not, what is assumed for that."""
     classes = [(device, classes_of(device.name, device.compute_capability)) for device in devices]
     for device, one in classes:
-        if one and one <= _NEVER:
+        if one and one <= NEVER_COMPAT:
             name = device.name or "compute capability {}.{}".format(*device.compute_capability or (0, 0))
             return f"fails on {name} (CUDA error 804; it is for data-centre and professional GPUs alone)", ()
     assumed = []
-    if not classes or any(not one or one & _NEVER for _, one in classes):
+    if not classes or any(not one or one & NEVER_COMPAT for _, one in classes):
         assumed.append("the GPU is a data-centre or professional one, not a GeForce")
     if classes and all(one == {"jetson"} for _, one in classes):
         return None, tuple(assumed)  # the lists are of desktop drivers; Jetson's have numbers of their own
