@@ -1,0 +1,229 @@
+"""Opening a bundle: which of the manifests that lie in some directories is its own, and which volume is another's."""
+
+import os
+from hashlib import sha256
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from pytorch_offline.bundle.format.canonical_json import parse_strict_json
+from pytorch_offline.bundle.format.manifest import (
+    BUNDLE_KIND,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    UNFINISHED_NAME,
+    parse_manifest,
+)
+from pytorch_offline.bundle.format.model import Manifest
+from pytorch_offline.bundle.reading.labels import volume_name
+from pytorch_offline.bundle.reading.media import read_regular, walk_media
+from pytorch_offline.bundle.reading.names import MEDIA_DIRECTORIES, fold_name
+from pytorch_offline.bundle.reading.sources import PARITY_DIRECTORY, Root, Source
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
+
+# Volumes lie in a directory, and that in one of media; deeper down nobody looks for a bundle.
+_MANIFEST_DEPTH = 3
+# So many neighbours of a volume are looked at when install.py is started from it.
+_MAX_NEIGHBOURS = 1000
+
+
+class _Copy(NamedTuple):
+    """A manifest as it lies somewhere: ``digest`` of its bytes, None where it is damaged."""
+
+    top: str
+    path: str
+    digest: Optional[str]
+
+
+def open_source(directories: Sequence[str], manifest: Optional[Manifest] = None) -> Source:
+    """Open what lies in one or several directories: a bundle, its volumes, a delta and its base, a mirror.
+
+    Args:
+        directories: each a bundle, a volume, or holds some of them, in any order.
+        manifest: what should be there, where that is known already; no manifest is looked for then.
+
+    Raises:
+        UsageError: ``no-bundle`` if there is none, ``unknown-manifest-format`` if it is of a later format.
+        IntegrityError: ``bad-manifest`` if no copy of the manifest is sound, ``bundle-unfinished`` if writing it was
+            cut off, ``mixed-bundles`` if volumes of several bundles lie there.
+    """
+    given = _real_directories(directories)
+    if manifest is not None:
+        return Source(given, manifest)
+    copies, unfinished, bodies = _find_manifests(given)
+    if not any(copy.digest for copy in copies):
+        raise _nothing_sound(given, copies, unfinished)
+    manifests = {digest: parse_manifest(body) for digest, body in bodies.items()}
+    chosen = _choose_manifest(copies, manifests)
+    roots = _roots_of(chosen, copies, manifests)
+    for marked in unfinished:
+        if any((root.directory + os.sep).startswith(marked.rstrip(os.sep) + os.sep) for root in roots):
+            raise _unfinished_bundle(unfinished)
+    others = [other for digest, other in manifests.items() if other.id != manifests[chosen].id]
+    return Source(given, manifests[chosen], bodies[chosen], others, roots)
+
+
+def media_beside(directory: str) -> Tuple[str, ...]:
+    """Give the directory that install.py was started from and, if it is a volume, those of the others beside it.
+
+    Volumes lie beside each other in the directory that they were written to, and so do media that are mounted at once.
+    """
+    own = os.path.realpath(directory)
+    try:
+        manifest = parse_manifest(read_regular(os.path.join(own, MANIFEST_NAME), MAX_MANIFEST_BYTES))
+    except (OSError, PytorchOfflineError):
+        return (own,)  # opening it says what is wrong
+    if manifest.volumes == 1:
+        return (own,)
+    parent = os.path.dirname(own)
+    names = {volume_name(number) for number in range(1, manifest.volumes + 1)}
+    mark = manifest.id.encode("ascii")
+    found = [own]
+    try:
+        neighbours = sorted(os.listdir(parent))[:_MAX_NEIGHBOURS]
+    except OSError:
+        return (own,)
+    for name in neighbours:
+        beside = os.path.realpath(os.path.join(parent, name))
+        if beside not in found and os.path.isdir(beside) and (fold_name(name) in names or _names_bundle(beside, mark)):
+            found.append(beside)
+    return tuple(found)
+
+
+def _names_bundle(directory: str, mark: bytes) -> bool:
+    try:
+        return mark in read_regular(os.path.join(directory, MANIFEST_NAME), MAX_MANIFEST_BYTES)
+    except OSError:
+        return False
+
+
+def _real_directories(directories: Sequence[str]) -> List[str]:
+    given: List[str] = []
+    for directory in directories:
+        real = os.path.realpath(directory)
+        if not os.path.isdir(real):
+            raise UsageError(
+                "no-bundle",
+                f"{directory} is no directory that can be read",
+                hint="name the directory of the bundle, or those of its volumes; is the medium mounted?",
+            )
+        if real not in given:
+            given.append(real)
+    return given
+
+
+def _find_manifests(given: Sequence[str]) -> Tuple[List[_Copy], List[str], Dict[str, bytes]]:
+    """Read every bundle's manifest; give the copies, directories that are marked as unfinished, and distinct bytes."""
+    copies: List[_Copy] = []
+    unfinished: List[str] = []
+    bodies: Dict[str, bytes] = {}
+    inside = [name for name in MEDIA_DIRECTORIES if name != PARITY_DIRECTORY]
+    for directory in given:
+        for met in walk_media(directory, given, skipped=inside, depth=_MANIFEST_DEPTH):
+            top = os.path.join(directory, *met.folders)
+            folded = fold_name(met.name)
+            if met.kind != "file" or folded not in (MANIFEST_NAME, UNFINISHED_NAME.lower()):
+                continue
+            if folded != MANIFEST_NAME:
+                unfinished.append(top)
+                continue
+            if met.folders and fold_name(met.folders[-1]) == PARITY_DIRECTORY:
+                top = os.path.dirname(top)
+            if met.path not in [copy.path for copy in copies]:
+                kept = _read_copy(met.path)
+                if kept is not None:
+                    digest = sha256(kept).hexdigest() if kept else None
+                    copies.append(_Copy(top, met.path, digest))
+                    if digest is not None:
+                        bodies.setdefault(digest, kept)
+    return copies, unfinished, bodies
+
+
+def _read_copy(path: str) -> Optional[bytes]:
+    """Read a bundle's manifest: nothing where it is damaged, None where it is another file of that name.
+
+    Raises:
+        UsageError: ``unknown-manifest-format`` if it is of a later format.
+    """
+    try:
+        body = read_regular(path, MAX_MANIFEST_BYTES)
+    except OSError:
+        return b""
+    try:
+        parse_manifest(body)
+    except IntegrityError:
+        try:
+            document = parse_strict_json(body)
+        except ValueError:
+            return b""
+        ours = isinstance(document, dict) and document.get("kind") == BUNDLE_KIND
+        return b"" if ours or b'"pieces"' in body or b'"lineage"' in body else None
+    return body
+
+
+def _choose_manifest(copies: Sequence[_Copy], manifests: Dict[str, Manifest]) -> str:
+    """Choose what is to be read: the bundle that no other builds upon, as most copies have it."""
+    bases = {manifest.base for manifest in manifests.values()}
+    tips = {manifest.id for manifest in manifests.values()} - bases
+    if len(tips) != 1:
+        raise _mixed_bundles(copies, manifests)
+    held = [copy.digest for copy in copies if copy.digest and manifests[copy.digest].id in tips]
+    return max(held, key=lambda digest: (held.count(digest), -held.index(digest)))
+
+
+def _roots_of(chosen: str, copies: Sequence[_Copy], manifests: Dict[str, Manifest]) -> List[Root]:
+    """Give the directories of the chosen bundle; of a damaged manifest nobody knows whose it is, so it counts here."""
+    states: Dict[str, str] = {}
+    want = manifests[chosen]
+    for copy in copies:
+        if copy.digest == chosen:
+            state = "sound"
+        elif copy.digest is None:
+            state = "damaged"
+        else:
+            other = manifests[copy.digest]
+            if (other.id, other.base, other.volume_size) != (want.id, want.base, want.volume_size):
+                continue
+            state = "differs"
+        at_top = os.path.dirname(copy.path) == copy.top
+        if at_top or copy.top not in states:  # the copy at the top speaks for it, one in parity/ only where it is lost
+            states[copy.top] = state if at_top else "missing"
+    return [Root(top, state) for top, state in states.items()]
+
+
+def _nothing_sound(given: Sequence[str], copies: Sequence[_Copy], unfinished: Sequence[str]) -> PytorchOfflineError:
+    if unfinished:
+        return _unfinished_bundle(unfinished)
+    if copies:
+        return IntegrityError(
+            "bad-manifest",
+            f"{MANIFEST_NAME} is damaged, and no sound copy of it is there",
+            facts={"damaged": ", ".join(copy.path for copy in copies)},
+            hint=f"bring {MANIFEST_NAME} again, of any volume: it is the same in all of them",
+        )
+    return UsageError(
+        "no-bundle",
+        "there is no bundle in {}".format(", ".join(given)),
+        hint=f"name the directory that holds {MANIFEST_NAME}, or those of the volumes",
+    )
+
+
+def _unfinished_bundle(unfinished: Sequence[str]) -> PytorchOfflineError:
+    return IntegrityError(
+        "bundle-unfinished",
+        "the bundle is unfinished: writing it was cut off, or is still going on",
+        facts={"marked": ", ".join(os.path.join(top, UNFINISHED_NAME) for top in unfinished)},
+        hint="run `pytorch-offline bundle` again where it was written, and bring it again when that is done",
+    )
+
+
+def _mixed_bundles(copies: Sequence[_Copy], manifests: Dict[str, Manifest]) -> PytorchOfflineError:
+    facts: Dict[str, object] = {}
+    for copy in copies:
+        if copy.digest is not None:
+            one = manifests[copy.digest]
+            facts[copy.top] = f"bundle {one.id[:12]} of {one.created}, {one.volumes} volumes"
+    return IntegrityError(
+        "mixed-bundles",
+        "these directories belong to different bundles",
+        facts=facts,
+        hint="name the directories of one bundle; a delta may lie beside its own base",
+    )
