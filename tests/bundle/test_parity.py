@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pytorch_offline.bundle.format.model import BundleFile, Piece
 from pytorch_offline.bundle.reading.parity import (
     CHECKSUM_BYTES,
     DATA_ROWS,
+    ParityShape,
     carried_stream,
     combine_rows,
     parity_map,
@@ -30,13 +32,11 @@ from pytorch_offline.bundle.writing.parity import (
 )
 from pytorch_offline.errors import IntegrityError, UsageError
 from tests.bundle.crafted_manifests import bundle_file, manifest
+from tests.bundle.crafted_parity import write_files_with_parity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from pytorch_offline.bundle.format.model import Manifest
-    from pytorch_offline.bundle.writing.parity import WrittenParity
 
 zfec = pytest.importorskip("zfec")
 
@@ -114,21 +114,10 @@ def test_without_zfec_the_command_that_brings_it_is_named(monkeypatch: pytest.Mo
     assert "pip install 'pytorch-offline[bundle]'" in str(refused.value.hint)
 
 
-def _written(directory: Path, bodies: Mapping[str, bytes], percent: int) -> tuple[Manifest, WrittenParity]:
-    for path, body in bodies.items():
-        (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        (directory / path).write_bytes(body)
-    bare = manifest(files=[bundle_file(path, body) for path, body in bodies.items()], targets=())
-    runs = [StreamRun(path=directory / path, offset=0, size=piece.size) for path, piece in carried_stream(bare)]
-    parity = write_parity(runs, percent, directory)
-    files = sorted((*bare.files, *parity.rows), key=lambda file: file.path)
-    return bare._replace(files=tuple(files), parity=parity.description), parity
-
-
 def test_written_parity_is_read_back_and_every_slice_has_its_checksum(tmp_path: Path) -> None:
     seeded = random.Random(7)
     bodies = {"install.py": b"x" * 999, "whl/a.whl": seeded.randbytes(30_000_000), "whl/b.whl": b"", "whl/c.whl": b"c"}
-    made, parity = _written(tmp_path, bodies, 3)
+    made, parity = write_files_with_parity(tmp_path, bodies, 3)
     found = parity_map(made)
 
     assert found.shape == parity_shape(30_001_000, 3)
@@ -149,8 +138,8 @@ def test_written_parity_is_read_back_and_every_slice_has_its_checksum(tmp_path: 
 
 def test_parity_is_the_same_every_time(tmp_path: Path) -> None:
     bodies = {"install.py": b"y" * 50_000, "whl/a.whl": random.Random(1).randbytes(9_000_000)}
-    first = _written(tmp_path / "one", bodies, 2)[0]
-    assert _written(tmp_path / "two", bodies, 2)[0] == first
+    first = write_files_with_parity(tmp_path / "one", bodies, 2)[0]
+    assert write_files_with_parity(tmp_path / "two", bodies, 2)[0] == first
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:
@@ -198,7 +187,7 @@ def test_in_volumes_what_lies_in_one_volume_is_one_run() -> None:
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    made, _ = _written(tmp_path, {"install.py": b"z" * 5000}, 2)
+    made, _ = write_files_with_parity(tmp_path, {"install.py": b"z" * 5000}, 2)
     parity_map(made)
     with pytest.raises(IntegrityError) as refused:
         parity_map(made._replace(parity={**(made.parity or {}), **change}))
@@ -220,11 +209,31 @@ def test_the_promise_says_whether_a_volume_may_be_lost() -> None:
 
 
 def test_what_must_be_brought_again_is_no_more_than_needed() -> None:
-    bad = {"a": {0: 3, 1: 1}, "b": {0: 1}, "c": {0: 1}, "d": {5: 1}}
-    assert parts_to_bring(bad, 5) == ((), (), 0)
-    assert parts_to_bring(bad, 4) == (("a",), ("a", "b", "c"), 1)
-    assert parts_to_bring(bad, 2) == (("a",), ("a", "b", "c"), 3)
-    assert parts_to_bring({name: {0: 1} for name in "abcde"}, 2) == (("a", "b", "c"), tuple("abcde"), 3)
+    def brought(parity_rows: int, **bad: list[int]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        return parts_to_bring(bad, ParityShape(10, parity_rows, 2, 10))
+
+    many: dict[str, list[int]] = {"a": [0, 2, 4, 1], "b": [6], "c": [8], "d": [3]}
+    assert brought(5, **many) == ((), (), 0)
+    assert brought(4, **many) == (("a",), ("a", "b", "c"), 1)
+    assert brought(2, **many) == (("a",), ("a", "b", "c"), 2 + 1)
+    assert brought(2, a=[0], b=[2], c=[4], d=[6], e=[8]) == (("a", "b", "c"), ("a", "b", "c", "d", "e"), 3)
+    assert brought(1, a=[0], b=[0], c=[0]) == ((), (), 0)  # one slice, in which three small files lie
+    assert brought(1, a=[0], b=[0], c=[0, 2]) == (("c",), ("a", "b", "c"), 3)
+
+
+@given(st.lists(st.lists(st.integers(0, 59), unique=True, max_size=12), max_size=7), st.integers(1, 6))
+def test_what_must_be_brought_again_suffices(bad: list[list[int]], parity_rows: int) -> None:
+    shape = ParityShape(10, parity_rows, 4, 10)
+    names = {str(number): slices for number, slices in enumerate(bad)}
+    wanted = parts_to_bring(names, shape)
+
+    def mended(brought: tuple[str, ...]) -> bool:
+        lost = {number for name, slices in names.items() if name not in brought for number in slices}
+        return all(sum(number % 4 == stripe for number in lost) <= parity_rows for stripe in range(4))
+
+    assert mended(wanted.chosen)
+    assert not any(mended(tuple(name for name in wanted.chosen if name != left)) for left in wanted.chosen)
+    assert all(mended(some) for some in itertools.combinations(wanted.instead_of, wanted.any_of_them))
 
 
 def test_a_checksum_is_cut_from_sha256() -> None:

@@ -12,7 +12,7 @@ formula gives each lost value from any 100 known ones, with no matrix to invert.
 """
 
 from hashlib import sha256
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from pytorch_offline.bundle.format.model import Manifest, Piece
 from pytorch_offline.errors import IntegrityError
@@ -29,7 +29,9 @@ FEWEST_STRIPES = 32
 # 96 bits tell damage; forgery is excluded by the sha256 of the part, which is compared afterwards.
 CHECKSUM_BYTES = 12
 PARITY_CODE = "reed-solomon-gf256-11d"
-PARITY_DIRECTORY = "parity/"
+PARITY_PREFIX = "parity/"
+# Of longer lists nobody chooses.
+_MOST_TO_CHOOSE_FROM = 60
 # What is multiplied at once should stay in the processor's cache.
 _MULTIPLIED_AT_ONCE = 64 << 10
 
@@ -107,7 +109,7 @@ def carried_stream(manifest: Manifest) -> List[Tuple[str, Piece]]:
     """
     parts: List[Tuple[str, Piece]] = []
     for file in manifest.files:
-        if not file.carried or file.path.startswith(PARITY_DIRECTORY):
+        if not file.carried or file.path.startswith(PARITY_PREFIX):
             continue
         if file.pieces:
             parts.extend((file.path, piece) for piece in file.pieces)
@@ -278,7 +280,7 @@ def _combined(numbers: Sequence[int], coefficients: Sequence[int], length: int) 
     return total
 
 
-class PartsToBring(NamedTuple):
+class ToBring(NamedTuple):
     """What must be brought again where parity does not suffice.
 
     Args:
@@ -292,48 +294,79 @@ class PartsToBring(NamedTuple):
     any_of_them: int
 
 
-def parts_to_bring(tally: Mapping[str, Mapping[int, int]], parity_rows: int) -> PartsToBring:
+def parts_to_bring(bad_slices: Mapping[str, Sequence[int]], shape: ParityShape) -> ToBring:
     """Say which of the bad parts suffice, brought again, for the rest to be mended.
 
     Args:
-        tally: for each bad part, by name, how many bad slices it has in each stripe.
-        parity_rows: as many a stripe may have.
+        bad_slices: for each bad part, by name, the numbers of its slices that are bad; parts may share one.
+        shape: how the stream is cut.
     """
-    excess: Dict[int, int] = {}
-    for slices in tally.values():
-        for stripe, count in slices.items():
-            excess[stripe] = excess.get(stripe, 0) + count
-    excess = {stripe: count - parity_rows for stripe, count in excess.items() if count > parity_rows}
-    concerned = [name for name, slices in tally.items() if any(slices.get(stripe, 0) for stripe in excess)]
-    lacking = dict(excess)
+    lost = _LostSlices(shape)
+    for slices in bad_slices.values():
+        lost.lose(slices)
+    beyond = set(lost.beyond)
+    mattering = {
+        name: [number for number in slices if number % shape.stripes in beyond] for name, slices in bad_slices.items()
+    }
+    concerned = [name for name, slices in mattering.items() if slices]
     chosen: List[str] = []
-    while any(count > 0 for count in lacking.values()):
-        best = max((name for name in concerned if name not in chosen), key=_Gain(tally, lacking))
-        chosen.append(best)
-        lacking = {stripe: count - tally[best].get(stripe, 0) for stripe, count in lacking.items()}
-    any_of_them = _enough_of_any([tally[name] for name in concerned], excess)
-    return PartsToBring(tuple(name for name in tally if name in chosen), tuple(concerned), any_of_them)
+    for name in sorted(concerned, key=lambda name: -len(mattering[name])):
+        if lost.beyond:
+            lost.bring(bad_slices[name])
+            chosen.append(name)
+    for name in sorted(chosen, key=lambda name: len(mattering[name])):  # what later ones made needless
+        lost.lose(bad_slices[name])
+        if lost.beyond:
+            lost.bring(bad_slices[name])
+        else:
+            chosen.remove(name)
+    tallies = [_by_stripe(mattering[name], shape) for name in concerned]
+    enough = len(concerned)
+    if enough <= _MOST_TO_CHOOSE_FROM:
+        enough = next((count for count in range(enough) if _any_suffice(tallies, count, shape)), enough)
+    return ToBring(tuple(name for name in bad_slices if name in chosen), tuple(concerned), enough)
 
 
-class _Gain:
-    """How much of what is lacking a part brings."""
+class _LostSlices:
+    """Slices that are lost, each as often as parts miss it, and the stripes that have too many of them."""
 
-    def __init__(self, tally: Mapping[str, Mapping[int, int]], lacking: Mapping[int, int]) -> None:
-        self._tally, self._lacking = tally, lacking
+    def __init__(self, shape: ParityShape) -> None:
+        self._shape = shape
+        self._times: Dict[int, int] = {}
+        self._in_stripe = [0] * shape.stripes
+        self.beyond: Set[int] = set()
 
-    def __call__(self, name: str) -> int:
-        slices = self._tally[name]
-        return sum(min(count, slices.get(stripe, 0)) for stripe, count in self._lacking.items() if count > 0)
+    def lose(self, slices: Sequence[int]) -> None:
+        for number in slices:
+            self._times[number] = self._times.get(number, 0) + 1
+            if self._times[number] == 1:
+                self._count(number % self._shape.stripes, 1)
+
+    def bring(self, slices: Sequence[int]) -> None:
+        for number in slices:
+            self._times[number] -= 1
+            if self._times[number] == 0:
+                self._count(number % self._shape.stripes, -1)
+
+    def _count(self, stripe: int, change: int) -> None:
+        self._in_stripe[stripe] += change
+        if self._in_stripe[stripe] > self._shape.parity_rows:
+            self.beyond.add(stripe)
+        else:
+            self.beyond.discard(stripe)
 
 
-def _enough_of_any(tallies: Sequence[Mapping[int, int]], excess: Mapping[int, int]) -> int:
-    """Count how many parts suffice whichever they are: at worst they are, in a stripe, those that bring least."""
-    most = 0
-    for stripe, needed in excess.items():
-        brought = 0
-        for number, count in enumerate(sorted(slices.get(stripe, 0) for slices in tallies), 1):
-            brought += count
-            if brought >= needed:
-                most = max(most, number)
-                break
-    return most
+def _by_stripe(slices: Sequence[int], shape: ParityShape) -> Dict[int, int]:
+    tally: Dict[int, int] = {}
+    for number in slices:
+        tally[number % shape.stripes] = tally.get(number % shape.stripes, 0) + 1
+    return tally
+
+
+def _any_suffice(tallies: Sequence[Mapping[int, int]], count: int, shape: ParityShape) -> bool:
+    """Whether any so many of the parts suffice: at worst those stay away that a stripe lacks most."""
+    for stripe in range(shape.stripes):
+        lacking = sorted(tally.get(stripe, 0) for tally in tallies)
+        if sum(lacking[count:]) > shape.parity_rows:
+            return False
+    return True

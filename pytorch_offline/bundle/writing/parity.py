@@ -19,7 +19,7 @@ from pytorch_offline.bundle.reading.parity import (
     CHECKSUM_BYTES,
     DATA_ROWS,
     MOST_PARITY_ROWS,
-    PARITY_DIRECTORY,
+    PARITY_PREFIX,
     ParityShape,
     describe_parity,
     parity_shape,
@@ -117,7 +117,7 @@ def parity_row_files(total: int, percent: int) -> tuple[BundleFile, ...]:
 
 
 def _row_path(row: int) -> str:
-    return f"{PARITY_DIRECTORY}row-{row + 1}"
+    return f"{PARITY_PREFIX}row-{row + 1}"
 
 
 def write_parity(
@@ -139,13 +139,13 @@ def write_parity(
 
     Raises:
         UsageError: code ``parity-needs-zfec``.
-        IntegrityError: code ``changed-while-read`` where a file is shorter than said.
+        IntegrityError: code ``part-changed`` where a file is shorter than said.
     """
     encoder = parity_encoder(percent)
     source = _Stream(stream)
     shape = parity_shape(source.size, percent)
     paths = [_row_path(row) for row in range(DATA_ROWS, DATA_ROWS + percent)]
-    (out / PARITY_DIRECTORY).mkdir(parents=True, exist_ok=True)
+    (out / PARITY_PREFIX).mkdir(parents=True, exist_ok=True)
     for path in paths:
         with (out / path).open("wb") as created:
             created.truncate(shape.row_size)
@@ -208,7 +208,7 @@ class _Stream:
                 data = file.read(wanted)
             if len(data) < wanted:
                 raise IntegrityError(
-                    "changed-while-read",
+                    "part-changed",
                     f"{run.path} became shorter while it was read.",
                     facts={"path": str(run.path)},
                 )
