@@ -1,89 +1,174 @@
-"""``install``: from a mirror directory into an environment, with no network, proven."""
+"""``install``: from a mirror, a bundle or its volumes into an environment, with no network, proven."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import importlib.metadata
+import os
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
+from pytorch_offline.bundle.format.manifest import BUNDLE_KIND, MANIFEST_NAME
+from pytorch_offline.bundle.reading.opening import open_source
+from pytorch_offline.bundle.writing.assembly import assemble
+from pytorch_offline.bundle.writing.facts import describe_mirror
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.cli.signals import patience
-from pytorch_offline.errors import UsageError
-from pytorch_offline.installer.carry_out import carry_out
-from pytorch_offline.installer.evidence import Evidence, evidence_document, wheel_document
-from pytorch_offline.installer.installer_line import Installer
-from pytorch_offline.installer.plan import Plan, Request, plan_installation
-from pytorch_offline.installer.prove import EVIDENCE
-from pytorch_offline.target.capture import this_machine
+from pytorch_offline.errors import UnsatisfiableError, UsageError
+from pytorch_offline.installer.model import Context, Request
+from pytorch_offline.installer.steps import carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-# A virtual environment with torch has 15,000 files and more; to take them away again takes a slow disk some seconds.
+    from pytorch_offline.bundle.format.model import TargetLock
+    from pytorch_offline.bundle.reading.sources import Source
+
+# A virtual environment with torch has 15,000 files and more; to put back what was there takes a slow disk some seconds.
 CLEARING_SECONDS = 60.0
-CLEARING = "what was begun is taken away again; another Ctrl-C ends at once and leaves it"
+CLEARING = "what was begun is taken away again; another Ctrl-C ends at once, and the next run takes it away"
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command(name="install")
 @click.argument("requirements", metavar="[REQ]...", nargs=-1)
-@click.option("--from", "source", type=_DIRECTORY, default=None, help="The mirror directory. [default: --mirror]")
-@click.option("--python", type=click.Path(path_type=Path), default=None, help="Install for this interpreter.")
+@click.option(
+    "--from",
+    "sources",
+    type=_DIRECTORY,
+    multiple=True,
+    metavar="DIR",
+    help="A mirror, a bundle, or one of its volumes; repeatable.  [default: --mirror]",
+)
+@click.option("--python", default=None, metavar="EXE", help="Install for this interpreter; with --venv: its base.")
 @click.option("--venv", type=_DIRECTORY, default=None, help="Install into this environment; created if missing.")
+@click.option("--prefix", type=_DIRECTORY, default=None, help="Install into the environment there, conda's too.")
 @click.option(
     "--installer",
-    type=click.Choice([installer.value for installer in Installer]),
-    default=Installer.PIP.value,
+    type=click.Choice(["pip", "uv"]),
+    default="pip",
     show_default=True,
     help="What puts the files in place.",
 )
 @click.option("--target", default=None, metavar="NAME", help="Use the lock of this target; else the one that fits.")
+@click.option("--only-needed", is_flag=True, default=False, help="Of a bundle, check only what this machine needs.")
 @click.option("--dry-run", is_flag=True, default=False, help="Check everything and show the plan; change nothing.")
 @common_options
 def command(
     session: Session,
     *,
     requirements: tuple[str, ...],
-    source: Path | None,
-    python: Path | None,
+    sources: tuple[Path, ...],
+    python: str | None,
     venv: Path | None,
+    prefix: Path | None,
     installer: str,
     target: str | None,
+    only_needed: bool,
     dry_run: bool,
 ) -> None:
-    """Install from a mirror with no network, and prove it.
+    """Install from a mirror or a bundle with no network, and prove it.
 
-    Every file is checked against the manifest and the lock before anything is changed; then pip (or uv) runs offline
-    with required hashes; then versions, installed files and conflicts are checked, and torch is imported and computes.
+    Every file is checked before anything is changed; then pip (or uv) runs offline with required hashes, beside the
+    environment; then all is put in place at once, and versions, installed files and conflicts are checked, and torch is
+    imported and computes. Whatever fails puts back what was there.
 
     \b
     Into a new virtual environment:     pytorch-offline install --from cache --venv env
     Of another Python:                  pytorch-offline install --from cache --venv env --python python3.10
-    Into a conda environment:           pytorch-offline install --from cache --python $CONDA_PREFIX/bin/python
+    Into a conda environment:           pytorch-offline install --from cache --prefix $CONDA_PREFIX
+    From volumes:                       pytorch-offline install --from /media/1 --from /media/2 --venv env
     Only a part of the lock:            pytorch-offline install numpy --from /media/usb --venv env
     """  # noqa: D301  (\b is click's mark for a paragraph that is not wrapped)
+    places = sources or (session.mirror,)
+    asked = [parse_requirement(text) for text in requirements]
+    source = open_mirror(places, [target] if target else [])
     request = Request(
-        mirror=source or session.mirror,
+        places=tuple(map(str, places)),
         python=python,
-        venv=venv,
-        requirements=tuple(parse_requirement(text) for text in requirements),
+        venv=None if venv is None else str(venv),
+        prefix=None if prefix is None else str(prefix),
         target=target,
-        installer=Installer(installer),
+        program=installer,
+        only_needed=only_needed or source is not None,  # a mirror may hold terabytes for others
+        dry_run=dry_run,
     )
-    plan = plan_installation(request, describe=this_machine, say=session.message)
-    for misfit in plan.tolerated:
-        session.warn(f"target {plan.lock.target} was named, although {misfit}")
-    if dry_run:
-        session.result(plan_document(plan), render_plan(plan))
-        return
     with patience(CLEARING_SECONDS, lambda: session.message(CLEARING)):
-        evidence = carry_out(plan, now=lambda: datetime.now(UTC), say=session.message)
-    for finding in evidence.warnings:
-        session.warn(f"{finding.check}, {finding.subject}: {finding.detail}")
-    session.result(evidence_document(evidence), render_summary(evidence))
+        outcome = carry_out(request, surroundings(session, asked), source)
+    session.result(outcome.document, outcome.text)
+
+
+def open_mirror(places: Sequence[Path], targets: Sequence[str]) -> Source | None:
+    """Describe a mirror as the bundle that could be written of it; None where something else is named.
+
+    Raises:
+        UsageError: ``not-a-mirror``, ``unknown-target``.
+        IntegrityError: see ``describe_mirror``.
+    """
+    if len(places) != 1 or not is_mirror(places[0]):
+        return None
+    return open_source([str(places[0])], describe_mirror(places[0], targets))
+
+
+def is_mirror(place: Path) -> bool:
+    """Whether a directory is no bundle, by what its manifest says of itself; of others, opening says what is wrong."""
+    try:
+        with (place / MANIFEST_NAME).open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return (place / "locks").is_dir()
+    return f'"{BUNDLE_KIND}"'.encode() not in head and b'"lineage"' not in head
+
+
+def surroundings(session: Session, asked: Sequence[Requirement]) -> Context:
+    """Make the surroundings of an installation that the package runs."""
+    return Context(
+        environment=dict(os.environ),
+        program_text=assemble,
+        now=time.time,
+        say=session.message,
+        warn=session.warn,
+        own_prefix=sys.prefix,
+        own_pip=own_pip(),
+        wanted=wanted_of(asked) if asked else None,
+    )
+
+
+def own_pip() -> tuple[tuple[str, ...], str] | None:
+    """Give the pip of this tool's own environment, None if it has none."""
+    try:
+        return (sys.executable, "-I", "-m", "pip"), importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def wanted_of(asked: Sequence[Requirement]) -> Callable[[TargetLock], tuple[str, ...]]:
+    """Make the rule that judges requirements against a lock and names the projects that they ask for."""
+
+    def wanted(lock: TargetLock) -> tuple[str, ...]:
+        versions = {wheel.project: wheel.version for wheel in lock.wheels}
+        absent = {}
+        for requirement in asked:
+            version = versions.get(canonicalize_name(requirement.name))
+            if version is None:
+                absent[str(requirement)] = f"you ask for {requirement}, which is missing"
+            elif not requirement.specifier.contains(version, prereleases=True):
+                absent[str(requirement)] = f"you ask for {requirement}, which is {version} here"
+        if absent:
+            raise UnsatisfiableError(
+                "not-in-lock",
+                f"the lock of target {lock.target} does not hold what is asked for",
+                facts=absent,
+                hint="fetch it on the connected machine, for the same target",
+            )
+        return tuple(canonicalize_name(requirement.name) for requirement in asked)
+
+    return wanted
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -99,54 +184,3 @@ def parse_requirement(text: str) -> Requirement:
     if requirement.url is not None:
         raise UsageError("bad-requirement", f"{text!r} names an address; only the mirror's wheels can be installed")
     return requirement
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """Make the JSON document of a plan."""
-    return {
-        "dry_run": True,
-        "mirror": str(plan.mirror),
-        "target": plan.lock.target,
-        "destination": {
-            "interpreter": str(plan.interpreter),
-            "python": str(plan.survey.python),
-            "creates": None if plan.creates is None else str(plan.creates),
-        },
-        "installer": plan.program_name,
-        "needed_bytes": plan.needed_bytes,
-        "install": [wheel_document(wheel) for wheel in plan.install],
-        "keep": [wheel_document(wheel) for wheel in plan.keep],
-    }
-
-
-def render_plan(plan: Plan) -> str:
-    """Say what would be done."""
-    into = f"{plan.creates} (to be created from {plan.interpreter})" if plan.creates else str(plan.interpreter)
-    return "\n".join(
-        [
-            f"would install into {into} with {plan.program_name}, from the lock of target {plan.lock.target}:",
-            *_columns([(wheel.project, str(wheel.name.version), str(wheel.path)) for wheel in plan.install]),
-            f"{len(plan.keep)} are there already; {plan.needed_bytes / 1e6:,.1f} MB of disk are needed",
-        ]
-    )
-
-
-def render_summary(evidence: Evidence) -> str:
-    """Say what was done and proven."""
-    lines = [f"{len(evidence.installed)} wheels installed into {evidence.destination.prefix}, target {evidence.target}"]
-    lines += _columns([(wheel.project, str(wheel.name.version)) for wheel in evidence.installed])
-    if evidence.kept:
-        lines.append(f"{len(evidence.kept)} were there already")
-    lines.append(f"proven: {evidence.files_checked} installed files hashed again, no new conflict")
-    if evidence.torch is not None:
-        devices = f", on {', '.join(evidence.torch.devices)}" if evidence.torch.devices else ""
-        lines.append(f"torch {evidence.torch.version} imports and computes{devices}")
-    lines.append(f"evidence: {evidence.destination.prefix / EVIDENCE}")
-    return "\n".join(lines)
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(len(rows[0]) if rows else 0)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

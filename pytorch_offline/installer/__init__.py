@@ -1,7 +1,7 @@
-"""Install from a mirror directory with no network, and prove that it worked.
+"""Put a bundle's wheels into an environment with no network, and prove that they work there.
 
-The way: survey the destination (``survey.py``, run there) → pick the lock that fits it (``lock``, ``fitness``,
-``closure``) → check every needed file against manifest and lock (``preflight``) → drive pip or uv
-(``installer_line``) → prove (``proof``). ``plan``, ``carry_out`` and ``prove`` hold the effects together with
-``destination``, ``pips`` and ``preflight``; the others take values and give values.
+Everything here travels: it is put together into ``install.py`` and so written for Python 3.6 and its standard library
+(docs/adr/0021). ``command`` is the stand-alone's command line, ``cli/install.py`` the package's; both call ``steps``,
+which has the order of things. ``fitness``, ``preflight``, ``programs`` and ``plan`` judge values; ``destination`` and
+``survey`` see the environment, the one from outside, the other under its own interpreter.
 """

@@ -1,106 +1,134 @@
-"""The environment that is installed into: found, described by itself, created where asked, and spoken to.
+"""The environment that is installed into: found, and asked about itself by its own interpreter.
 
-Every fact about it comes from its own interpreter (``survey.py``, run there); that may be Python 3.6.
+``--python`` names an interpreter, ``--venv`` a virtual environment that is created if it is missing, ``--prefix`` an
+environment that exists, by its directory, as conda's own ``--prefix`` does. With none of them it is the environment
+that is active; a Python of the system is never taken by itself, and neither is conda's base.
 """
 
-from __future__ import annotations
-
 import json
+import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from pytorch_offline.errors import UsageError
+from pytorch_offline.installer.model import Context, Destination, Request, Survey
+from pytorch_offline.installer.surroundings import clean_environment
+from pytorch_offline.installer.survey import CONDA_RECORDS, survey_of, variables_of_a_normal_run
 
-from pytorch_offline.errors import UnsatisfiableError, UpstreamError, UsageError
-from pytorch_offline.installer.installer_line import TEMPORARY_VARIABLES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-SURVEY = Path(__file__).with_name("survey.py")
-# A cold interpreter on a slow network file system; more means that it hangs.
-SURVEY_SECONDS = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """An installed distribution; ``record`` (path → hash on disk) and ``problems`` only where hashing was asked for."""
-
-    version: str
-    path: str
-    record: Mapping[str, str] | None = None
-    problems: tuple[tuple[str, str], ...] = ()
+# A cold interpreter on a slow network file system, or nvidia-smi on a machine of many GPUs; more means that it hangs.
+ANSWER_SECONDS = 300
+# Before the answer: what an environment's own start-up files print stands on other lines.
+ANSWER_MARK = "@@pytorch-offline@@ "
+# In the directory of a virtual environment that is being made: the next run starts it anew.
+UNFINISHED = ".pytorch-offline-unfinished"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """What an environment is and holds; see ``survey.py``."""
-
-    executable: str
-    python: Version
-    prefix: Path
-    base_prefix: Path
-    purelib: Path
-    writable: bool
-    externally_managed: str | None
-    bundled_pip: Path | None
-    distributions: Mapping[NormalizedName, Distribution]
-
-    @property
-    def is_virtual(self) -> bool:
-        """Whether this is a virtual environment."""
-        return self.prefix != self.base_prefix
-
-    def versions(self) -> dict[NormalizedName, Version]:
-        """Give the versions installed, leaving out those that no specifier can be compared with."""
-        found = {}
-        for name, distribution in self.distributions.items():
-            try:
-                found[name] = Version(distribution.version)
-            except InvalidVersion:
-                continue
-        return found
-
-
-def parse_survey(text: str) -> Survey:
-    """Read the last line that ``survey.py`` printed; what an environment starts with may print before it.
+def find_destination(request: Request, context: Context) -> Destination:
+    """Find out where to install.
 
     Raises:
-        UsageError: ``bad-interpreter`` if it is not that.
+        UsageError: ``no-destination``, ``no-interpreter``, ``not-an-environment``, ``other-base``, ``own-environment``.
     """
-    try:
-        document = json.loads(last_line(text))
-        return Survey(
-            executable=document["executable"],
-            python=Version(document["version"]),
-            prefix=Path(document["prefix"]),
-            base_prefix=Path(document["base_prefix"]),
-            purelib=Path(document["purelib"]),
-            writable=document["writable"],
-            externally_managed=document["externally_managed"],
-            bundled_pip=Path(document["bundled_pip"]) if document["bundled_pip"] else None,
-            distributions={
-                canonicalize_name(entry["name"]): _distribution(entry) for entry in document["distributions"]
-            },
+    if request.prefix is not None:
+        if request.venv is not None or request.python is not None:
+            raise UsageError("no-destination", "--prefix names an environment by itself: without --venv and --python")
+        return Destination(environment_at(request.prefix), None, "--prefix")
+    if request.venv is not None:
+        return _virtual_environment(request.venv, request.python, context)
+    if request.python is not None:
+        return Destination(find_interpreter(request.python), None, "--python")
+    return _active_environment(context)
+
+
+def environment_at(directory: str) -> str:
+    """Return the interpreter of the environment in a directory.
+
+    Raises:
+        UsageError: ``not-an-environment``.
+    """
+    interpreter = interpreter_of(directory)
+    if interpreter is None:
+        raise UsageError(
+            "not-an-environment",
+            f"{directory} holds no Python environment; nothing was changed",
+            hint="--prefix takes the directory of one that exists, --venv DIR creates one",
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError("bad-interpreter", f"the interpreter does not describe itself: {error!r}") from error
+    return interpreter
 
 
-def _distribution(entry: Mapping[str, Any]) -> Distribution:
-    return Distribution(
-        version=entry["version"],
-        path=entry["path"],
-        record=entry.get("record"),
-        problems=tuple((path, detail) for path, detail in entry.get("problems", ())),
+def _virtual_environment(named: str, python: Optional[str], context: Context) -> Destination:
+    venv = os.path.abspath(named)
+    if is_free_for_environment(venv):
+        return Destination(find_interpreter(python or base_interpreter()), venv, "--venv")
+    interpreter = interpreter_of(venv)
+    if interpreter is None:
+        raise UsageError("not-an-environment", f"{venv} exists and is no virtual environment; nothing was changed")
+    if context.own_prefix is not None and same_place(venv, context.own_prefix):
+        raise UsageError(
+            "own-environment",
+            f"{named} is the environment that this tool runs in",
+            hint=f"install elsewhere; if this is what you mean, say --python {sys.executable}",
+        )
+    if python is not None:
+        bases = [ask_destination(exe, ["base"], context) for exe in (interpreter, find_interpreter(python))]
+        if bases[0] != bases[1]:
+            raise UsageError("other-base", f"{venv} exists and was not created from {python}")
+    return Destination(interpreter, None, "--venv")
+
+
+def describe_base(arguments: List[str]) -> str:
+    """Say where the running interpreter's base lies, links resolved."""
+    del arguments
+    return os.path.realpath(sys.base_prefix)
+
+
+def _active_environment(context: Context) -> Destination:
+    """Take the environment that is active, if it is one and no more.
+
+    Raises:
+        UsageError: ``no-destination`` where there is none, or several.
+    """
+    named: Dict[str, str] = {}
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        if context.environment.get(variable):
+            named[variable] = context.environment[variable]
+    if context.own_prefix is None and (sys.prefix != sys.base_prefix or is_conda(sys.prefix)):
+        named["the Python that runs this"] = sys.prefix
+    left: Dict[str, str] = {}
+    passed_over: Dict[str, object] = {}
+    for how, directory in named.items():
+        if context.own_prefix is not None and same_place(directory, context.own_prefix):
+            passed_over[how] = f"{directory}, which this tool runs in"
+        elif is_conda_base(directory):
+            passed_over[how] = f"{directory}, conda's base environment, where conda itself lives"
+        elif interpreter_of(directory) is None:
+            passed_over[how] = f"{directory}, which holds no Python"
+        elif not any(same_place(directory, other) for other in left.values()):
+            left[how] = directory
+    if len(left) == 1:
+        ((how, directory),) = left.items()
+        return Destination(environment_at(directory), None, how)
+    facts: Dict[str, object] = dict(left)
+    facts.update({f"not taken: {how}": what for how, what in passed_over.items()})
+    raise UsageError(
+        "no-destination",
+        "several environments are active: say which one to install into"
+        if left
+        else "say where to install: no environment is active, and the system's Python is not touched",
+        facts=facts,
+        hint="--venv DIR (created if it is missing), --prefix DIR (an environment, conda's too), or --python EXE",
     )
 
 
-def find_interpreter(named: Path) -> Path:
+def base_interpreter() -> str:
+    """Return the interpreter that runs this, which new environments are made from if no other is named."""
+    return sys.executable or "python3"
+
+
+def find_interpreter(named: str) -> str:
     """Find the interpreter that the user names: a file, a command on PATH, or the directory of an environment.
 
     The name is kept as it is: a virtual environment's interpreter is a link that must not be followed.
@@ -108,120 +136,130 @@ def find_interpreter(named: Path) -> Path:
     Raises:
         UsageError: ``no-interpreter`` if there is none.
     """
-    if named.is_dir():
+    if os.path.isdir(named):
         found = interpreter_of(named)
         if found is not None:
             return found
-    elif named.is_file():
-        return named.absolute()
-    elif named.parent == Path() and (on_path := shutil.which(str(named))):
-        return Path(on_path).absolute()
+    elif os.path.isfile(named):
+        return os.path.abspath(named)
+    elif not os.path.dirname(named):
+        on_path = shutil.which(named)
+        if on_path:
+            return os.path.abspath(on_path)
     raise UsageError(
         "no-interpreter", f"there is no Python interpreter at {named}", hint="name it in full: --python EXE"
     )
 
 
-def interpreter_of(environment: Path) -> Path | None:
+def interpreter_of(environment: str) -> Optional[str]:
     """Find the interpreter in an environment's directory (virtual or conda), None if there is none."""
-    places = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
-    return next((path.absolute() for place in places if (path := environment / place).is_file()), None)
+    for place in ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe"):
+        path = os.path.join(os.path.abspath(environment), *place.split("/"))
+        if os.path.isfile(path):
+            return path
+    return None
 
 
-def read_survey(python: Path, environment: Mapping[str, str], *, hashed: Iterable[str] = ()) -> Survey:
-    """Ask an interpreter about its environment; the installed files of the projects in ``hashed`` are hashed again.
+def is_conda(prefix: str) -> bool:
+    """Whether a directory is a conda environment; every one has records of its packages."""
+    return os.path.isdir(os.path.join(prefix, CONDA_RECORDS))
+
+
+def is_conda_base(prefix: str) -> bool:
+    """Whether a directory is conda's own environment."""
+    return is_conda(prefix) and os.path.isdir(os.path.join(prefix, "condabin"))
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two names are of the same directory."""
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def is_free_for_environment(directory: str) -> bool:
+    """Whether an environment can be made there: nothing is, or what an earlier run began and did not finish."""
+    try:
+        there = os.listdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return not there or UNFINISHED in there
+
+
+def ask_destination(
+    interpreter: str, arguments: Sequence[str], context: Context, *, seconds: Optional[float] = ANSWER_SECONDS
+) -> Any:  # noqa: ANN401  (whatever JSON can say; each part knows its own)
+    """Run one of our parts under an interpreter, isolated and in clean surroundings, and return what it answers.
+
+    Args:
+        interpreter: the destination's.
+        arguments: the part's name (``command.py`` lists them) and its arguments.
+        context: gives the text that is run.
+        seconds: for how long it is waited; None without end.
 
     Raises:
         UsageError: ``bad-interpreter`` if it cannot be run, or is not Python 3.6 or newer.
     """
-    command = [str(python), "-I", str(SURVEY)]
-    if records := sorted(hashed):
-        command += ["--records", *records]
     try:
-        completed = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+        done = subprocess.run(
+            [interpreter, "-I", "-", *arguments],
+            env=clean_environment(context.environment),
+            input=context.program_text().encode("utf-8"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             check=False,
-            timeout=None if records else SURVEY_SECONDS,
+            timeout=seconds,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError("bad-interpreter", f"{python} cannot be run: {error}") from error
-    if completed.returncode != 0:
+        raise UsageError("bad-interpreter", f"{interpreter} cannot be run: {error}") from error
+    if done.returncode != 0:
         raise UsageError(
             "bad-interpreter",
-            f"{python} is not a Python that can be installed into",
-            facts={"it says": last_line(completed.stderr.decode(errors="replace"))},
+            f"{interpreter} is not a Python that can be installed into",
+            facts={"it says": last_words(done.stderr.decode("utf-8", "replace"))},
             hint="Python 3.6 or newer is needed",
         )
-    return parse_survey(completed.stdout.decode(errors="replace"))
+    return parse_answer(done.stdout.decode("utf-8", "replace"), interpreter)
 
 
-def create_virtual_environment(base: Survey, directory: Path, environment: Mapping[str, str]) -> Path:
-    """Create a virtual environment from the base interpreter and return its interpreter.
-
-    Its pip is the one that the base's ensurepip brings along, which needs no network; without ensurepip (Debian keeps
-    it in a package of its own) the environment gets none, and is installed into from outside.
-
-    Args:
-        base: the interpreter to create it from.
-        directory: where; empty or missing.
-        environment: the variables to run in.
+def parse_answer(text: str, interpreter: str) -> Any:  # noqa: ANN401  (as above)
+    """Find the answer in what an interpreter printed.
 
     Raises:
-        UnsatisfiableError: ``no-virtual-environment`` if the base cannot create one.
-        UpstreamError: ``disk-failed``.
+        UsageError: ``bad-interpreter`` if there is none.
     """
-    temporary = directory / ".pytorch-offline"  # ensurepip unpacks pip, for which a small /tmp has no room
-    options = [] if base.bundled_pip else ["--without-pip"]
+    for line in reversed(text.splitlines()):
+        if line.startswith(ANSWER_MARK):
+            try:
+                return json.loads(line[len(ANSWER_MARK) :])
+            except ValueError:
+                break
+    raise UsageError("bad-interpreter", f"{interpreter} does not describe itself", facts={"it says": last_words(text)})
+
+
+def read_survey(interpreter: str, context: Context) -> Survey:
+    """Ask an interpreter what its environment is and holds.
+
+    Raises:
+        UsageError: ``bad-interpreter``.
+    """
+    variables = json.dumps(variables_of_a_normal_run(context.environment))
+    document: Mapping[str, Any] = ask_destination(interpreter, ["survey", variables], context)
     try:
-        temporary.mkdir(parents=True)
-        surroundings = {**environment, **dict.fromkeys(TEMPORARY_VARIABLES, str(temporary))}
-        completed = run([base.executable, "-I", "-m", "venv", *options, str(directory)], surroundings)
-        shutil.rmtree(temporary)
-    except OSError as error:
-        raise UpstreamError("disk-failed", f"{directory} could not be made ready: {error}") from error
-    interpreter = interpreter_of(directory)
-    if completed.returncode == 0 and interpreter is not None:
-        return interpreter
-    raise UnsatisfiableError(
-        "no-virtual-environment",
-        f"{base.executable} cannot create a virtual environment at {directory}",
-        facts={"it says": last_line(completed.stdout)},
-        hint="name another base interpreter: --python EXE --venv DIR",
-    )
+        return survey_of(document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError("bad-interpreter", f"{interpreter} does not describe itself: {error!r}") from error
 
 
-def run(
-    command: Sequence[str], environment: Mapping[str, str], *, directory: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with no input, its output and error output together; it dies with us."""
-    return subprocess.run(
-        command,
-        env=environment,
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        encoding="utf-8",
-        errors="replace",
-    )
-
-
-def last_line(text: str) -> str:
+def last_words(text: str) -> str:
     """Return the last line that says something: of a traceback, the exception."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "nothing"
 
 
-def free_bytes(directory: Path) -> int:
+def free_bytes_at(place: str) -> int:
     """Return the free space where a directory is, or will be."""
+    directory = Path(place)
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent
-    return shutil.disk_usage(directory).free
-
-
-def is_empty_or_missing(directory: Path) -> bool:
-    """Whether a directory can be filled without touching anything that is there."""
-    return not directory.exists() or (directory.is_dir() and next(directory.iterdir(), None) is None)
+    return shutil.disk_usage(str(directory)).free

@@ -25,6 +25,10 @@ class Request(NamedTuple):
         allowed_signers: whose signatures count, a file as ``ssh-keygen`` reads it; None where none is pinned.
         allow_older: accept a bundle that is older than the last one seen here.
         evidence: where the evidence is written too, beside the environment's own.
+        compile: whether byte code is made; None for what the program would do: pip does, uv does not.
+        pin: pin the key that signed, where nobody is pinned yet.
+        dry_run: check everything and tell the plan; change nothing.
+        verify_only: check every file of the bundle, and look at no destination.
     """
 
     places: Tuple[str, ...]
@@ -38,6 +42,10 @@ class Request(NamedTuple):
     allowed_signers: Optional[str] = None
     allow_older: bool = False
     evidence: Optional[str] = None
+    compile: Optional[bool] = None
+    pin: bool = False
+    dry_run: bool = False
+    verify_only: bool = False
 
 
 class Context(NamedTuple):
@@ -51,6 +59,8 @@ class Context(NamedTuple):
         warn: takes a sentence that the user should read.
         own_prefix: the environment that the package runs in, no destination by accident; None for the stand-alone.
         own_pip: a pip of another environment that can be run with ``--python``, by its command and version.
+        wanted: names the projects of a lock that are wanted, where ``Request.projects`` does not say it; raises
+            ``UnsatisfiableError`` if the lock does not hold them.
     """
 
     environment: Mapping[str, str]
@@ -60,6 +70,7 @@ class Context(NamedTuple):
     warn: Callable[[str], None]
     own_prefix: Optional[str] = None
     own_pip: Optional[Tuple[Tuple[str, ...], str]] = None
+    wanted: Optional[Callable[[TargetLock], Tuple[str, ...]]] = None
 
 
 class Distribution(NamedTuple):
@@ -218,6 +229,7 @@ class Plan(NamedTuple):
     """What will be done: everything judged, nothing changed yet.
 
     Args:
+        request: what the user asks for.
         manifest: of the bundle.
         lock: that was chosen.
         chosen: why it was, for people; empty where there was no choice.
@@ -226,11 +238,12 @@ class Plan(NamedTuple):
         survey: what is there, or in the base of what will be created.
         install: the wheels to put in place, sorted by project.
         keep: those that are there already, byte for byte, sorted by project.
-        program: what puts them in place.
+        program: what puts them in place; None where nothing has to be.
         needed_bytes: what the destination's file system must have free.
         findings: warnings of the preflight.
     """
 
+    request: Request
     manifest: Manifest
     lock: TargetLock
     chosen: str
@@ -239,7 +252,7 @@ class Plan(NamedTuple):
     survey: Survey
     install: Tuple[LockedWheel, ...]
     keep: Tuple[LockedWheel, ...]
-    program: Program
+    program: Optional[Program]
     needed_bytes: int
     findings: Tuple[Finding, ...]
 
@@ -258,3 +271,23 @@ def version_numbers(text: str) -> Tuple[int, ...]:
 def project_name(text: str) -> str:
     """Normalise a project's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def same_version(one: str, other: str) -> bool:
+    """Whether two spellings are of one version: ``2021.01`` is 2021.1, but ``2.4.0+cpu`` is not 2.4.0."""
+    return _version_key(one) == _version_key(other)
+
+
+def _version_key(text: str) -> Tuple[Tuple[str, ...], ...]:
+    public, _, local = text.strip().lower().partition("+")
+    parts = []
+    for half in (public.removeprefix("v"), local):
+        words = [word.lstrip("0") or "0" if word.isdigit() else word for word in re.findall("[0-9]+|[a-z]+", half)]
+        release = 0
+        while release < len(words) and words[release].isdigit():
+            release += 1
+        last = release
+        while half is not local and last > 1 and words[last - 1] == "0":
+            last -= 1
+        parts.append(tuple(words[:last] + words[release:]))
+    return tuple(parts)

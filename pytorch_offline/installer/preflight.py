@@ -1,188 +1,182 @@
-"""Look at the mirror's bytes before anything is installed: every hash, what each wheel will take on disk.
+"""What must be right before anything is changed: every problem is found first, and all are told together.
 
-Nothing here writes. Every needed file is read once in full; pip reads it a second time and requires the same hash, so a
-change in between is caught too.
+Each rule takes what the survey saw and what the plan wants, and gives findings; one looks at conda's records.
 """
 
-from __future__ import annotations
+import os
+from typing import Iterator, List, Optional, Sequence, Tuple
 
-import csv
-import hashlib
-import io
-import zipfile
-import zlib
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pytorch_offline.bundle.format.model import LockedWheel
+from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UpstreamError, UsageError
+from pytorch_offline.installer.model import Destination, Distribution, Finding, Survey, version_numbers
+from pytorch_offline.installer.survey import CONDA_RECORDS
 
-from pytorch_offline.errors import IntegrityError
-from pytorch_offline.mirror.hashing import read_sha256
-from pytorch_offline.wheels.archive import MAX_RECORD
-from pytorch_offline.wheels.metadata import parse_metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path, PurePosixPath
-
-    from packaging.utils import NormalizedName
-
-    from pytorch_offline.installer.lock import Lock, LockedWheel
-    from pytorch_offline.mirror.model import MirrorFile
-    from pytorch_offline.wheels.metadata import CoreMetadata
-
-# The allocation unit of the common file systems (ext4, XFS, NTFS, APFS): a file takes whole ones.
-BLOCK = 4096
+# The oldest Python whose standard library the travelling code is written for.
+OLDEST_PYTHON = (3, 6)
+# A record of conda's lists its package's files: of the largest, some megabytes.
+LONGEST_CONDA_RECORD = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WheelContents:
-    """What a verified wheel holds.
+def judge_destination(
+    survey: Survey, destination: Destination, install: Sequence[LockedWheel], *, needed: int, free: int
+) -> Tuple[Finding, ...]:
+    """Judge a destination for what is to be put there.
 
-    ``record`` maps each path that will lie in site-packages to its hash as RECORD writes it (``sha256=…``), without
-    the ``.data`` members, which installers move and may rewrite. ``installed_bytes`` is what it takes on disk, with
-    byte code.
+    Args:
+        survey: what it is and holds; of the base where the environment is still to be created.
+        destination: where it is.
+        install: the wheels to put in place.
+        needed: bytes that will be written.
+        free: bytes that are free in its file system.
     """
-
-    record: Mapping[str, str]
-    installed_bytes: int
-
-
-def read_metadata_of(
-    mirror: Path, lock: Lock, manifest: Mapping[PurePosixPath, MirrorFile]
-) -> dict[NormalizedName, CoreMetadata]:
-    """Read METADATA out of those of a lock's wheels that have the manifest's; the hash check names the others."""
-    found = {}
-    for wheel in lock.wheels:
-        entry = manifest.get(wheel.path)
-        if entry is None:
-            continue
-        try:
-            metadata = _read_member(mirror / wheel.path, "METADATA")
-            if hashlib.sha256(metadata).hexdigest() == entry.metadata_sha256:
-                found[wheel.project] = parse_metadata(metadata)
-        except IntegrityError:
-            continue
-    return found
-
-
-def read_wheel_metadata(path: Path) -> CoreMetadata:
-    """Read METADATA out of a wheel.
-
-    Raises:
-        IntegrityError: ``bad-wheel`` if it cannot be read, is no zip, or has no METADATA; ``bad-metadata``.
-    """
-    return parse_metadata(_read_member(path, "METADATA"))
+    found: List[Finding] = []
+    if version_numbers(survey.python)[:2] < OLDEST_PYTHON:
+        found.append(Finding("python", survey.executable, f"is Python {survey.python}; 3.6 is the oldest that works"))
+    if destination.creates is not None:
+        if not survey.makes_environments:
+            found.append(
+                Finding(
+                    "environment",
+                    survey.executable,
+                    "has no venv module, so no environment can be made from it",
+                    hint="name another base: --python EXE --venv DIR (Debian: the package python3-venv has it)",
+                )
+            )
+        if not _can_be_made(destination.creates):
+            found.append(Finding("writable", destination.creates, "cannot be written to by this user"))
+    else:
+        found += _judge_ownership(survey)
+        if install:
+            found += _judge_replacing(survey, install)
+            found += _judge_shadows(survey, install)
+    if needed > free:
+        place = destination.creates or survey.paths["purelib"]
+        found.append(Finding("space", place, f"needs {needed:,} bytes, {free:,} are free"))
+    return tuple(found)
 
 
-def _read_member(path: Path, name: str) -> bytes:
-    """Read a member of a wheel's ``.dist-info`` directory.
-
-    Raises:
-        IntegrityError: ``bad-wheel``.
-    """
-    with _opened(path) as archive:
-        tops = {member.split("/", 1)[0] for member in archive.namelist()}
-        information = min((top for top in tops if top.endswith(".dist-info")), default=".dist-info")
-        member = archive.getinfo(f"{information}/{name}")
-        if member.file_size > MAX_RECORD:
-            raise IntegrityError("bad-wheel", f"{path} cannot be read: {name} has {member.file_size} bytes")
-        return archive.read(member)
+def _can_be_made(directory: str) -> bool:
+    while not os.path.exists(directory) and os.path.dirname(directory) != directory:
+        directory = os.path.dirname(directory)
+    return os.access(directory, os.W_OK | os.X_OK)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a wheel whose bytes may have rotted: what ``zipfile`` makes of that has many names.
-
-    Raises:
-        IntegrityError: ``bad-wheel``.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, LookupError, ValueError) as error:
-        raise IntegrityError("bad-wheel", f"{path} cannot be read: {error!r}") from error
-
-
-def check_files(
-    mirror: Path, wheels: Sequence[LockedWheel], manifest: Mapping[PurePosixPath, MirrorFile]
-) -> dict[NormalizedName, WheelContents]:
-    """Compare size and sha256 of each wheel with manifest and lock, and read what it holds.
-
-    Raises:
-        IntegrityError: ``bad-files`` naming every bad file with what is wrong with it.
-    """
-    bad: dict[str, str] = {}
-    contents = {}
-    for wheel in wheels:
-        problem = _problem(mirror, wheel, manifest.get(wheel.path))
-        if problem is not None:
-            bad[str(wheel.path)] = problem
-            continue
-        try:
-            contents[wheel.project] = _read_contents(mirror / wheel.path)
-        except IntegrityError as error:
-            bad[str(wheel.path)] = f"is no wheel: {error.message}"
-    if bad:
-        raise IntegrityError(
-            "bad-files",
-            f"{len(bad)} of {len(wheels)} files that are needed are not as they were fetched; nothing was changed",
-            facts=bad,
-            hint="copy these files again from the connected machine (`pytorch-offline verify` checks the rest)",
+def _judge_ownership(survey: Survey) -> Iterator[Finding]:
+    """Judge whose environment it is."""
+    if survey.externally_managed is not None:
+        yield Finding(
+            "externally-managed",
+            survey.executable,
+            f"belongs to the operating system's package manager (PEP 668: {survey.externally_managed})",
+            hint="install into an environment of its own: --venv DIR",
         )
-    return contents
+    if not survey.writable:
+        yield Finding("writable", survey.paths["purelib"], "cannot be written to by this user", hint="use --venv DIR")
+    if survey.conda_base:
+        yield Finding(
+            "conda",
+            survey.prefix,
+            "is conda's base environment: what breaks here breaks conda itself",
+            fails=False,
+            hint="an environment of its own is safer: conda create -n NAME python, then --prefix its directory",
+        )
 
 
-def _problem(mirror: Path, wheel: LockedWheel, entry: MirrorFile | None) -> str | None:
-    """Say what is wrong with one file, None if it agrees with both the manifest and the lock."""
-    if entry is None:
-        return "is not in manifest.json"
-    if entry.sha256 != wheel.sha256 or wheel.size not in (None, entry.size):
-        lock, manifest = (wheel.sha256, wheel.size), (entry.sha256, entry.size)
-        return f"lock and manifest disagree: sha256 and size are {lock} and {manifest}"
-    return file_problem(mirror / wheel.path, size=entry.size, sha256=entry.sha256)
+def _judge_replacing(survey: Survey, install: Sequence[LockedWheel]) -> Iterator[Finding]:
+    """Judge the distributions that would be replaced: whether they can be taken away, and whose they are."""
+    for wheel in install:
+        old = survey.distributions.get(wheel.project)
+        if old is None or not is_in_environment(old, survey):
+            continue
+        owner = conda_owner(survey, old)
+        if owner is not None:
+            yield Finding(
+                "conda",
+                wheel.project,
+                f"{old.version} here is conda's ({owner}); {wheel.version} would be put over its files,"
+                " and conda would not know",
+                fails=not old.record,
+                hint=f"take it away first (conda remove --force {owner}), or use another environment",
+            )
+        elif not old.record:
+            yield Finding(
+                "replaceable",
+                wheel.project,
+                f"{old.version} here has no RECORD of its files ({os.path.basename(old.information)}),"
+                f" so it cannot be replaced by {wheel.version}",
+                hint="take it away with what put it there, or install into an environment of its own: --venv DIR",
+            )
 
 
-def file_problem(path: Path, *, size: int, sha256: str) -> str | None:
-    """Say what is wrong with a file that should have this size and sha256, None if nothing is."""
-    try:
-        found = path.stat().st_size
-        if found != size:
-            return f"has {found} bytes instead of {size}"
-        digest, _ = read_sha256(path)
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read: {error}"
-    return None if digest == sha256 else f"has sha256 {digest} instead of {sha256}"
+def is_in_environment(distribution: Distribution, survey: Survey) -> bool:
+    """Whether a distribution lies where this environment's own do, and not in one that it only sees."""
+    place = os.path.realpath(os.path.dirname(distribution.information))
+    return place in {os.path.realpath(survey.paths[name]) for name in ("purelib", "platlib")}
 
 
-def _read_contents(path: Path) -> WheelContents:
-    with _opened(path) as archive:
-        sizes = {member.filename: member.file_size for member in archive.infolist() if not member.is_dir()}
-        record = _read_member(path, "RECORD").decode()
-    return WheelContents(record=parse_record(record), installed_bytes=installed_bytes(sizes))
+def conda_owner(survey: Survey, distribution: Distribution) -> Optional[str]:
+    """Name the conda package that a distribution belongs to, which may be spelt otherwise: pytorch has torch."""
+    if not survey.conda:
+        return None
+    if distribution.installer == "conda" or not distribution.installer:
+        records = os.path.join(survey.prefix, CONDA_RECORDS)
+        needle = (os.path.basename(distribution.information) + '"').encode("utf-8")
+        inside = (os.path.basename(distribution.information) + "/").encode("utf-8")
+        for name in sorted(os.listdir(records)):
+            if name.endswith(".json"):
+                with open(os.path.join(records, name), "rb") as file:
+                    body = file.read(LONGEST_CONDA_RECORD)
+                if inside in body or needle in body:
+                    return name.rsplit("-", 2)[0]
+    return distribution.name if distribution.installer == "conda" else None
 
 
-def parse_record(text: str) -> dict[str, str]:
-    """Read the hashes of a wheel's RECORD, for the members that are installed under their own name.
-
-    INSTALLER, REQUESTED and RECORD itself are the installer's to write.
-    """
-    own = (".dist-info/INSTALLER", ".dist-info/REQUESTED", ".dist-info/RECORD")
-    rows = [row for row in csv.reader(io.StringIO(text)) if len(row) > 1 and "=" in row[1]]
-    return {
-        row[0]: row[1].rstrip("=")
-        for row in rows
-        if not row[0].split("/", 1)[0].endswith(".data") and not row[0].endswith(own)
-    }
-
-
-def installed_bytes(sizes: Mapping[str, int]) -> int:
-    """Estimate what a wheel's members take on disk, in whole blocks; byte code is counted as large as its source."""
-    blocks = ((-(-size // BLOCK)) * (2 if name.endswith(".py") else 1) for name, size in sizes.items())
-    return sum(blocks) * BLOCK
+def _judge_shadows(survey: Survey, install: Sequence[LockedWheel]) -> Iterator[Finding]:
+    """Name what a normal run of this Python would import instead of what is installed."""
+    versions = {wheel.project: wheel.version for wheel in install}
+    own = {os.path.realpath(survey.paths[name]) for name in ("purelib", "platlib")}
+    for shadow in survey.shadows:
+        if os.path.realpath(shadow.place) in own:
+            continue
+        if not shadow.project:
+            detail = f"{shadow.place} changes every run of this Python ({shadow.cause})"
+            yield Finding("shadow", shadow.version, detail, fails=False, hint=_how_to_clear(shadow.cause))
+        elif shadow.project in versions and shadow.version != versions[shadow.project]:
+            what = f"{shadow.project} {shadow.version}".strip()
+            detail = (
+                f"{what} in {shadow.place} ({shadow.cause}) is found before the {versions[shadow.project]} installed"
+            )
+            yield Finding("shadow", shadow.project, detail, fails=False, hint=_how_to_clear(shadow.cause))
 
 
-def total_bytes(contents: Iterable[WheelContents]) -> int:
-    """Sum what wheels take on disk."""
-    return sum(content.installed_bytes for content in contents)
+def _how_to_clear(cause: str) -> str:
+    if cause == "PYTHONPATH":
+        return "unset PYTHONPATH before torch is used"
+    return "set PYTHONNOUSERSITE=1 before torch is used, or take it away there"
+
+
+def preflight_error(findings: Sequence[Finding]) -> Optional[PytorchOfflineError]:
+    """Make one error of everything that keeps the installation from being done; None if nothing does."""
+    failing = [finding for finding in findings if finding.fails]
+    if not failing:
+        return None
+    checks = {finding.check for finding in failing}
+    facts = {f"{finding.check}, {finding.subject}": finding.detail for finding in failing}
+    hint = "; ".join(dict.fromkeys(finding.hint for finding in failing if finding.hint)) or None
+    if len(failing) == 1:
+        said = f"{failing[0].subject} {failing[0].detail}; nothing was changed"
+    else:
+        said = f"{len(failing)} things are in the way; nothing was changed"
+    if checks == {"space"}:
+        return UpstreamError("disk-full", said, facts=facts, hint=hint)
+    if checks == {"externally-managed"}:
+        return UsageError("externally-managed", said, facts=facts, hint=hint)
+    if checks == {"writable"}:
+        return UsageError("not-writable", said, facts=facts, hint=hint)
+    if checks == {"python"}:
+        return UsageError("bad-interpreter", said, facts=facts, hint=hint)
+    if checks == {"environment"}:
+        return UnsatisfiableError("no-virtual-environment", said, facts=facts, hint=hint)
+    if checks <= {"conda", "replaceable"}:
+        return UsageError("not-replaceable", said, facts=facts, hint=hint)
+    return UsageError("not-ready", said, facts=facts, hint=hint)

@@ -15,6 +15,7 @@ from packaging.tags import compatible_tags, cpython_tags
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
 from pytorch_offline.selector.lock import LockedWheel, render_pylock
+from pytorch_offline.target.codec import render_target
 from pytorch_offline.target.model import Accelerator, Libc, Target
 from pytorch_offline.wheels.filename import parse_wheel_name
 
@@ -148,6 +149,7 @@ def write_mirror(
             )
         if name:
             (root / "locks" / f"pylock.{name}.toml").write_text(render_pylock(locked, target), encoding="utf-8")
+            (root / "locks" / f"{name}.json").write_text(render_target(target), encoding="utf-8")
     (root / "manifest.json").write_bytes(render_manifest(files.values()))
     return root
 

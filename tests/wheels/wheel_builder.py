@@ -18,6 +18,23 @@ DIST_INFO = "demo_pkg-1.0+cpu.dist-info"
 METADATA = b"Metadata-Version: 2.1\nName: demo-pkg\nVersion: 1.0+cpu\nRequires-Dist: sympy\n\nA demonstration.\n"
 WHEEL = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
+# Of members: for the mirror's gate, and for the far side's own check before an installer sees a wheel.
+UNSAFE_NAMES = (
+    "../evil",
+    "a/../../evil",
+    "/etc/passwd",
+    "C:/evil",
+    "c:evil",
+    "a\\..\\evil",
+    "a//b",
+    "./a",
+    "a\nb",
+    "x" * 2000,
+    "x" * 256,
+    "\u202egpj.py",
+)
+SAFE_NAMES = ("a", "a/b", "a/", "a..b/c", "torch-2.4.0+cu121.dist-info/RECORD", "ä/日本.py", "..a")
+
 
 def wheel_name(filename: str = NAME) -> WheelName:
     return parse_wheel_name(filename)

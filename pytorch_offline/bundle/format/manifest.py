@@ -28,6 +28,8 @@ BUNDLE_FORMAT = 1
 BUNDLE_KIND = "bundle"
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.json.sig"
+# Changes of keys, each signed by the key that was left: it lies wherever the signature lies.
+ROTATIONS_NAME = "manifest.json.keys"
 INSTALLER_NAME = "install.py"
 # Lies in a bundle, and in each of its volumes, from before the first byte is written until after the last.
 UNFINISHED_NAME = "UNFINISHED"

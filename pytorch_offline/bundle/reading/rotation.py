@@ -16,6 +16,7 @@ its date, and no earlier one is taken afterwards.
 import re
 from typing import NamedTuple, Optional, Tuple
 
+from pytorch_offline.bundle.format.manifest import ROTATIONS_NAME
 from pytorch_offline.bundle.reading.allowed_signers import (
     KEYS_NAMESPACE,
     MANIFEST_NAMESPACE,
@@ -26,8 +27,6 @@ from pytorch_offline.bundle.reading.allowed_signers import (
 from pytorch_offline.bundle.reading.ssh_signature import SshSignature, parse_ssh_signature, ssh_fingerprint
 from pytorch_offline.errors import IntegrityError
 
-# The file beside manifest.json that holds a mirror's statements.
-ROTATIONS_NAME = "manifest.json.keys"
 MAX_ROTATIONS = 256 * 1024  # bytes: hundreds of changes
 _ROTATION_HEAD = "# pytorch-offline keys, format 1"
 _ROTATION_CREATED = re.compile(r"# created ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)")

@@ -7,6 +7,7 @@ import os
 import time
 from typing import NamedTuple, Optional, Sequence, Tuple
 
+from pytorch_offline.bundle.format.manifest import SIGNATURE_NAME
 from pytorch_offline.bundle.reading.allowed_signers import (
     KEYS_NAMESPACE,
     MANIFEST_NAMESPACE,
@@ -27,7 +28,6 @@ from pytorch_offline.bundle.reading.ssh_signature import (
 )
 from pytorch_offline.errors import IntegrityError
 
-SIGNATURE_NAME = "manifest.json.sig"
 _BY_KEYGEN = "ssh-keygen"
 _BY_OURSELVES = "built-in"
 

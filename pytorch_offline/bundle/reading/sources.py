@@ -9,7 +9,7 @@ import io
 import os
 from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from pytorch_offline.bundle.format.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from pytorch_offline.bundle.format.manifest import MANIFEST_NAME, ROTATIONS_NAME, SIGNATURE_NAME
 from pytorch_offline.bundle.format.model import BundleFile, Manifest, Piece
 from pytorch_offline.bundle.reading.labels import LABEL_NAME
 from pytorch_offline.bundle.reading.media import READ_BYTES, Met, open_regular, read_regular, walk_media
@@ -181,10 +181,10 @@ class Source:
     def _look_around(self) -> None:
         pieces = [piece for file in self.manifest.files for piece in self.pieces_of(file)]
         wanted = {fold_path(piece.name)[-1] for piece in pieces}
-        wanted.update(fold_name(name) for name in (MANIFEST_NAME, SIGNATURE_NAME, LABEL_NAME))
+        wanted.update(fold_name(name) for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME, LABEL_NAME))
         expected = {fold_path(piece.name) for piece in pieces}
         tops_own = [path for path in expected if len(path) == 1]
-        tops_own += [(fold_name(name),) for name in (MANIFEST_NAME, SIGNATURE_NAME)]
+        tops_own += [(fold_name(name),) for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME)]
         expected.update((PARITY_DIRECTORY, *path) for path in tops_own)
         tops = {root.directory for root in self.roots}
         seen: Set[str] = set()

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytorch_offline.bundle.writing.locks import parse_lock, read_locks
 from pytorch_offline.errors import IntegrityError, UsageError
-from pytorch_offline.installer.lock import parse_lock, read_locks
 from tests.installer.crafted import linux_target, pure, torch, write_mirror
 
 if TYPE_CHECKING:

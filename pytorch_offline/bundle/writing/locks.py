@@ -1,4 +1,4 @@
-"""Locks as the installer needs them: which wheels, where they lie below the mirror, and their hashes.
+"""Locks as they are carried: which wheels, where they lie below the mirror, and their hashes.
 
 The lock is PEP 751's ``pylock.<target>.toml`` with one wheel per project, its path relative to the lock's own
 directory (https://packaging.python.org/specifications/pylock-toml/).

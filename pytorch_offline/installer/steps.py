@@ -1,0 +1,99 @@
+"""An installation from its first step to its last, in one order: what is cheap and harmless comes first.
+
+Open the bundle → whose signature → survey the destination → is the bundle older than one taken here → choose the lock →
+preflight → check every file → stage → switch → prove → leave evidence. Nothing of the destination is changed before
+every file was checked; from the switch on, whatever fails puts back what was there.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional
+
+from pytorch_offline.bundle.reading.memory import check_counter, memory_of_environment, read_bundle_memory
+from pytorch_offline.bundle.reading.opening import media_beside, open_source
+from pytorch_offline.bundle.reading.pins import PinPlaces, read_pins
+from pytorch_offline.bundle.reading.signature import SignatureStatus, check_signature
+from pytorch_offline.bundle.reading.sources import Source
+from pytorch_offline.errors import PytorchOfflineError
+from pytorch_offline.installer.destination import find_destination, read_survey
+from pytorch_offline.installer.model import Context, Plan, Request
+from pytorch_offline.installer.plan import plan_installation
+from pytorch_offline.installer.render import plan_document, render_plan, render_warning
+
+
+class Outcome(NamedTuple):
+    """What came of it: a document for scripts, a text for people."""
+
+    document: Dict[str, Any]
+    text: str
+
+
+def open_bundle(request: Request) -> Source:
+    """Open the bundle that lies in the directories of a request, and beside them.
+
+    Raises:
+        UsageError: ``no-bundle``.
+        IntegrityError: of a bundle that is damaged, unfinished or mixed.
+    """
+    places = [place for named in request.places for place in media_beside(named)]
+    return open_source(list(dict.fromkeys(places)))
+
+
+def carry_out(request: Request, context: Context, source: Optional[Source] = None) -> Outcome:
+    """Do what is asked for.
+
+    Args:
+        request: what the user asks for.
+        context: the surroundings.
+        source: where the files lie, if it is no bundle that has to be opened first.
+
+    Raises:
+        PytorchOfflineError: of each step, see there.
+    """
+    if source is None:
+        source = open_bundle(request)
+    plan = prepare(request, context, source)
+    if request.dry_run:
+        return Outcome(plan_document(plan), render_plan(plan))
+    raise PytorchOfflineError("unexpected", "what puts the files in place has not come yet")
+
+
+def prepare(request: Request, context: Context, source: Source) -> Plan:
+    """Judge the bundle and the destination; change nothing."""
+    destination = find_destination(request, context)
+    survey = read_survey(destination.interpreter, context)
+    prefix = None if destination.creates is not None else survey.prefix
+    judge_signature(request, context, source, prefix)
+    if prefix is not None:
+        memory = read_bundle_memory(memory_of_environment(prefix))
+        note = check_counter(memory, source.manifest, place=prefix, allow_older=request.allow_older)
+        if note:
+            context.warn(note)
+    plan = plan_installation(
+        request, source.manifest, destination, survey, context, open_file=source.open_file, whole=source.whole
+    )
+    for misfit in plan.tolerated:
+        context.warn(f"target {plan.lock.target} was named, although {misfit}")
+    for finding in plan.findings:
+        context.warn(render_warning(finding))
+    if plan.chosen:
+        context.say(f"chosen: {plan.chosen}")
+    return plan
+
+
+def judge_signature(
+    request: Request, context: Context, source: Source, prefix: Optional[str]
+) -> Optional[SignatureStatus]:
+    """Check whose bundle it is; None of a mirror's directory, which nobody signs.
+
+    Raises:
+        IntegrityError: see ``check_signature``.
+        UsageError: ``bad-allowed-signers``.
+    """
+    if not source.manifest_bytes:
+        return None
+    given = None if request.allowed_signers is None else Path(request.allowed_signers)
+    pins = read_pins(PinPlaces(given, None if prefix is None else Path(prefix)), context.environment)
+    signatures = source.signatures
+    return check_signature(
+        source.manifest_bytes, signatures[0] if signatures else None, pins=pins, now=int(context.now())
+    )
