@@ -16,7 +16,7 @@ from pytorch_offline.bundle.reading.mending import Mending
 from pytorch_offline.bundle.reading.names import fold_name
 from pytorch_offline.bundle.reading.parity import PARITY_PREFIX, ToBring, parity_map, parts_to_bring
 from pytorch_offline.bundle.reading.sources import Source
-from pytorch_offline.bundle.reading.tops import Tops, exact_body, in_every_volume
+from pytorch_offline.bundle.reading.copies import Tops, exact_body, in_every_volume
 from pytorch_offline.errors import IntegrityError, UsageError
 
 _UNFINISHED_END = ".mending"
