@@ -151,7 +151,7 @@ def parity_map(manifest: Manifest) -> ParityMap:
             does not fit to its files.
     """
     try:
-        return _map_of(manifest, manifest.parity or {})
+        return _read_map(manifest, manifest.parity or {})
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise IntegrityError(
             "parity-unreadable",
@@ -160,12 +160,15 @@ def parity_map(manifest: Manifest) -> ParityMap:
         ) from problem
 
 
-def _map_of(manifest: Manifest, described: Mapping[str, Any]) -> ParityMap:
+def _read_map(manifest: Manifest, described: Mapping[str, Any]) -> ParityMap:
     if described["code"] != PARITY_CODE or described["data_rows"] != DATA_ROWS:
         raise ValueError("a code that is not known: {}".format(described["code"]))
     rows = list(described["rows"])
     shape = ParityShape(
-        _count(described["total"]), len(rows), _count(described["stripes"]), _count(described["slice_size"])
+        _parity_count(described["total"]),
+        len(rows),
+        _parity_count(described["stripes"]),
+        _parity_count(described["slice_size"]),
     )
     lines = [bytes.fromhex(line) for line in described["checksums"]]
     if not 1 <= len(rows) <= MOST_PARITY_ROWS or len(lines) != DATA_ROWS + len(rows):
@@ -177,16 +180,16 @@ def _map_of(manifest: Manifest, described: Mapping[str, Any]) -> ParityMap:
         for line in lines
         for at in range(0, shape.stripes * CHECKSUM_BYTES, CHECKSUM_BYTES)
     ]
-    return ParityMap(shape, tuple(checksums), tuple(_numbered(manifest, shape, rows)))
+    return ParityMap(shape, tuple(checksums), tuple(_number_parts(manifest, shape, rows)))
 
 
-def _count(value: object) -> int:
+def _parity_count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 60:
         raise ValueError(f"not a count: {value!r}")
     return value
 
 
-def _numbered(manifest: Manifest, shape: ParityShape, rows: Sequence[str]) -> List[StreamPart]:
+def _number_parts(manifest: Manifest, shape: ParityShape, rows: Sequence[str]) -> List[StreamPart]:
     """Give every part its place in the stream; the parity rows begin where the zeros behind the data end."""
     parts = []
     at = 0
@@ -224,7 +227,7 @@ _POWERS, _LOGARITHMS = _powers_of_the_root()
 _DOUBLED = bytes(value << 1 & 0xFF ^ (0x1D if value & 0x80 else 0) for value in range(256))
 
 
-def _point(row: int) -> int:
+def _field_point(row: int) -> int:
     return _POWERS[row - 1] if row else 0
 
 
@@ -239,11 +242,11 @@ def row_coefficients(known: Sequence[int], wanted: Sequence[int]) -> List[List[i
         For each wanted row a coefficient for each known one, by Lagrange: the product over the other known points
         ``l`` of ``(w - l) / (i - l)``. In this field subtraction is XOR, and products are sums of logarithms.
     """
-    points = [_point(row) for row in known]
+    points = [_field_point(row) for row in known]
     weights = [sum(_LOGARITHMS[i ^ l] for l in points if l != i) for i in points]  # noqa: E741 - Lagrange's letters
     found = []
     for row in wanted:
-        point = _point(row)
+        point = _field_point(row)
         numerator = sum(_LOGARITHMS[point ^ l] for l in points)  # noqa: E741 - Lagrange's letters
         found.append(
             [_POWERS[(numerator - _LOGARITHMS[point ^ i] - weight) % 255] for i, weight in zip(points, weights)]
@@ -263,11 +266,11 @@ def combine_rows(slices: Sequence[bytes], coefficients: Sequence[Sequence[int]])
         numbers = [int.from_bytes(data[start : start + _MULTIPLIED_AT_ONCE], "little") for data in slices]
         length = min(_MULTIPLIED_AT_ONCE, size - start)
         for sums_to, row in zip(found, coefficients):
-            sums_to.extend(_combined(numbers, row, length).to_bytes(length, "little"))
+            sums_to.extend(_sum_products(numbers, row, length).to_bytes(length, "little"))
     return [bytes(row) for row in found]
 
 
-def _combined(numbers: Sequence[int], coefficients: Sequence[int], length: int) -> int:
+def _sum_products(numbers: Sequence[int], coefficients: Sequence[int], length: int) -> int:
     sums = [0] * 8
     for number, coefficient in zip(numbers, coefficients):
         for bit in range(8):

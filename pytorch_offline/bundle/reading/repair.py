@@ -10,13 +10,13 @@ from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import Manifest, Piece
+from pytorch_offline.bundle.reading.copies import Tops, exact_body, in_every_volume
 from pytorch_offline.bundle.reading.labels import volume_name
 from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
 from pytorch_offline.bundle.reading.mending import Mending
 from pytorch_offline.bundle.reading.names import fold_name
 from pytorch_offline.bundle.reading.parity import PARITY_PREFIX, ToBring, parity_map, parts_to_bring
 from pytorch_offline.bundle.reading.sources import Source
-from pytorch_offline.bundle.reading.copies import Tops, exact_body, in_every_volume
 from pytorch_offline.errors import IntegrityError, UsageError
 
 _UNFINISHED_END = ".mending"
@@ -44,9 +44,9 @@ class Mended(NamedTuple):
 def sound_paths(source: Source) -> Dict[Piece, str]:
     """Hash every part that a bundle carries; give where each lies that is right."""
     sound: Dict[Piece, str] = {}
-    for _, piece in _all_parts(source.manifest):
+    for _, piece in _carried_parts(source.manifest):
         for path in source.find(piece):
-            if _size_of(path) == piece.size and _sha256_of(path) == piece.sha256:
+            if _size_on_disk(path) == piece.size and _sha256_on_disk(path) == piece.sha256:
                 sound[piece] = path
                 break
     return sound
@@ -74,7 +74,7 @@ def repair_bundle(
         IntegrityError: code ``bundle-beyond-repair``, and what must be brought again; nothing was written then.
         UsageError: code ``cannot-repair-there`` where nothing can be written.
     """
-    bad = [(path, piece) for path, piece in _all_parts(source.manifest) if piece not in sound]
+    bad = [(path, piece) for path, piece in _carried_parts(source.manifest) if piece not in sound]
     elsewhere = _found_elsewhere(source, [piece for _, piece in bad])
     rebuilt = [(path, piece) for path, piece in bad if piece not in elsewhere]
     mending = _mending_of(source, {**sound, **elsewhere}, rebuilt, told) if rebuilt else None
@@ -82,11 +82,11 @@ def repair_bundle(
     tops.bodies()
     mended: List[Mended] = []
     try:
-        places = {piece: _place_of(source, tops, piece, into) for _, piece in bad}
-        writing = {piece: _prepare(places[piece]) for _, piece in bad}
+        places = {piece: _place_of_part(source, tops, piece, into) for _, piece in bad}
+        writing = {piece: _make_way(places[piece]) for _, piece in bad}
         for _, piece in bad:  # all are written before any is renamed: two may have each other's names
             if piece in elsewhere:
-                _copy(elsewhere[piece], writing[piece])
+                _copy_bytes(elsewhere[piece], writing[piece])
             else:
                 with open(writing[piece], "wb") as file:
                     file.truncate(piece.size)
@@ -112,7 +112,7 @@ def repair_bundle(
     return tuple(mended)
 
 
-def _all_parts(manifest: Manifest) -> List[Tuple[str, Piece]]:
+def _carried_parts(manifest: Manifest) -> List[Tuple[str, Piece]]:
     """List what parity is computed over and parity itself, each once; not what lies in every volume."""
     found: Dict[Piece, str] = {}
     for file in manifest.files:
@@ -129,14 +129,14 @@ def _found_elsewhere(source: Source, bad: Sequence[Piece]) -> Dict[Piece, str]:
         by_content.setdefault((piece.size, piece.sha256), []).append(piece)
     sizes = {piece.size for piece in bad}
     found: Dict[Piece, str] = {}
-    for path in sorted({path for piece in bad for path in _copies_of(source, piece)} | set(source.strays)):
-        if _size_of(path) in sizes:
-            for piece in by_content.get((_size_of(path), _sha256_of(path)), ()):
+    for path in sorted({path for piece in bad for path in _copies_of_part(source, piece)} | set(source.strays)):
+        if _size_on_disk(path) in sizes:
+            for piece in by_content.get((_size_on_disk(path), _sha256_on_disk(path)), ()):
                 found.setdefault(piece, path)
     return found
 
 
-def _copies_of(source: Source, piece: Piece) -> Tuple[str, ...]:
+def _copies_of_part(source: Source, piece: Piece) -> Tuple[str, ...]:
     """Give the files that have a part's name, and the copy in ``parity/`` of what lies at a bundle's top."""
     beside = ()  # type: Tuple[str, ...]
     if "/" not in piece.name:
@@ -156,7 +156,7 @@ def _mending_of(
         IntegrityError: code ``bundle-beyond-repair``.
     """
     unnamed = tuple(path for path in source.strays if not path.endswith(_UNFINISHED_END))
-    copies = {piece: _copies_of(source, piece) + unnamed for _, piece in rebuilt}
+    copies = {piece: _copies_of_part(source, piece) + unnamed for _, piece in rebuilt}
     named = _names_of_what_is_lost(source.manifest, [piece for _, piece in rebuilt], copies)
     if source.manifest.parity is None:
         names = tuple(dict.fromkeys(named.values()))
@@ -179,7 +179,7 @@ def _names_of_what_is_lost(
 ) -> Dict[str, str]:
     """Call each lost part what people can bring: the volume where nothing of one is there, else the file."""
     absent = {piece.volume for piece in lost}
-    for _, piece in _all_parts(manifest):
+    for _, piece in _carried_parts(manifest):
         if copies.get(piece, ("sound",)):
             absent.discard(piece.volume)
     in_volumes = manifest.volume_size is not None
@@ -192,9 +192,9 @@ def _names_of_what_is_lost(
 
 
 def _beyond_repair(wanted: ToBring, reason: str) -> IntegrityError:
-    facts: Dict[str, object] = {"reason": reason, "bring again": _named(wanted.chosen)}
+    facts: Dict[str, object] = {"reason": reason, "bring again": _name_some(wanted.chosen)}
     if wanted.any_of_them < len(wanted.instead_of):
-        facts["or instead"] = f"any {wanted.any_of_them} of {_named(wanted.instead_of)}"
+        facts["or instead"] = f"any {wanted.any_of_them} of {_name_some(wanted.instead_of)}"
     return IntegrityError(
         "bundle-beyond-repair",
         "The bundle is too damaged to be repaired with what is left of it.",
@@ -204,15 +204,15 @@ def _beyond_repair(wanted: ToBring, reason: str) -> IntegrityError:
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def _name_some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _place_of(source: Source, tops: Tops, piece: Piece, into: Optional[str]) -> str:
+def _place_of_part(source: Source, tops: Tops, piece: Piece, into: Optional[str]) -> str:
     """Give the path that a part is to have: that of the damaged one where there is one."""
     met = source.find(piece) if into is None else ()
-    return met[0] if met else _below(tops.top_of(piece.volume), piece.name)
+    return met[0] if met else _join_as_spelt(tops.top_of(piece.volume), piece.name)
 
 
 def _restore_tops(tops: Tops, sound: Mapping[Piece, str]) -> List[Mended]:
@@ -220,9 +220,9 @@ def _restore_tops(tops: Tops, sound: Mapping[Piece, str]) -> List[Mended]:
     mended: List[Mended] = []
     for top, bodies in tops.wanted(sound).items():
         for name, body in bodies.items():
-            place = _below(top, name)
+            place = _join_as_spelt(top, name)
             if exact_body(place, len(body)) != body:
-                unfinished = _prepare(place)
+                unfinished = _make_way(place)
                 with open(unfinished, "wb") as file:
                     file.write(body)
                 _rename_into(unfinished, place)
@@ -230,7 +230,7 @@ def _restore_tops(tops: Tops, sound: Mapping[Piece, str]) -> List[Mended]:
     return mended
 
 
-def _below(top: str, name: str) -> str:
+def _join_as_spelt(top: str, name: str) -> str:
     """Join a name to a directory, by the letters that the medium has for it."""
     place = top
     for part in name.split("/"):
@@ -242,7 +242,7 @@ def _below(top: str, name: str) -> str:
     return place
 
 
-def _prepare(place: str) -> str:
+def _make_way(place: str) -> str:
     """Make the directory of a file, put aside what is in the way, and give the name under which it is written."""
     above = os.path.dirname(place)
     if not os.path.isdir(above):
@@ -254,7 +254,7 @@ def _prepare(place: str) -> str:
     return place + _UNFINISHED_END
 
 
-def _copy(taken_from: str, place: str) -> None:
+def _copy_bytes(taken_from: str, place: str) -> None:
     with open_regular(taken_from) as source, open(place, "wb") as out:
         while True:
             data = source.read(READ_BYTES)
@@ -264,7 +264,7 @@ def _copy(taken_from: str, place: str) -> None:
 
 
 def _settle_part(unfinished: str, place: str, piece: Piece) -> None:
-    if _sha256_of(unfinished) != piece.sha256:
+    if _sha256_on_disk(unfinished) != piece.sha256:
         os.unlink(unfinished)
         raise IntegrityError(
             "repair-failed",
@@ -291,14 +291,14 @@ def _rename_into(unfinished: str, place: str) -> None:
         os.close(directory)
 
 
-def _size_of(path: str) -> int:
+def _size_on_disk(path: str) -> int:
     try:
         return os.path.getsize(path)
     except OSError:
         return -1
 
 
-def _sha256_of(path: str) -> str:
+def _sha256_on_disk(path: str) -> str:
     found = sha256()
     try:
         with open_regular(path) as file:
