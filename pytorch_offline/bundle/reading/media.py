@@ -6,7 +6,8 @@ opened, and depth, entries and bytes are bounded.
 
 import os
 import stat
-from typing import BinaryIO, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from io import FileIO
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.reading.names import is_dropping
 from pytorch_offline.errors import UsageError
@@ -105,7 +106,29 @@ def _kind_of(entry: "os.DirEntry[str]") -> str:
     return "file" if entry.is_file(follow_symlinks=False) else "special"
 
 
-def open_regular(path: str) -> BinaryIO:
+class FileStamp(NamedTuple):
+    """What changes when a file is written to, as far as a file system tells."""
+
+    size: int
+    modified_ns: int
+    inode: int
+
+
+def read_stamp(path: str) -> Optional[FileStamp]:
+    """Read the stamp of a regular file; None where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return stamp_of(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def stamp_of(found: os.stat_result) -> FileStamp:
+    """Make a file's stamp of what its file system says."""
+    return FileStamp(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def open_regular(path: str) -> FileIO:
     """Open a regular file to be read without a buffer of its own; nothing waits at a pipe, and no link is followed.
 
     Raises:
@@ -117,7 +140,7 @@ def open_regular(path: str) -> BinaryIO:
     descriptor = os.open(path, flags)
     try:
         _require_regular(path, descriptor)
-        return open(descriptor, "rb", buffering=0)
+        return FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise

@@ -15,8 +15,8 @@ from pytorch_offline.bundle.format.manifest import (
 from pytorch_offline.bundle.format.model import Manifest
 from pytorch_offline.bundle.reading.labels import volume_name
 from pytorch_offline.bundle.reading.media import read_regular, walk_media
-from pytorch_offline.bundle.reading.names import MEDIA_DIRECTORIES, fold_name
-from pytorch_offline.bundle.reading.sources import PARITY_DIRECTORY, Root, Source
+from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, MEDIA_DIRECTORIES, fold_name
+from pytorch_offline.bundle.reading.sources import Root, Source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
 
 # Volumes lie in a directory, and that in one of media; deeper down nobody looks for a bundle.
@@ -71,7 +71,7 @@ def media_beside(directory: str) -> Tuple[str, ...]:
         manifest = parse_manifest(read_regular(os.path.join(own, MANIFEST_NAME), MAX_MANIFEST_BYTES))
     except (OSError, PytorchOfflineError):
         return (own,)  # opening it says what is wrong
-    if manifest.volumes == 1:
+    if manifest.volume_size is None:
         return (own,)
     parent = os.path.dirname(own)
     names = {volume_name(number) for number in range(1, manifest.volumes + 1)}
@@ -115,7 +115,7 @@ def _find_manifests(given: Sequence[str]) -> Tuple[List[_Copy], List[str], Dict[
     copies: List[_Copy] = []
     unfinished: List[str] = []
     bodies: Dict[str, bytes] = {}
-    inside = [name for name in MEDIA_DIRECTORIES if name != PARITY_DIRECTORY]
+    inside = [name for name in MEDIA_DIRECTORIES if name != COPIES_DIRECTORY]
     for directory in given:
         for met in walk_media(directory, given, skipped=inside, depth=_MANIFEST_DEPTH):
             top = os.path.join(directory, *met.folders)
@@ -125,7 +125,7 @@ def _find_manifests(given: Sequence[str]) -> Tuple[List[_Copy], List[str], Dict[
             if folded != MANIFEST_NAME:
                 unfinished.append(top)
                 continue
-            if met.folders and fold_name(met.folders[-1]) == PARITY_DIRECTORY:
+            if met.folders and fold_name(met.folders[-1]) == COPIES_DIRECTORY:
                 top = os.path.dirname(top)
             if met.path not in [copy.path for copy in copies]:
                 kept = _read_copy(met.path)

@@ -2,7 +2,7 @@
 
 Everything is found by name: of a volume's parts by the name alone, in whichever directory they were put; of a plain
 bundle's files by their path, under whichever directory. Whether the bytes are right is for ``verification.py`` to say,
-which tells the source which of several copies is (``prefer``).
+which tells the source which of several copies is (``note_read``).
 """
 
 import io
@@ -12,16 +12,24 @@ from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Se
 from pytorch_offline.bundle.format.manifest import MANIFEST_NAME, ROTATIONS_NAME, SIGNATURE_NAME
 from pytorch_offline.bundle.format.model import BundleFile, Manifest, Piece
 from pytorch_offline.bundle.reading.labels import LABEL_NAME
-from pytorch_offline.bundle.reading.media import READ_BYTES, Met, open_regular, read_regular, walk_media
-from pytorch_offline.bundle.reading.names import MEDIA_DIRECTORIES, fold_name, fold_path
+from pytorch_offline.bundle.reading.media import (
+    READ_BYTES,
+    FileStamp,
+    Met,
+    open_regular,
+    read_regular,
+    read_stamp,
+    walk_media,
+)
+from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, MEDIA_DIRECTORIES, fold_name, fold_path
 from pytorch_offline.errors import IntegrityError
 
 # A signature of an RSA key of 16 KiB is below 6 KB.
 MAX_SIGNATURE_BYTES = 64 * 1024
+# A label has ten lines.
+MAX_LABEL_BYTES = 64 * 1024
 # So many strays are named; of more, nobody reads the list.
 MAX_STRAYS = 10000
-# Where a plain bundle keeps copies of the files at its top, should those be damaged.
-PARITY_DIRECTORY = "parity"
 _VOLUME_DIRECTORY = "data/"
 
 
@@ -85,9 +93,9 @@ class Source:
             for file in base.files:
                 if file.carried:
                     self._in_bases.setdefault(file.sha256, _own_pieces(file))
-        self._preferred: Dict[Piece, str] = {}
+        self._read: Dict[Piece, Tuple[str, FileStamp]] = {}
         self._met: Dict[str, List[Tuple[Tuple[str, ...], str]]] = {}
-        self._strays: List[str] = []
+        self._strays: Set[str] = set()
         self._refused: List[Met] = []
         self._look_around()
 
@@ -127,8 +135,8 @@ class Source:
 
     def find(self, piece: Piece) -> Tuple[str, ...]:
         """Give the paths of files with the name of a piece: the one that was read and is right; else by likeness."""
-        if piece in self._preferred:
-            return (self._preferred[piece],)
+        if piece in self._read:
+            return (self._read[piece][0],)
         wanted = fold_path(piece.name)
         if len(wanted) == 1:
             return self.beside_manifest(piece.name) if self.roots else self._named(piece.name, wanted)
@@ -139,9 +147,19 @@ class Source:
         exactly = os.sep + name.replace("/", os.sep)
         return tuple(sorted(found, key=lambda path: not path.endswith(exactly)))  # else as the directories were given
 
-    def prefer(self, piece: Piece, path: str) -> None:
-        """Note that the bytes of a piece were read there, and are right."""
-        self._preferred[piece] = path
+    def note_read(self, piece: Piece, path: str, stamp: FileStamp) -> None:
+        """Note that the bytes of a piece were read there, from a file with that stamp, and are right."""
+        self._read[piece] = (path, stamp)
+
+    def still_right(self, piece: Piece) -> bool:
+        """Whether a piece was read, was right, and lies in a file that nobody can have changed since."""
+        if piece not in self._read:
+            return False
+        path, stamp = self._read[piece]
+        if read_stamp(path) == stamp:
+            return True
+        del self._read[piece]
+        return False
 
     def locate(self, file: BundleFile) -> Location:
         """Say where a file's bytes are, and which are missing."""
@@ -185,7 +203,7 @@ class Source:
         expected = {fold_path(piece.name) for piece in pieces}
         tops_own = [path for path in expected if len(path) == 1]
         tops_own += [(fold_name(name),) for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME)]
-        expected.update((PARITY_DIRECTORY, *path) for path in tops_own)
+        expected.update((COPIES_DIRECTORY, *path) for path in tops_own)
         tops = {root.directory for root in self.roots}
         seen: Set[str] = set()
         for directory in self.directories:
@@ -205,7 +223,23 @@ class Source:
                     self._met.setdefault(folded, []).append((folders, met.path))
                 below = tuple(fold_name(name) for name in _below_a_top(place, tops))
                 if below and below[0] in MEDIA_DIRECTORIES and (*below, folded) not in expected:
-                    self._strays.append(os.path.join(place, met.name))
+                    self._strays.add(os.path.join(place, met.name))
+        self.roots += tuple(self._tops_without_manifest())
+
+    def _tops_without_manifest(self) -> Iterator[Root]:
+        """Find volumes whose manifest is gone: their label says whose they are."""
+        tops = {root.directory for root in self.roots}
+        for _, path in self._met.get(fold_name(LABEL_NAME), ()):
+            top = os.path.dirname(path)
+            if self.roots and top not in tops and self.manifest.id.encode("ascii") in _read_label(path):
+                yield Root(top, "missing")
+
+
+def _read_label(path: str) -> bytes:
+    try:
+        return read_regular(path, MAX_LABEL_BYTES)
+    except OSError:
+        return b""
 
 
 def _below_a_top(place: str, tops: Set[str]) -> Tuple[str, ...]:
