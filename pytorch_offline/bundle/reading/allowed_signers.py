@@ -95,7 +95,7 @@ def matches_patterns(name: str, patterns: str) -> bool:
     """Match a name with a list of patterns (ssh_config(5), "PATTERNS"): some must match, and none with ``!`` may."""
     found = False
     for pattern in patterns.split(","):
-        plain = pattern.removeprefix("!")
+        plain = pattern[1:] if pattern.startswith("!") else pattern
         expression = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in plain)
         if re.fullmatch(expression, name, re.DOTALL):
             if plain is not pattern:

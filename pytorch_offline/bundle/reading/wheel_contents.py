@@ -93,7 +93,7 @@ def unsafe_member(name: str) -> Optional[str]:
         return "it holds a backslash or a control character"
     if name.startswith("/") or _MEMBER_DRIVE.match(name):
         return "it is absolute"
-    parts = (name.removesuffix("/")).split("/")
+    parts = (name[:-1] if name.endswith("/") else name).split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "it leaves its directory or names it twice"
     if any(len(part.encode("utf-8", "surrogatepass")) > _MAX_MEMBER_COMPONENT for part in parts):
