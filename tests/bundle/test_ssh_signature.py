@@ -131,6 +131,15 @@ def test_a_commitment_of_small_order_is_refused() -> None:
         assert not verify_ed25519(key.public, MESSAGE, commitment + scalar.to_bytes(32, "little"))
 
 
+def test_a_point_has_one_form() -> None:
+    readable = 0
+    for y in range(19):
+        once, again = y.to_bytes(32, "little"), (y + ed25519._ED_FIELD).to_bytes(32, "little")
+        readable += ed25519._decode_ed_point(once) is not None
+        assert ed25519._decode_ed_point(again) is None
+    assert readable > 5
+
+
 @pytest.mark.parametrize("length", [0, 31, 32, 33, 63, 65, 128])
 def test_lengths_are_exact(length: int) -> None:
     key = Ed25519Key(bytes(32))
