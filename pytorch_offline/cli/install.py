@@ -57,6 +57,17 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--target", default=None, metavar="NAME", help="Use the lock of this target; else the one that fits.")
 @click.option("--only-needed", is_flag=True, default=False, help="Of a bundle, check only what this machine needs.")
+@click.option(
+    "--allowed-signers",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Take bundles signed by these alone (see ssh-keygen(1)); else by those that are pinned here, if any are.",
+)
+@click.option("--pin", is_flag=True, default=False, help="From now on trust the key that signed this bundle.")
+@click.option(
+    "--allow-unsigned", is_flag=True, default=False, help="Take what is not signed, although keys are pinned."
+)
 @click.option("--dry-run", is_flag=True, default=False, help="Check everything and show the plan; change nothing.")
 @common_options
 def command(
@@ -70,6 +81,9 @@ def command(
     installer: str,
     target: str | None,
     only_needed: bool,
+    allowed_signers: Path | None,
+    pin: bool,
+    allow_unsigned: bool,
     dry_run: bool,
 ) -> None:
     """Install from a mirror or a bundle with no network, and prove it.
@@ -82,6 +96,7 @@ def command(
     Into a new virtual environment:     pytorch-offline install --from cache --venv env
     Of another Python:                  pytorch-offline install --from cache --venv env --python python3.10
     Into a conda environment:           pytorch-offline install --from cache --prefix $CONDA_PREFIX
+    Signed by whom you trust:           pytorch-offline install --from /media/usb --allowed-signers signers --venv env
     From volumes:                       pytorch-offline install --from /media/1 --from /media/2 --venv env
     Only a part of the lock:            pytorch-offline install numpy --from /media/usb --venv env
     """  # noqa: D301  (\b is click's mark for a paragraph that is not wrapped)
@@ -96,6 +111,9 @@ def command(
         target=target,
         program=installer,
         only_needed=only_needed or source is not None,  # a mirror may hold terabytes for others
+        allowed_signers=None if allowed_signers is None else str(allowed_signers),
+        pin=pin,
+        allow_unsigned=allow_unsigned,
         dry_run=dry_run,
     )
     with patience(CLEARING_SECONDS, lambda: session.message(CLEARING)):

@@ -70,6 +70,14 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--target", metavar="NAME", help="use the lock of this target; else the one that fits")
     what.add_argument("--installer", choices=("pip", "uv"), default="pip", help="what puts the files in place")
     what.add_argument("--only-needed", action="store_true", help="check only those files that this machine needs")
+    trust = parser.add_argument_group("whom to trust")
+    trust.add_argument(
+        "--allowed-signers", metavar="FILE", help="take bundles signed by these (see ssh-keygen(1)) alone"
+    )
+    trust.add_argument("--pin", action="store_true", help="from now on trust the key that signed this bundle")
+    trust.add_argument(
+        "--allow-unsigned", action="store_true", help="take what is not signed, although keys are pinned"
+    )
     look = parser.add_argument_group("look only")
     look.add_argument("--dry-run", action="store_true", help="check everything and show the plan; change nothing")
     look.add_argument("--verify-only", action="store_true", help="check every file of the bundle; install nothing")
@@ -90,6 +98,9 @@ def request_of(options: argparse.Namespace, places: Sequence[str]) -> Request:
         target=options.target,
         program=options.installer,
         only_needed=options.only_needed,
+        allowed_signers=options.allowed_signers,
+        pin=options.pin,
+        allow_unsigned=options.allow_unsigned,
         dry_run=options.dry_run,
         verify_only=options.verify_only,
     )

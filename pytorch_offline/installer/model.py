@@ -22,11 +22,13 @@ class Request(NamedTuple):
         target: the lock to use, by its target's name; None to find the one that fits.
         program: what puts the files in place, ``pip`` or ``uv``.
         only_needed: leave those files of the bundle unread that this machine does not need.
-        allowed_signers: whose signatures count, a file as ``ssh-keygen`` reads it; None where none is pinned.
+        allowed_signers: whose signatures count, a file as ``ssh-keygen`` reads it; None for the files that
+            ``bundle/reading/pins.py`` looks for.
+        pin: from now on trust the key that signed the bundle, where nobody is trusted yet.
+        allow_unsigned: accept what is not signed, although somebody is trusted.
         allow_older: accept a bundle that is older than the last one seen here.
         evidence: where the evidence is written too, beside the environment's own.
         compile: whether byte code is made; None for what the program would do: pip does, uv does not.
-        pin: pin the key that signed, where nobody is pinned yet.
         dry_run: check everything and tell the plan; change nothing.
         verify_only: check every file of the bundle, and look at no destination.
     """
@@ -40,10 +42,11 @@ class Request(NamedTuple):
     program: str = "pip"
     only_needed: bool = False
     allowed_signers: Optional[str] = None
+    pin: bool = False
+    allow_unsigned: bool = False
     allow_older: bool = False
     evidence: Optional[str] = None
     compile: Optional[bool] = None
-    pin: bool = False
     dry_run: bool = False
     verify_only: bool = False
 

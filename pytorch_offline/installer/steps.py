@@ -10,8 +10,9 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from pytorch_offline.bundle.reading.memory import check_counter, memory_of_environment, read_bundle_memory
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
-from pytorch_offline.bundle.reading.pins import PinPlaces, read_pins
-from pytorch_offline.bundle.reading.signature import SignatureStatus, check_signature
+from pytorch_offline.bundle.reading.pins import PinPlaces
+from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_signature
+from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.installer.destination import find_destination, read_survey
@@ -80,20 +81,17 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     return plan
 
 
-def judge_signature(
-    request: Request, context: Context, source: Source, prefix: Optional[str]
-) -> Optional[SignatureStatus]:
-    """Check whose bundle it is; None of a mirror's directory, which nobody signs.
+def judge_signature(request: Request, context: Context, source: Source, prefix: Optional[str]) -> SignatureStatus:
+    """Check whose bundle it is, and tell.
 
     Raises:
         IntegrityError: see ``check_signature``.
         UsageError: ``bad-allowed-signers``.
     """
-    if not source.manifest_bytes:
-        return None
     given = None if request.allowed_signers is None else Path(request.allowed_signers)
-    pins = read_pins(PinPlaces(given, None if prefix is None else Path(prefix)), context.environment)
-    signatures = source.signatures
-    return check_signature(
-        source.manifest_bytes, signatures[0] if signatures else None, pins=pins, now=int(context.now())
-    )
+    places = PinPlaces(given, None if prefix is None else Path(prefix))
+    status = judge_source(source, places, context.environment, context.now, allow_unsigned=request.allow_unsigned)
+    if source.manifest_bytes:
+        for sentence in describe_signature(status):
+            context.say(sentence)
+    return status

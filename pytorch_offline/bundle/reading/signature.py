@@ -197,9 +197,9 @@ def _bad_signature(signature: SshSignature, reason: str) -> IntegrityError:
 def _unsigned(pins: Pins) -> IntegrityError:
     return IntegrityError(
         "unsigned",
-        "The bundle is not signed, and this machine takes only those of pinned signers.",
+        "What is to be installed is not signed, and this machine takes only bundles of pinned signers.",
         facts={"pinned in": pins.path},
-        hint=f"Bring {SIGNATURE_NAME} along, or write the bundle with --sign.",
+        hint=f"Bring {SIGNATURE_NAME} along, or write the bundle with --sign; --allow-unsigned takes it all the same.",
     )
 
 

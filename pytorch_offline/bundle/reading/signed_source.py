@@ -15,22 +15,26 @@ _COPY_CODES = ("bad-signature", "bad-rotation")
 
 
 def judge_source(
-    source: Source, places: PinPlaces, environ: Mapping[str, str], now: Callable[[], float]
+    source: Source,
+    places: PinPlaces,
+    environ: Mapping[str, str],
+    now: Callable[[], float],
+    *,
+    allow_unsigned: bool = False,
 ) -> SignatureStatus:
     """Judge a bundle by the signatures that lie beside its manifest; one that is right is enough.
 
-    A mirror has no signature: who may write to its directory decides, and pins say nothing about it, unless the caller
-    named some (``places.given``).
+    A mirror has no signature, and counts as an unsigned bundle: otherwise a bundle that looks like one would pass.
 
     Raises:
         IntegrityError: as ``check_signature``.
         UsageError: ``bad-allowed-signers``.
     """
-    if not source.manifest_bytes and places.given is None:
-        return SignatureStatus(signed=False)
     pins = read_pins(places, environ)
     refusals: List[IntegrityError] = []
     signatures: List[Optional[bytes]] = list(source.signatures)
+    if allow_unsigned and not signatures:
+        return SignatureStatus(signed=False)
     for signature in signatures or [None]:
         for rotations in _copies_of_rotations(source):
             try:
