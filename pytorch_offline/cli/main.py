@@ -9,6 +9,7 @@ import signal
 import sys
 from contextlib import suppress
 from functools import partial
+from keyword import iskeyword
 from textwrap import fill
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ COMMANDS = {
     "detect": "Describe a machine as a target.",
     "drift": "Show what upstream replaced or removed.",
     "fetch": "Select, download, verify and publish into the mirror.",
+    "import": "Merge a bundle into a LAN mirror, while it is served.",
     "install": "Install from a mirror with no network, and prove it.",
     "matrix": "Show which builds there are, for which machine.",
     "prune": "Remove what is no longer wanted; never what a lock names.",
@@ -43,7 +45,8 @@ COMMANDS = {
 
 def load_command(name: str) -> click.Command:
     """Import one command."""
-    command: click.Command = importlib.import_module(f"pytorch_offline.cli.{name}").command
+    module = f"{name}_" if iskeyword(name) else name  # no module could be called `import`
+    command: click.Command = importlib.import_module(f"pytorch_offline.cli.{module}").command
     add_variables(command, name)
     return command
 

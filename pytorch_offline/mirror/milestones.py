@@ -1,4 +1,4 @@
-"""Milestones of a mirror: when a crawl succeeded, a verification ended, the pages last changed.
+"""Milestones of a mirror: when a crawl succeeded, a verification ended, a bundle was taken, the pages last changed.
 
 Each is a small file below ``.state/milestones``, whole or absent. They are for people and for ``/health``: nothing else
 is decided by them, who cannot write them has none, and what is not there is unknown. A copy of the public tree
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 DIRECTORY_NAME = "milestones"
 PUBLICATION_NAME = f".state/{DIRECTORY_NAME}/publication.json"
-_VERIFICATION, _SOUND = "verification.json", "sound.json"
+_VERIFICATION, _SOUND, _IMPORT = "verification.json", "sound.json", "import.json"
 _Value = TypeVar("_Value")
 _MOST_UPSTREAMS = 100  # more than anyone crawls: what is in the directory is believed no further
 
@@ -60,6 +60,22 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A bundle that was merged into the mirror, whole.
+
+    ``bundle`` is its id, ``lineage`` the mirror that it comes from, ``counter`` which of that mirror's it is, and
+    ``created`` when it was written there (ISO 8601 in UTC); ``brought`` wheels came with it that were not here.
+    """
+
+    ended: datetime
+    bundle: str
+    lineage: str
+    counter: int
+    created: str
+    brought: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """All milestones of a mirror; None and nothing for what is not known.
 
@@ -70,6 +86,7 @@ class Reached:
     verified: Verified | None = None
     sound: Verified | None = None
     published: datetime | None = None
+    imported: Imported | None = None
 
     def crawl_of(self, upstream: str) -> Crawled | None:
         """Give the newest successful crawl of an upstream, by its address."""
@@ -93,6 +110,10 @@ class Milestones:
         if not verified.findings:
             self._write(_SOUND, render_verified(verified))
 
+    def note_import(self, imported: Imported) -> None:
+        """Note a bundle that was merged into the mirror."""
+        self._write(_IMPORT, render_imported(imported))
+
     def read(self) -> Reached:
         """Read what is known."""
         crawled: list[Crawled | None] = []
@@ -104,6 +125,7 @@ class Milestones:
             verified=self._read(_VERIFICATION, parse_verified),
             sound=self._read(_SOUND, parse_verified),
             published=self._read(PUBLICATION_NAME.rpartition("/")[2], parse_publication),
+            imported=self._read(_IMPORT, parse_imported),
         )
 
     def _write(self, name: str, body: bytes) -> None:
@@ -168,6 +190,33 @@ def parse_verified(body: bytes) -> Verified | None:
             deep=_of(bool, row["deep"]),
             findings=_of(int, row["findings"]),
             oldest=None if row["oldest"] is None else _moment(row["oldest"]),
+        ),
+    )
+
+
+def render_imported(imported: Imported) -> bytes:
+    """Write down that a bundle was merged into the mirror."""
+    return _rendered(
+        ended=spell_moment(imported.ended),
+        bundle=imported.bundle,
+        lineage=imported.lineage,
+        counter=imported.counter,
+        created=imported.created,
+        brought=imported.brought,
+    )
+
+
+def parse_imported(body: bytes) -> Imported | None:
+    """Read which bundle was merged; None for what cannot be trusted."""
+    return _parsed(
+        body,
+        lambda row: Imported(
+            ended=_moment(row["ended"]),
+            bundle=_of(str, row["bundle"]),
+            lineage=_of(str, row["lineage"]),
+            counter=_of(int, row["counter"]),
+            created=_of(str, row["created"]),
+            brought=_of(int, row["brought"]),
         ),
     )
 

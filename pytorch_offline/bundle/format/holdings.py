@@ -64,9 +64,14 @@ class Holdings(NamedTuple):
 
 
 def holdings_id(files: Iterable[HeldFile]) -> str:
-    """Name a set of wheels by what they are: sha256 over path, size and hash of each below ``whl/``, sorted."""
-    rows = sorted([file.path, file.size, file.sha256] for file in files if file.path.startswith("whl/"))
+    """Name a set of wheels by what they are: sha256 over path, size and hash of each, sorted."""
+    rows = sorted([file.path, file.size, file.sha256] for file in files if is_wheel_path(file.path))
     return hashlib.sha256(render_canonical({"kind": HOLDINGS_KIND, "files": rows}).encode("ascii")).hexdigest()
+
+
+def is_wheel_path(path: str) -> bool:
+    """Whether a path is that of a wheel of a mirror, which is what bundles are compared by."""
+    return path.startswith("whl/") and path.endswith(".whl")
 
 
 def render_holdings(holdings: Holdings) -> bytes:

@@ -38,6 +38,7 @@ _LABELS = {
     Stage.VERIFY: "reading",
     Stage.COMPARE: "comparing",
     Stage.PUBLISH: "publishing",
+    Stage.IMPORT: "copying",
 }
 
 

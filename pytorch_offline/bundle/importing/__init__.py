@@ -1,0 +1,1 @@
+"""Merging a bundle into a mirror on the far side: what is lacking, from which medium, in one generation."""

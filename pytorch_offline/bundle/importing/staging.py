@@ -1,0 +1,171 @@
+"""Bytes from media into the mirror's private directory, each read once: copied and hashed in one go.
+
+Nothing is admitted before everything has come and is right, so that a medium is not read twice to be sure. What came
+stays for the next run if anything is wrong: it is proved again by its hash, and the medium is not asked for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from pytorch_offline.bundle.format.model import Piece
+from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
+from pytorch_offline.mirror.hashing import read_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytorch_offline.bundle.format.model import BundleFile
+    from pytorch_offline.bundle.reading.sources import Source
+
+# A lock of the largest closure has 200 KB; it is held in memory.
+LARGEST_LOCK = 16 * 1024 * 1024
+# Shares a file's blocks instead of copying them, where the file system can (linux/fs.h, FICLONE): a later change of
+# the medium does not reach the copy, as it would through a hard link.
+_SHARE_BLOCKS = 0x40049409
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Bytes of a bundle that did not come: of which file, which piece of it, where it was looked for, and why."""
+
+    file: BundleFile
+    piece: Piece
+    path: str | None
+    reason: str
+
+
+class MediumError(Exception):
+    """A run of bytes is not to be had in the place that was tried."""
+
+
+def stage_file(source: Source, file: BundleFile, part: Path, advanced: Callable[[int], None]) -> Trouble | None:
+    """Bring a file to ``part``, whole and right; say what is in the way if it cannot be had.
+
+    Args:
+        source: the media.
+        file: what is wanted.
+        part: where to; what lies there from an earlier run is used if it is right.
+        advanced: told of how many bytes are there, from the beginning.
+
+    Raises:
+        OSError: what the disk of ``part`` said.
+    """
+    if _is_there(part, file, advanced):
+        return None
+    location = source.locate(file)
+    if len(location.pieces) == 1 and location.paths[0] and _share_blocks(location.paths[0][0], part):  # noqa: SIM102
+        if _is_there(part, file, advanced):
+            return None
+    advanced(0)
+    with part.open("wb") as target:
+        begins = 0
+        for piece, paths in zip(location.pieces, location.paths, strict=True):
+            reason, tried = "it is not there", None
+            for path in paths:
+                try:
+                    _copy_piece(path, piece, target, begins, advanced)
+                except MediumError as error:
+                    reason, tried = str(error), path
+                    target.seek(begins)
+                    target.truncate()
+                else:
+                    break
+            else:
+                return Trouble(file=file, piece=piece, path=tried, reason=reason)
+            begins += piece.size
+        target.truncate()
+    return None
+
+
+def copy_file(path: Path, file: BundleFile, part: Path) -> bool:
+    """Copy a file that should have the bytes of ``file``; say whether it has.
+
+    Raises:
+        OSError: what the disk of ``part`` said.
+    """
+    with part.open("wb") as target:
+        try:
+            whole = Piece(1, file.path, file.size, file.sha256)
+            _copy_piece(str(path), whole, target, 0, lambda _: None)
+        except MediumError:
+            return False
+    return True
+
+
+def read_small_file(source: Source, file: BundleFile) -> bytes | Trouble:
+    """Read a file into memory, whole and right; say what is in the way if it cannot be had."""
+    location = source.locate(file)
+    body = io.BytesIO()
+    for piece, paths in zip(location.pieces, location.paths, strict=True):
+        reason, tried, begins = "it is not there", None, body.tell()
+        if file.size > LARGEST_LOCK:
+            return Trouble(file=file, piece=piece, path=None, reason=f"no lock has {file.size} bytes")
+        for path in paths:
+            try:
+                _copy_piece(path, piece, body, begins, lambda _: None)
+            except MediumError as error:
+                reason, tried = str(error), path
+                body.seek(begins)
+                body.truncate()
+            else:
+                break
+        else:
+            return Trouble(file=file, piece=piece, path=tried, reason=reason)
+    return body.getvalue()
+
+
+def _is_there(part: Path, file: BundleFile, advanced: Callable[[int], None]) -> bool:
+    """Say whether the whole file has come already, by its hash."""
+    if not part.is_file() or part.stat().st_size != file.size:
+        return False
+    position = 0
+
+    def seen(count: int) -> None:
+        nonlocal position
+        position += count
+        advanced(position)
+
+    return read_sha256(part, advanced=seen)[0] == file.sha256
+
+
+def _share_blocks(path: str, part: Path) -> bool:
+    """Make ``part`` of the blocks of another file, where both lie on one file system that can; say whether it did."""
+    try:
+        import fcntl  # noqa: PLC0415  (Windows has none)
+
+        with open_regular(path) as shared, part.open("wb") as target:
+            fcntl.ioctl(target.fileno(), _SHARE_BLOCKS, shared.fileno())
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _copy_piece(path: str, piece: Piece, target: BinaryIO, begins: int, advanced: Callable[[int], None]) -> None:
+    digest, position = hashlib.sha256(), 0
+    for run in _runs(path, piece.size):
+        target.write(run)
+        digest.update(run)
+        position += len(run)
+        advanced(begins + position)
+    if position != piece.size:
+        raise MediumError(f"it has {position} bytes instead of {piece.size}")
+    if digest.hexdigest() != piece.sha256:
+        raise MediumError(f"its sha256 is {digest.hexdigest()} instead of {piece.sha256}")
+
+
+def _runs(path: str, size: int) -> Iterator[bytes]:
+    """Read a file of a known size from a medium, and one byte more, which must not be there."""
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > size:
+                raise MediumError(f"it has {os.fstat(file.fileno()).st_size} bytes instead of {size}")
+            while run := file.read(READ_BYTES):
+                yield run
+    except OSError as error:
+        raise MediumError(f"it cannot be read: {error.strerror or error}") from error
