@@ -9,7 +9,8 @@ import pytest
 
 from pytorch_offline.bundle.reading import mending
 from pytorch_offline.bundle.reading.opening import open_source
-from pytorch_offline.bundle.reading.repair import repair_bundle, sound_paths
+from pytorch_offline.bundle.reading.repair import repair_bundle
+from pytorch_offline.bundle.reading.verification import verify_source
 from pytorch_offline.errors import IntegrityError, UsageError
 from tests.bundle.crafted_parity import write_plain_bundle
 
@@ -48,8 +49,9 @@ def everything(directory: Path) -> dict[str, bytes]:
 
 def repair(bundle: Path, into: Path | None = None) -> dict[str, str]:
     source = open_source([str(bundle)])
-    mended = repair_bundle(source, sound_paths(source), None if into is None else str(into))
-    return {part.name: part.how for part in mended}
+    repaired = repair_bundle(source, None if into is None else str(into))
+    assert not repaired.left
+    return {part.name: part.how for part in repaired.mended}
 
 
 def flip(path: Path, *places: int) -> None:
@@ -136,8 +138,8 @@ def test_media_that_stay_as_they_are_become_a_whole_bundle_with_one_directory_mo
 
     assert everything(bundle) == damaged
     source = open_source([str(bundle), str(into)])
-    sound = sound_paths(source)
-    assert {piece.name: piece.sha256 for piece in sound} == {file.path: file.sha256 for file in source.manifest.files}
+    verify_source(source)
+    assert all(source.still_right(piece) for file in source.manifest.files for piece in source.pieces_of(file))
 
 
 def test_beyond_repair_nothing_is_written_and_what_must_be_brought_is_named(bundle: Path) -> None:
@@ -171,9 +173,8 @@ def test_without_parity_everything_that_is_lost_must_be_brought(bundle: Path) ->
     source = open_source([str(bundle)])
     source.manifest = source.manifest._replace(parity=None)
     (bundle / SMALL).unlink()
-    sound = sound_paths(source)
     with pytest.raises(IntegrityError) as refused:
-        repair_bundle(source, sound)
+        repair_bundle(source)
     assert refused.value.facts == {"reason": "the bundle carries no parity", "bring again": SMALL}
 
 

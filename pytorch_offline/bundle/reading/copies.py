@@ -73,7 +73,7 @@ class Tops:
         manifest = self._source.manifest
         bodies = self.bodies()
         if self._into is not None:
-            return {self._into: bodies}
+            return {self._into: {**bodies, **_bodies_at_top(sound)}}
         if manifest.volume_size is not None:
             found = {root.directory: dict(bodies) for root in self._source.roots}
             for number in range(1, manifest.volumes + 1):
@@ -82,7 +82,10 @@ class Tops:
         found = {root.directory: dict(bodies) for root in self._source.roots}
         if manifest.parity is not None:
             for root in self._source.roots:
-                found[os.path.join(root.directory, PARITY_PREFIX[:-1])] = {**bodies, **_installer_among(sound)}
+                installer = _bodies_at_top(
+                    {piece: path for piece, path in sound.items() if piece.name == INSTALLER_NAME}
+                )
+                found[os.path.join(root.directory, PARITY_PREFIX[:-1])] = {**bodies, **installer}
         return found
 
     def _sound_copy(self, file: BundleFile) -> bytes:
@@ -99,12 +102,10 @@ class Tops:
         )
 
 
-def _installer_among(sound: Mapping[Piece, str]) -> Dict[str, bytes]:
-    for piece, path in sound.items():
-        if piece.name == INSTALLER_NAME:
-            body = exact_body(path, piece.size)
-            return {} if body is None else {INSTALLER_NAME: body}
-    return {}
+def _bodies_at_top(sound: Mapping[Piece, str]) -> Dict[str, bytes]:
+    """Read what lies at the top of a bundle in one directory."""
+    found = {piece.name: exact_body(path, piece.size) for piece, path in sound.items() if "/" not in piece.name}
+    return {name: body for name, body in found.items() if body is not None}
 
 
 def in_every_volume(manifest: Manifest, file: BundleFile) -> bool:

@@ -18,6 +18,7 @@ from pytorch_offline.bundle.reading.parity import (
     row_coefficients,
     slice_checksum,
 )
+from pytorch_offline.bundle.reading.verification import tell_nobody
 
 # Of a damaged part there may be several copies; where small damaged parts meet in a slice, they are tried together.
 _MOST_COPIES = 4
@@ -53,7 +54,7 @@ class Mending:
         """List the parts that are not right, in the stream's order."""
         return [part for part in self._parts if part.piece not in self._sound]
 
-    def find_bad_slices(self, told: Optional[Callable[[int], None]] = None) -> Dict[str, List[int]]:
+    def find_bad_slices(self, told: Callable[[int], None] = tell_nobody) -> Dict[str, List[int]]:
         """Read what is left of damaged parts; give for each of them, by its name, the numbers of its bad slices.
 
         Args:
@@ -67,8 +68,7 @@ class Mending:
             for number in slices:
                 if number not in known:
                     known[number] = self.read_slice(number) is not None
-                    if told is not None:
-                        told(shape.slice_size)
+                    told(shape.slice_size)
             bad[part.piece.name] = [number for number in slices if not known[number]]
         self._bad = {number for number, good in known.items() if not good}
         return bad
@@ -120,7 +120,7 @@ class Mending:
                 yield _Segment(None, 0, upto - at)
                 at = upto
 
-    def rebuild(self, outputs: Mapping[Piece, str], told: Optional[Callable[[int], None]] = None) -> Optional[int]:
+    def rebuild(self, outputs: Mapping[Piece, str], told: Callable[[int], None] = tell_nobody) -> Optional[int]:
         """Write damaged parts anew, after ``find_bad_slices``.
 
         Args:
@@ -146,7 +146,7 @@ class Mending:
         stripe: int,
         wanted: Set[int],
         outputs: Mapping[Piece, str],
-        told: Optional[Callable[[int], None]],
+        told: Callable[[int], None],
     ) -> bool:
         shape = self._parity.shape
         lost: Set[int] = set()
@@ -165,8 +165,7 @@ class Mending:
             if len(rows) == DATA_ROWS or number in lost or number in self._bad:
                 continue
             data = self.read_slice(number)
-            if told is not None:
-                told(shape.slice_size)
+            told(shape.slice_size)
             if data is not None:
                 rows.append(row)
                 slices.append(data)

@@ -11,12 +11,14 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from pytorch_offline.bundle.format.model import Manifest, Piece
 from pytorch_offline.bundle.reading.copies import Tops, exact_body, in_every_volume
+from pytorch_offline.bundle.reading.findings import RENAMED, BundleFinding
 from pytorch_offline.bundle.reading.labels import volume_name
-from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
+from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular, read_stamp
 from pytorch_offline.bundle.reading.mending import Mending
 from pytorch_offline.bundle.reading.names import fold_name
 from pytorch_offline.bundle.reading.parity import PARITY_PREFIX, ToBring, parity_map, parts_to_bring
 from pytorch_offline.bundle.reading.sources import Source
+from pytorch_offline.bundle.reading.verification import tell_nobody, verify_source
 from pytorch_offline.errors import IntegrityError, UsageError
 
 _UNFINISHED_END = ".mending"
@@ -41,40 +43,34 @@ class Mended(NamedTuple):
     how: str
 
 
-def sound_paths(source: Source) -> Dict[Piece, str]:
-    """Hash every part that a bundle carries; give where each lies that is right."""
-    sound: Dict[Piece, str] = {}
-    for _, piece in _carried_parts(source.manifest):
-        for path in source.find(piece):
-            if _size_on_disk(path) == piece.size and _sha256_on_disk(path) == piece.sha256:
-                sound[piece] = path
-                break
-    return sound
+class Repair(NamedTuple):
+    """What a repair came to.
+
+    Args:
+        mended: what was put right, in the manifest's order.
+        left: what is wrong beside, and is for people to decide: files that are none of the bundle's.
+    """
+
+    mended: Tuple[Mended, ...]
+    left: Tuple[BundleFinding, ...]
 
 
-def repair_bundle(
-    source: Source,
-    sound: Mapping[Piece, str],
-    into: Optional[str] = None,
-    told: Optional[Callable[[int], None]] = None,
-) -> Tuple[Mended, ...]:
-    """Put right what is damaged, missing, or under another name.
+def repair_bundle(source: Source, into: Optional[str] = None, told: Callable[[int], None] = tell_nobody) -> Repair:
+    """Put right what is damaged, missing, or under another name; the source knows then where each part lies.
 
     Args:
         source: the bundle; whoever made it was checked before.
-        sound: where each part lies that was read and is right.
         into: the directory that gets the parts; None for the places where they belong.
         told: is told bytes that were read.
-
-    Returns:
-        What was put right, in the manifest's order; the bundle must be opened anew then, with ``into`` as one more
-        directory.
 
     Raises:
         IntegrityError: code ``bundle-beyond-repair``, and what must be brought again; nothing was written then.
         UsageError: code ``cannot-repair-there`` where nothing can be written.
     """
-    bad = [(path, piece) for path, piece in _carried_parts(source.manifest) if piece not in sound]
+    findings = verify_source(source, told=told).findings
+    carried = _carried_parts(source.manifest)
+    sound = {piece: source.find(piece)[0] for _, piece in carried if source.still_right(piece)}
+    bad = [(path, piece) for path, piece in carried if piece not in sound]
     elsewhere = _found_elsewhere(source, [piece for _, piece in bad])
     rebuilt = [(path, piece) for path, piece in bad if piece not in elsewhere]
     mending = _mending_of(source, {**sound, **elsewhere}, rebuilt, told) if rebuilt else None
@@ -94,7 +90,7 @@ def repair_bundle(
             mending.rebuild(writing, told)
         strays = set(source.strays)
         for path, piece in bad:
-            _settle_part(writing[piece], places[piece], piece)
+            _settle_part(source, writing[piece], places[piece], piece)
             how = "copied" if piece in elsewhere else "rebuilt"
             if into is None and elsewhere.get(piece) in strays:
                 os.unlink(elsewhere[piece])
@@ -109,7 +105,8 @@ def repair_bundle(
             facts={"path": str(problem.filename or into or ", ".join(source.directories))},
             hint="name a directory with room that can be written: --repair-into DIR",
         ) from problem
-    return tuple(mended)
+    strays_left = [finding for finding in findings if finding.at in strays and finding.piece is None]
+    return Repair(tuple(mended), tuple(finding for finding in strays_left if finding.problem != RENAMED))
 
 
 def _carried_parts(manifest: Manifest) -> List[Tuple[str, Piece]]:
@@ -148,7 +145,7 @@ def _mending_of(
     source: Source,
     right: Mapping[Piece, str],
     rebuilt: Sequence[Tuple[str, Piece]],
-    told: Optional[Callable[[int], None]],
+    told: Callable[[int], None],
 ) -> Mending:
     """Look whether parity suffices.
 
@@ -263,7 +260,7 @@ def _copy_bytes(taken_from: str, place: str) -> None:
             out.write(data)
 
 
-def _settle_part(unfinished: str, place: str, piece: Piece) -> None:
+def _settle_part(source: Source, unfinished: str, place: str, piece: Piece) -> None:
     if _sha256_on_disk(unfinished) != piece.sha256:
         os.unlink(unfinished)
         raise IntegrityError(
@@ -273,6 +270,9 @@ def _settle_part(unfinished: str, place: str, piece: Piece) -> None:
             hint="copy the bundle to another medium and repair it there",
         )
     _rename_into(unfinished, place)
+    stamp = read_stamp(place)
+    if stamp is not None:
+        source.note_read(piece, place, stamp)
 
 
 def _rename_into(unfinished: str, place: str) -> None:

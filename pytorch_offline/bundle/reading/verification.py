@@ -15,7 +15,8 @@ from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.top_checks import check_tops, label_numbers
 
 
-def _tell_nobody(count: int) -> None:
+def tell_nobody(count: int) -> None:
+    """Take what is told of bytes, where nobody waits for it."""
     del count
 
 
@@ -46,7 +47,7 @@ def require_verified(
     source: Source,
     files: Optional[Sequence[BundleFile]] = None,
     *,
-    told: Callable[[int], None] = _tell_nobody,
+    told: Callable[[int], None] = tell_nobody,
     jobs: Optional[int] = None,
 ) -> Verification:
     """Compare a bundle with its manifest, and let nobody go on with one that is wrong; ``verify_source`` says more.
@@ -65,7 +66,7 @@ def verify_source(
     files: Optional[Sequence[BundleFile]] = None,
     *,
     again: bool = False,
-    told: Callable[[int], None] = _tell_nobody,
+    told: Callable[[int], None] = tell_nobody,
     jobs: Optional[int] = None,
 ) -> Verification:
     """Read files of a bundle, and compare their bytes with the manifest; findings are values, never exceptions.
