@@ -284,7 +284,7 @@ def same_version(one: str, other: str) -> bool:
 def _version_key(text: str) -> Tuple[Tuple[str, ...], ...]:
     public, _, local = text.strip().lower().partition("+")
     parts = []
-    for half in (public.removeprefix("v"), local):
+    for half in (public[1:] if public.startswith("v") else public, local):
         words = [word.lstrip("0") or "0" if word.isdigit() else word for word in re.findall("[0-9]+|[a-z]+", half)]
         release = 0
         while release < len(words) and words[release].isdigit():

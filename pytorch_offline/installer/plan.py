@@ -118,14 +118,9 @@ def _needed_bytes(
     )
 
 
-def files_to_check(plan: Plan) -> Tuple[BundleFile, ...]:
-    """Name the files of the bundle that are read and compared before anything is changed.
-
-    All that are carried, so that damage is known as soon as it can be; with ``only_needed`` those that this machine
-    needs. What a delta leaves to its base is read only where it is needed.
-    """
+def files_needed(plan: Plan) -> Tuple[BundleFile, ...]:
+    """Name the files of the bundle that are read to carry a plan out."""
     needed = {wheel.path for wheel in plan.wheels}
     if plan.program is not None and plan.program.tool is not None:
         needed.add(plan.program.tool.path)
-    every = not plan.request.only_needed
-    return tuple(file for file in plan.manifest.files if file.path in needed or (file.carried and every))
+    return tuple(file for file in plan.manifest.files if file.path in needed)

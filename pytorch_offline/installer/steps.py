@@ -6,19 +6,25 @@ every file was checked; from the switch on, whatever fails puts back what was th
 """
 
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
+from pytorch_offline.bundle.format.model import BundleFile
+from pytorch_offline.bundle.reading.findings import damaged_bundle, finding_document, render_bundle_finding, say_bytes
 from pytorch_offline.bundle.reading.memory import check_counter, memory_of_environment, read_bundle_memory
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces
 from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_signature
 from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
-from pytorch_offline.errors import PytorchOfflineError
+from pytorch_offline.bundle.reading.verification import Verification, verify_source
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError
 from pytorch_offline.installer.destination import find_destination, read_survey
 from pytorch_offline.installer.model import Context, Plan, Request
-from pytorch_offline.installer.plan import plan_installation
+from pytorch_offline.installer.plan import files_needed, plan_installation
 from pytorch_offline.installer.render import plan_document, render_plan, render_warning
+
+# Of a slow medium it is told how far the reading is.
+SECONDS_BETWEEN_LINES = 5.0
 
 
 class Outcome(NamedTuple):
@@ -52,6 +58,9 @@ def carry_out(request: Request, context: Context, source: Optional[Source] = Non
     """
     if source is None:
         source = open_bundle(request)
+    if request.verify_only:
+        judge_signature(request, context, source, None)
+        return verified_outcome(source, check_files(source, None, context))
     plan = prepare(request, context, source)
     if request.dry_run:
         return Outcome(plan_document(plan), render_plan(plan))
@@ -64,7 +73,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     survey = read_survey(destination.interpreter, context)
     prefix = None if destination.creates is not None else survey.prefix
     judge_signature(request, context, source, prefix)
-    if prefix is not None:
+    if prefix is not None and source.manifest_bytes:
         memory = read_bundle_memory(memory_of_environment(prefix))
         note = check_counter(memory, source.manifest, place=prefix, allow_older=request.allow_older)
         if note:
@@ -78,7 +87,72 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
         context.warn(render_warning(finding))
     if plan.chosen:
         context.say(f"chosen: {plan.chosen}")
+    needed = files_needed(plan)
+    if not request.only_needed:
+        check_files(source, None, context)
+        needed = tuple(file for file in needed if not file.carried)  # of a delta's base
+    if needed:
+        check_files(source, needed, context)
     return plan
+
+
+def check_files(source: Source, files: Optional[Sequence[BundleFile]], context: Context) -> Verification:
+    """Compare files of the bundle with its manifest before anything is changed; all that it carries if none are named.
+
+    Raises:
+        IntegrityError: ``bundle-damaged``; of a mirror ``bad-files``, with every bad file and what is wrong with it.
+    """
+    chosen = [file for file in source.manifest.files if file.carried] if files is None else files
+    size = sum(file.size for file in chosen)
+    context.say(f"checking {len(chosen)} files, {say_bytes(size)}")
+    found = verify_source(source, files, told=ReadingTold(size, context))
+    if not found.hindering:
+        return found
+    if source.manifest_bytes:
+        raise damaged_bundle(found.findings)
+    raise IntegrityError(
+        "bad-files",
+        f"{len(found.hindering)} of {len(chosen)} files that are needed are not as they were fetched;"
+        " nothing was changed",
+        facts={finding.path: f"{finding.problem}: {finding.detail}" for finding in found.hindering},
+        hint="copy these files again from the connected machine (`pytorch-offline verify` checks the rest)",
+    )
+
+
+class ReadingTold:
+    """Tells how far the reading is, in a line every few seconds; called by several threads."""
+
+    def __init__(self, size: int, context: Context) -> None:
+        self._size = size
+        self._context = context
+        self._read = 0
+        self._last = context.now()
+
+    def __call__(self, count: int) -> None:
+        """Count what was read."""
+        self._read += count  # a lost update of two threads shows a little less
+        if self._context.now() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = self._context.now()
+            self._context.say(f"  {say_bytes(self._read)} of {say_bytes(self._size)} read")
+
+
+def verified_outcome(source: Source, found: Verification) -> Outcome:
+    """Say that a bundle is whole."""
+    manifest = source.manifest
+    document = {
+        "verified": True,
+        "bundle": manifest.id,
+        "created": manifest.created,
+        "counter": manifest.counter,
+        "files": found.files,
+        "size": found.size,
+        "findings": [finding_document(finding) for finding in found.findings],
+    }
+    lines = [line for finding in found.findings for line in render_bundle_finding(finding)]
+    lines.append(
+        f"bundle {manifest.id[:12]} of {manifest.created} is whole: {found.files} files, {say_bytes(found.size)}"
+    )
+    return Outcome(document, "\n".join(lines))
 
 
 def judge_signature(request: Request, context: Context, source: Source, prefix: Optional[str]) -> SignatureStatus:

@@ -177,3 +177,9 @@ def _metadata_in(body: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1)
         return archive.read(name)
+
+
+def unpack_into(site: Path, *wheels: Crafted) -> None:
+    """Lay pure wheels out as an installer does."""
+    for wheel in wheels:
+        zipfile.ZipFile(io.BytesIO(wheel.build())).extractall(site)
