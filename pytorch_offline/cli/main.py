@@ -27,6 +27,7 @@ from pytorch_offline.errors import PytorchOfflineError, UsageError
 
 # Each command's module is imported only when it is asked for: `--help` and shell completion stay quick.
 COMMANDS = {
+    "bundle": "Pack what must be carried: wheels, locks, their manifest and their own installer.",
     "crawl": "Read upstream's index pages into the catalogue.",
     "demo": "Go the whole way on this machine, against a small upstream on loopback.",
     "detect": "Describe a machine as a target.",

@@ -17,6 +17,7 @@ class Stage(StrEnum):
     VERIFY = "verify"
     COMPARE = "compare"  # what lies where the mirror is published to
     PUBLISH = "publish"
+    PACK = "pack"  # what a bundle carries is copied and hashed
     IMPORT = "import"  # from a bundle's media into the mirror
 
 

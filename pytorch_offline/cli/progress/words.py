@@ -17,10 +17,11 @@ _WORDS = {
     Stage.VERIFY: ("reading", "read", "read"),
     Stage.COMPARE: ("comparing with what is there", "compared", "compared"),
     Stage.PUBLISH: ("publishing", "published", "published"),
+    Stage.PACK: ("packing", "packed", "packed"),
     Stage.IMPORT: ("copying from the bundle", "copied", "copied"),
 }
 # Why the other files need nothing.
-_NOT_AGAIN = {Stage.VERIFY: "verified lately", Stage.PUBLISH: "already there"}
+_NOT_AGAIN = {Stage.VERIFY: "verified lately", Stage.PUBLISH: "already there", Stage.PACK: "already there"}
 
 
 def count(files: int) -> str:

@@ -1,0 +1,263 @@
+"""Write a bundle: choose, number, draft, copy, finish. The steps between are values (``plan.py``)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, render_manifest
+from pytorch_offline.bundle.writing.assembly import assemble
+from pytorch_offline.bundle.writing.destination import BundleDirectory, check_place
+from pytorch_offline.bundle.writing.facts import describe_targets, read_mirror_files
+from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
+from pytorch_offline.bundle.writing.plan import Contents, add_root_files, carried_files, draft_manifest
+from pytorch_offline.disk_errors import disk_errors, file_too_large
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
+from pytorch_offline.mirror.disk import Disk, make_directories, write_atomically
+from pytorch_offline.mirror.layout import STATE_NAME
+from pytorch_offline.mirror.lock import MirrorLock
+from pytorch_offline.mirror.progress import Doing, Outcome, Stage
+from pytorch_offline.mirror.room import MARGIN, free_bytes, largest_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from pytorch_offline.bundle.format.model import BundleFile, Manifest
+    from pytorch_offline.bundle.writing.numbering import Number
+    from pytorch_offline.mirror.progress import Progress
+
+MEMORY_NAME = "bundles.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleWishes:
+    """What is asked for.
+
+    Args:
+        mirror: the mirror's directory.
+        out: where the bundle goes.
+        targets: names of targets whose locks there are; empty for all.
+        force: write over another bundle that lies there.
+        declared: the date that the bundle shall have; None for when its content was first given.
+    """
+
+    mirror: Path
+    out: Path
+    targets: tuple[str, ...] = ()
+    force: bool = False
+    declared: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleReport:
+    """What was done.
+
+    Args:
+        manifest: the bundle's.
+        written: how many of its files were written; the others lay there, whole.
+        size: bytes of all files that it carries.
+        bytes_written: of those written.
+        seconds: how long writing took.
+        warnings: what the user should know.
+    """
+
+    manifest: Manifest
+    written: int
+    size: int
+    bytes_written: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress: Progress) -> BundleReport:
+    """Write a bundle of some targets of a mirror.
+
+    Run again, it goes on where it was cut off, and leaves a bundle as it is that is the same already.
+
+    Raises:
+        UsageError: ``not-a-mirror``, ``unknown-target``, ``bad-destination``, ``bundle-exists``, ``destination-busy``.
+        IntegrityError: ``bad-lock``, ``bad-files`` naming each file of the mirror that is not what its manifest says,
+            ``bad-bundle-memory``.
+        UpstreamError: ``disk-full``, ``disk-failed``, ``file-too-large``.
+    """
+    check_place(wishes.out, wishes.mirror)
+    destination = BundleDirectory(wishes.out)
+    standing = destination.look()
+    contents = gather(wishes)
+    number, warnings = remember_number(wishes, contents, now=now)
+    draft = draft_manifest(contents, number)
+    bodies = render_root_files(draft)
+    manifest = add_root_files(draft, bodies)
+    if standing.manifest is not None and standing.manifest.id != manifest.id and not wishes.force:
+        raise UsageError(
+            "bundle-exists",
+            f"{wishes.out} holds another bundle, number {standing.manifest.counter} of {standing.manifest.created}",
+            hint="name a new directory, or write over it with --force",
+        )
+    started = time.monotonic()
+    body = render_manifest(manifest)
+    missing = _not_there(destination, manifest, progress) if not standing.is_free else carried_files(manifest)
+    if missing or standing.body != body:
+        _require_room(wishes.out, missing)
+        with destination.changing():
+            destination.begin_anew([file.path for file in carried_files(manifest)])
+            _copy_all(destination, missing, contents.places, bodies, progress)
+            names = [*(file.path for file in carried_files(manifest)), MANIFEST_NAME]
+            destination.put(MANIFEST_NAME, body)
+            destination.set_dates(names, seconds_of(manifest.created))
+    return BundleReport(
+        manifest=manifest,
+        written=len(missing),
+        size=sum(file.size for file in carried_files(manifest)),
+        bytes_written=sum(file.size for file in missing),
+        seconds=time.monotonic() - started,
+        warnings=warnings,
+    )
+
+
+def gather(wishes: BundleWishes) -> Contents:
+    """Find out what the bundle is made of."""
+    held = read_mirror_files(wishes.mirror)
+    described = describe_targets(wishes.mirror, held, wishes.targets)
+    places = {file.path: wishes.mirror / file.path for file in described.files}
+    return Contents(targets=described.targets, tools=(), files=described.files, places=places)
+
+
+def render_root_files(draft: Manifest) -> dict[str, bytes]:
+    """Make the files that lie beside the manifest."""
+    del draft
+    return {INSTALLER_NAME: assemble().encode("utf-8")}
+
+
+def remember_number(
+    wishes: BundleWishes, contents: Contents, *, now: Callable[[], datetime], floor: int = 0
+) -> tuple[Number, tuple[str, ...]]:
+    """Number the content, and let the mirror remember it before the bundle is finished; give warnings beside it.
+
+    Raises:
+        IntegrityError: ``bad-bundle-memory``.
+    """
+    state = wishes.mirror / STATE_NAME
+    path = state / MEMORY_NAME
+    disk = Disk()
+    lock = MirrorLock(wishes.mirror, state / "bundling", work="bundle")
+    try:
+        make_directories(disk, state)
+        lock.acquire(lambda _: None)
+    except (OSError, UsageError) as error:
+        given = _read_given(path)
+        number, _ = number_bundle(
+            given, contents.targets, contents.files, now=now(), declared=wishes.declared, floor=floor
+        )
+        said = f"{wishes.mirror} cannot remember that it gave bundle {number.counter}: {error}"
+        return number, (f"{said}; another content would get the same number",)
+    try:
+        before = _read_given(path)
+        number, after = number_bundle(
+            before, contents.targets, contents.files, now=now(), declared=wishes.declared, floor=floor
+        )
+        if after != before:
+            with disk_errors(wishes.mirror):
+                write_atomically(disk, path, render_given(after), temporary=path.with_name(f"{path.name}.new"))
+    finally:
+        lock.release()
+    return number, ()
+
+
+def _read_given(path: Path) -> Given:
+    try:
+        return parse_given(path.read_bytes(), source=str(path))
+    except FileNotFoundError:
+        return Given()
+    except OSError as error:
+        raise IntegrityError("bad-bundle-memory", f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _not_there(destination: BundleDirectory, manifest: Manifest, progress: Progress) -> tuple[BundleFile, ...]:
+    """Hash what lies there already, and say which files have to be written."""
+    files = carried_files(manifest)
+    progress.plan({file.path: file.size for file in files}, stage=Stage.STOCK)
+    missing = []
+    for file in files:
+        progress.begin(file.path, file.size, 0)
+        progress.doing(file.path, Doing.HASHING)
+        if not destination.holds(file, advanced=_advancing(progress, file)):
+            missing.append(file)
+        progress.end(file.path)
+    return tuple(missing)
+
+
+def _advancing(progress: Progress, file: BundleFile) -> Callable[[int], None]:
+    position = 0
+
+    def advanced(count: int) -> None:
+        nonlocal position
+        position += count
+        progress.advance(file.path, position, file.size)
+
+    return advanced
+
+
+def _require_room(out: Path, files: tuple[BundleFile, ...]) -> None:
+    """Ask the file system before the first of many GB is written."""
+    needed, free = sum(file.size for file in files) + MARGIN, free_bytes(out)
+    for file in files:  # what lies there under the name is written over
+        place = out / file.path
+        free += place.stat().st_size if place.is_file() else 0
+    if needed > free:
+        facts = {"needed": needed, "free": free}
+        raise UpstreamError(
+            "disk-full",
+            f"the bundle needs {needed:,} bytes in {out}, {free:,} are free; nothing was written",
+            facts=facts,
+        )
+    limit, largest = largest_file(out), max((file.size for file in files), default=0)
+    if limit is not None and largest > limit:
+        error = file_too_large(out, {"largest file": f"{largest:,} bytes", "it holds": f"{limit:,} bytes"})
+        error.hint = "--volume-size fat32 cuts files into pieces that fit"
+        raise error
+
+
+def _copy_all(
+    destination: BundleDirectory,
+    files: tuple[BundleFile, ...],
+    places: Mapping[str, Path],
+    bodies: Mapping[str, bytes],
+    progress: Progress,
+) -> None:
+    """Copy files; name all of the mirror's that are not what its manifest says.
+
+    Raises:
+        IntegrityError: ``bad-files``.
+    """
+    bad = {}
+    progress.plan({file.path: file.size for file in files}, stage=Stage.PACK)
+    for file in files:
+        progress.begin(file.path, file.size, 0)
+        progress.doing(file.path, Doing.HASHING)
+        problem = None
+        if file.path in bodies:
+            destination.put(file.path, bodies[file.path])
+            progress.advance(file.path, file.size, file.size)
+        else:
+            problem = destination.copy(places[file.path], file, advanced=_advancing(progress, file))
+        if problem is not None:
+            bad[file.path] = problem
+        progress.end(file.path, Outcome.DONE if problem is None else Outcome.FAILED)
+    if bad:
+        raise rotten(bad)
+
+
+def rotten(bad: Mapping[str, str]) -> PytorchOfflineError:
+    """Make the error that names files of the mirror which are not what its manifest says."""
+    few = "1 file of the mirror is" if len(bad) == 1 else f"{len(bad)} files of the mirror are"
+    return IntegrityError(
+        "bad-files",
+        f"{few} not what its manifest says; the bundle is not finished",
+        facts=dict(bad),
+        hint="`pytorch-offline verify --repair` fetches what is bad of them again; then run the same command again: "
+        "it goes on with what is whole",
+    )

@@ -1,0 +1,110 @@
+"""``pytorch-offline bundle``: what is carried across the gap, in one directory that needs nothing on the other side."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytorch_offline.bundle.writing.numbering import declared_date
+from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, write_bundle
+from pytorch_offline.cli.help_sections import SectionedCommand
+from pytorch_offline.cli.progress import shown_progress
+from pytorch_offline.cli.progress.words import count
+from pytorch_offline.cli.session import Session, common_options, progress_option
+from pytorch_offline.selector.explaining.render import render_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytorch_offline.bundle.format.model import TargetLock
+
+EPILOG = """\b
+Examples:
+  pytorch-offline bundle -o /media/usb/torch
+  pytorch-offline bundle -o out --target gpu-node --target login-node
+\b
+On the other side, with its own Python and nothing else:
+  python3 /media/usb/torch/install.py --venv env
+"""
+
+
+@click.command("bundle", cls=SectionedCommand, epilog=EPILOG)
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Where the bundle goes: a new or empty directory, or one that holds it already.",
+)
+@click.option(
+    "--target", "targets", multiple=True, metavar="NAME", help="Only this target's lock; repeatable.  [default: all]"
+)
+@click.option("--force", is_flag=True, default=False, help="Write over another bundle that lies there.")
+@common_options
+@progress_option
+def command(session: Session, *, out: Path, targets: tuple[str, ...], force: bool) -> None:
+    """Pack what must be carried: wheels, locks, a manifest of both, and an installer that needs nothing else.
+
+    The same mirror and options give the same bytes again. Interrupted at any point, the same command goes on; until it
+    is through, the bundle says of itself that it is not finished. Exits with 4 if a file of the mirror is damaged.
+    """
+    wishes = BundleWishes(
+        mirror=session.mirror, out=out, targets=targets, force=force, declared=declared_date(os.environ)
+    )
+    with shown_progress(session) as progress:
+        report = write_bundle(wishes, now=partial(datetime.now, UTC), progress=progress)
+    for warning in report.warnings:
+        session.warn(warning)
+    silent = session.verbosity < 0
+    session.result(document(report, session.mirror, out), "" if silent else "\n".join(render(report, out)))
+
+
+def render(report: BundleReport, out: Path) -> Iterator[str]:
+    """Say what was written, for people."""
+    manifest = report.manifest
+    carried = sum(file.carried for file in manifest.files)
+    yield f"bundle {manifest.counter} of {manifest.created} in {out}: {count(carried)}, {render_size(report.size)}"
+    yield from (f"  {_render_target(target)}" for target in manifest.targets)
+    if not report.written:
+        yield "all of it lay there already, every byte was read again"
+    elif report.bytes_written != report.size:
+        yield f"{render_size(report.bytes_written)} were written, the rest lay there already"
+    yield f"id: {manifest.id}"
+    yield f"on the other side: python3 {out.name or 'DIR'}/install.py --venv env"
+
+
+def _render_target(target: TargetLock) -> str:
+    torch = next((wheel for wheel in target.wheels if wheel.project == "torch"), None)
+    size = render_size(sum(wheel.installed_bytes for wheel in target.wheels))
+    held = f"{count(len(target.wheels))}, {size} installed" + (f", torch {torch.version}" if torch else "")
+    return f"{target.target}: Python {target.python} on {target.system} {target.machine}; {held}"
+
+
+def document(report: BundleReport, mirror: Path, out: Path) -> dict[str, Any]:
+    """Make the result for programs."""
+    manifest = report.manifest
+    return {
+        "mirror": str(mirror),
+        "bundle": str(out),
+        "id": manifest.id,
+        "lineage": manifest.lineage,
+        "counter": manifest.counter,
+        "base": manifest.base,
+        "created": manifest.created,
+        "targets": [target.target for target in manifest.targets],
+        "tools": [tool.path for tool in manifest.tools],
+        "files": sum(file.carried for file in manifest.files),
+        "bytes": report.size,
+        "written": report.written,
+        "bytes_written": report.bytes_written,
+        "volumes": manifest.volumes,
+        "seconds": round(report.seconds, 3),
+        "warnings": list(report.warnings),
+    }
