@@ -94,7 +94,7 @@ def _choose(request: Request, manifest: Manifest, survey: Survey, context: Conte
         held = {wheel.project for wheel in lock.wheels}
         asked = [project for project in request.projects if project in held]
         reasons[lock.target] = misfits(lock, survey, closure_of(lock, asked)) + judge_accelerator(
-            lock, survey.machine, None
+            lock, survey.machine, manifest.drivers
         )
     choice = choose_lock(manifest.targets, reasons, survey, named=request.target)
     asked = list(request.projects) if context.wanted is None else list(context.wanted(choice.lock))

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json, render_canonical
+from pytorch_offline.bundle.format.driver_facts import driver_facts_document, parse_driver_facts
 from pytorch_offline.bundle.format.model import (
     BundleFile,
     CudaNeed,
@@ -43,8 +44,8 @@ MAX_FILE_BYTES = 2**63 - 1
 MAX_COUNTER = 2**31 - 1
 # In this order at the top of the document; what a later version adds stands after them, and the checksum last.
 _TOP_KEYS = (
-    "format", "kind", "id", "lineage", "counter", "base", "created", "volume_size", "volumes", "parity", "targets",
-    "tools", "files",
+    "format", "kind", "id", "lineage", "counter", "base", "created", "volume_size", "volumes", "parity", "drivers",
+    "targets", "tools", "files",
 )  # fmt: skip
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CREATED_FORM = "%Y-%m-%dT%H:%M:%SZ"
@@ -81,6 +82,7 @@ def render_manifest(manifest: Manifest) -> bytes:
         "volume_size": manifest.volume_size,
         "volumes": manifest.volumes,
         "parity": None if manifest.parity is None else dict(manifest.parity),
+        "drivers": None if manifest.drivers is None else driver_facts_document(manifest.drivers),
         "targets": [_render_target_row(target) for target in manifest.targets],
         "tools": [tool._asdict() for tool in manifest.tools],
         "files": [_render_file_row(file) for file in manifest.files],
@@ -248,6 +250,7 @@ def _manifest_of(top: _ManifestObject) -> Manifest:
     parity = top.value.get("parity")
     if parity is not None and not isinstance(parity, dict):
         raise top.wrong("parity", "is no object")
+    drivers = top.value.get("drivers")
     manifest = Manifest(
         id=top.digest("id"),
         lineage=top.text("lineage"),
@@ -260,6 +263,7 @@ def _manifest_of(top: _ManifestObject) -> Manifest:
         volume_size=None if top.value.get("volume_size") is None else top.number("volume_size", 1, MAX_FILE_BYTES),
         volumes=volumes,
         parity=parity,
+        drivers=None if drivers is None else parse_driver_facts(drivers),
     )
     try:
         datetime.strptime(manifest.created, _CREATED_FORM)  # noqa: DTZ007  (only its form is looked at)

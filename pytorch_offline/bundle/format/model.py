@@ -6,6 +6,8 @@ connected machine and is written down here as plain values: the far side only co
 
 from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
+from pytorch_offline.bundle.format.driver_facts import DriverFacts
+
 
 class Piece(NamedTuple):
     """A run of a file's bytes that lies in a volume under a name of its own; a whole file there is one piece.
@@ -159,6 +161,7 @@ class Manifest(NamedTuple):
         volume_size: the limit in bytes of each volume; None for one directory.
         volumes: how many volumes there are; 1 for one directory.
         parity: what mends damaged parts, as ``reading/parity.py`` describes it; None without.
+        drivers: which drivers run which CUDA, as it was known when the bundle was written; no part of its id.
     """
 
     id: str
@@ -172,6 +175,7 @@ class Manifest(NamedTuple):
     volume_size: Optional[int] = None
     volumes: int = 1
     parity: Optional[Mapping[str, Any]] = None
+    drivers: Optional[DriverFacts] = None
 
     def file_at(self, path: str) -> BundleFile:
         """Find a file by its path; raise ``KeyError`` where there is none."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_offline.bundle.format.manifest import content_id
 from pytorch_offline.bundle.format.model import BundleFile, LockedWheel, Manifest, TargetLock
 from pytorch_offline.bundle.writing.closure import find_closure
+from pytorch_offline.bundle.writing.driver_facts import make_driver_facts
 from pytorch_offline.bundle.writing.locks import read_locks
 from pytorch_offline.bundle.writing.machine_needs import cuda_need, lowest_glibc, oldest_pip
 from pytorch_offline.bundle.writing.wheel_facts import inspect_wheel, read_wheel_facts
@@ -66,6 +67,7 @@ def describe_mirror(mirror: Path, targets: Sequence[str] = ()) -> Manifest:
         targets=described.targets,
         tools=(),
         files=described.files,
+        drivers=make_driver_facts(),
     )
 
 
