@@ -64,14 +64,14 @@ class Imported:
     """A bundle that was merged into the mirror, whole.
 
     ``bundle`` is its id, ``lineage`` the mirror that it comes from, ``counter`` which of that mirror's it is, and
-    ``created`` when it was written there (ISO 8601 in UTC); ``brought`` wheels came with it that were not here.
+    ``created`` when it was written there; ``brought`` wheels came with it that were not here.
     """
 
     ended: datetime
     bundle: str
     lineage: str
     counter: int
-    created: str
+    created: datetime
     brought: int
 
 
@@ -201,7 +201,7 @@ def render_imported(imported: Imported) -> bytes:
         bundle=imported.bundle,
         lineage=imported.lineage,
         counter=imported.counter,
-        created=imported.created,
+        created=spell_moment(imported.created),
         brought=imported.brought,
     )
 
@@ -215,7 +215,7 @@ def parse_imported(body: bytes) -> Imported | None:
             bundle=_of(str, row["bundle"]),
             lineage=_of(str, row["lineage"]),
             counter=_of(int, row["counter"]),
-            created=_of(str, row["created"]),
+            created=_moment(row["created"]),
             brought=_of(int, row["brought"]),
         ),
     )

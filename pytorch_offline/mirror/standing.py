@@ -138,8 +138,8 @@ def complaints_of(standing: Standing, *, stale_after: timedelta = STALE_AFTER) -
     """Say what is wrong with how a mirror stands.
 
     A mirror that crawls is stale when its newest successful crawl is too old. One that does not, behind an air gap, is
-    stale when neither anything came into it nor a verification found it sound for so long. Bad files that the newest
-    verification left make it failing.
+    stale when for so long nothing came into it, no bundle was taken, and no verification found it sound. Bad files that
+    the newest verification left make it failing.
     """
     reached = standing.reached
     found = []
@@ -147,7 +147,8 @@ def complaints_of(standing: Standing, *, stale_after: timedelta = STALE_AFTER) -
         sentence = f"the verification of {reached.verified.ended:%Y-%m-%d} left {reached.verified.findings} findings"
         found.append(Complaint(code="bad-files", sentence=sentence, status=Status.FAILING))
     sound = None if reached.sound is None else reached.sound.ended
-    cared = max((one for one in (sound, standing.newest, reached.published) if one is not None), default=None)
+    taken = None if reached.imported is None else reached.imported.ended
+    cared = max((one for one in (sound, taken, standing.newest, reached.published) if one is not None), default=None)
     for code, moment, sentence in (
         ("crawl-old", standing.crawled_at, "no crawl has succeeded"),
         ("care-old", cared, "nothing has come in, and no verification found it sound,"),

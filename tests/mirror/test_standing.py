@@ -18,6 +18,7 @@ from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.drift_log import DriftLog
 from pytorch_offline.mirror.milestones import (
     Crawled,
+    Imported,
     Milestones,
     Reached,
     Verified,
@@ -236,6 +237,8 @@ def test_a_mirror_without_crawls_is_judged_by_what_came_and_what_was_verified() 
     assert codes(standing(), 4) == []
     assert codes(standing(), 2) == ["care-old"]
     assert codes(standing(published=LATER), 2) == []
+    taken = Imported(ended=LATER, bundle="0", lineage="1", counter=1, created=LATER, brought=0)
+    assert codes(standing(imported=taken), 2) == []
     assert codes(standing(sound=replace(VERIFIED, ended=LATER)), 2) == []
     assert codes(standing(verified=replace(VERIFIED, ended=LATER)), 2) == ["care-old"]
     assert codes(Standing(at=LATER, whole=EMPTY, reached=Reached()), 0) == []  # of which nothing is known

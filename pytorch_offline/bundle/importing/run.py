@@ -12,16 +12,18 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_offline.bundle.importing.plan import Incoming, check_base, plan_import, stated
 from pytorch_offline.bundle.importing.staging import Trouble, copy_file, read_small_file, stage_file
-from pytorch_offline.bundle.reading.labels import volume_name
+from pytorch_offline.bundle.reading.findings import damaged_bundle
 from pytorch_offline.bundle.reading.memory import MEMORY_NAME, check_counter, read_bundle_memory, render_bundle_memory
+from pytorch_offline.bundle.reading.verification import verify_source
 from pytorch_offline.disk_errors import disk_errors
-from pytorch_offline.errors import IntegrityError
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError
 from pytorch_offline.mirror.disk import make_directories
 from pytorch_offline.mirror.fetch import part_of
 from pytorch_offline.mirror.layout import STATE_NAME
@@ -34,7 +36,6 @@ from pytorch_offline.moments import spell_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from pytorch_offline.bundle.format.model import Manifest
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 # How many wheels go through the gate at once: reading one is work for one core.
 GATES = 4
 _MEMORY = PurePosixPath(STATE_NAME, MEMORY_NAME)
-_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ class _Import:
                 bundle=self._manifest.id,
                 lineage=self._manifest.lineage,
                 counter=self._manifest.counter,
-                created=self._manifest.created,
+                created=datetime.fromisoformat(self._manifest.created),
                 brought=len(self._brought),
             )
         )
@@ -210,7 +210,7 @@ class _Import:
             else:
                 locks[PurePosixPath(file.path)] = body
         if troubles:
-            raise bundle_damaged(troubles)
+            raise bundle_damaged(self._source, troubles)
         return locks
 
     def _check_locks(self, plan: ImportPlan, locks: Mapping[PurePosixPath, bytes]) -> None:
@@ -256,7 +256,7 @@ class _Import:
                 self._progress.end(name, outcome)
             troubles += [trouble] if trouble else []
         if troubles:
-            raise bundle_damaged(troubles)
+            raise bundle_damaged(self._source, troubles)
 
     def _stage_one(self, one: Incoming) -> Trouble | None:
         name, size = str(one.row.path), one.row.size
@@ -311,7 +311,7 @@ class _Import:
             if copy_file(self._mirror.root / path, one.file, part_of(self._mirror, one.wanted)):
                 return None
         if trouble is not None:
-            raise bundle_damaged([trouble])
+            raise bundle_damaged(self._source, [trouble])
         return None
 
     def _report(self, plan: ImportPlan, brought: Iterable[MirrorFile], locks: tuple[str, ...]) -> ImportReport:
@@ -328,21 +328,17 @@ class _Import:
         )
 
 
-def bundle_damaged(troubles: Sequence[Trouble]) -> IntegrityError:
-    """Say what is to be brought again, by volume; what came is kept."""
-    lines = [
-        f"{trouble.file.path}: {trouble.piece.name}"
-        f"{'' if trouble.path is None else f' ({trouble.path})'}: {trouble.reason}"
-        for trouble in troubles
-    ]
-    volumes = sorted({trouble.piece.volume for trouble in troubles if trouble.file.pieces})
-    return IntegrityError(
-        "bundle-damaged",
-        f"{len(troubles)} of the bundle's files did not arrive as they were written; nothing was imported",
-        facts={"files": [*lines[:_SHOWN], *([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])]}
-        | ({"volumes": ", ".join(map(volume_name, volumes))} if volumes else {}),
-        hint="bring these again, and run the same command: what came is kept, and not read from the medium again",
-    )
+def bundle_damaged(source: Source, troubles: Sequence[Trouble]) -> PytorchOfflineError:
+    """Say what is wrong with files that did not come, what to bring again, and that what came is kept."""
+    files = {trouble.file.path: trouble.file for trouble in troubles}
+    findings = verify_source(source, list(files.values()), again=True).findings
+    error = damaged_bundle(findings) if findings else IntegrityError("bundle-damaged", "a medium gives unlike bytes")
+    error.message = f"{len(files)} of the bundle's files did not come as they were written; nothing was imported"
+    if not findings:  # they could be read now: a medium that is about to fail, or was pulled out for a moment
+        error.sections["found"] = tuple(f"{one.file.path}: {one.piece.name}: {one.reason}" for one in troubles)
+    again = "then run the same command: what came is kept, and not read from the medium again"
+    error.hint = f"{error.hint}; {again}" if error.hint else again
+    return error
 
 
 def _by_bytes(incoming: Iterable[Incoming]) -> dict[str, list[Incoming]]:

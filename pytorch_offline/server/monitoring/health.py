@@ -22,7 +22,7 @@ from pytorch_offline.server.tree.rendered import make_body
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from pytorch_offline.mirror.milestones import Verified
+    from pytorch_offline.mirror.milestones import Imported, Verified
     from pytorch_offline.mirror.standing import Standing
     from pytorch_offline.server.resources import Question
 
@@ -167,6 +167,7 @@ def _mirror(standing: Standing, now: datetime) -> dict[str, Any]:
         "oldest_verified_file": _event(standing.oldest, now),
         "newest_verified_file": _event(standing.newest, now),
         "published": _event(reached.published, now),
+        "import": _import(reached.imported, now),
         "disk": None
         if standing.drive is None
         else {"total": standing.drive.total, "free": standing.drive.free, "used": standing.drive.used},
@@ -180,6 +181,20 @@ def _event(moment: datetime | None, now: datetime) -> dict[str, Any] | None:
     if moment is None:
         return None
     return {"at": spell_moment(moment), "age_seconds": max(0, round((now - moment).total_seconds()))}
+
+
+def _import(imported: Imported | None, now: datetime) -> dict[str, Any] | None:
+    event = None if imported is None else _event(imported.ended, now)
+    if imported is None or event is None:
+        return None
+    return {
+        **event,
+        "bundle": imported.bundle,
+        "lineage": imported.lineage,
+        "counter": imported.counter,
+        "created": spell_moment(imported.created),
+        "brought": imported.brought,
+    }
 
 
 def _verification(verified: Verified | None, now: datetime) -> dict[str, Any] | None:

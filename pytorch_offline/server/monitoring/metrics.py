@@ -133,6 +133,10 @@ def _of_mirror(standing: Standing) -> Iterator[Metric]:
     )
     yield _moment("mirror_oldest_file_verified", "When the file was verified that waits longest.", standing.oldest)
     yield _moment("mirror_published", "When the pages last changed.", reached.published)
+    imported = reached.imported
+    yield _moment("mirror_import", "When a bundle was last taken.", None if imported is None else imported.ended)
+    created = None if imported is None else imported.created
+    yield _moment("mirror_import_created", "When that bundle was written on the other side.", created)
     drive = standing.drive
     yield _gauge("disk_size_bytes", "The mirror's disk.", [] if drive is None else [((), drive.total)])
     yield _gauge("disk_free_bytes", "What is free of it.", [] if drive is None else [((), drive.free)])

@@ -42,6 +42,7 @@ def render_standing(
             (words.crawled, max(readings, default=None), words.never, ""),
             (words.verified, standing.oldest, words.never, words.oldest),
             (words.changed_at, standing.reached.published, words.not_known, ""),
+            *_taken(standing, words),
         )
         facts = [_moment_fact(*moment, words, now=now) for moment in moments] + facts
         if standing.drive is not None and standing.drive.total:
@@ -137,6 +138,15 @@ def _moment_fact(name: str, moment: datetime | None, absent: str, note: str, wor
         return fill("fact", name=name, value=absent, note="")
     notes = words.separator.join(filter(None, (render_moment(moment), note)))
     return fill("fact", name=name, value=words.age(now - moment), note=notes)
+
+
+def _taken(standing: Standing, words: Words) -> list[tuple[str, datetime | None, str, str]]:
+    """Say which bundle was taken last, where any ever was: most mirrors take none."""
+    imported = standing.reached.imported
+    if imported is None:
+        return []
+    note = words.bundle.format(counter=imported.counter, day=f"{imported.created:%Y-%m-%d}")
+    return [(words.taken, imported.ended, words.never, note)]
 
 
 def _drift(standing: Standing, words: Words) -> Markup:

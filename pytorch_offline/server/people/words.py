@@ -75,6 +75,8 @@ class Words:
     crawled: str
     verified: str
     changed_at: str
+    taken: str
+    bundle: str
     held: str
     disk: str
     never: str

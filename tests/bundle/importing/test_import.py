@@ -45,6 +45,12 @@ def refused(root: Path, source: Source, **rules: bool) -> PytorchOfflineError:
     return caught.value
 
 
+def findings(error: PytorchOfflineError) -> list[dict[str, object]]:
+    found = error.data["findings"]
+    assert isinstance(found, list)
+    return found
+
+
 def check_mirror(root: Path) -> None:
     """See that all is as it should be and nothing is left behind."""
     assert not verify_mirror(Mirror(root), deep=True, now=now).findings
@@ -192,8 +198,7 @@ def test_damage_is_found_before_anything_is_admitted_and_what_came_is_kept(tmp_p
         place.write_bytes(damaged)
     error = refused(far, source)
     assert error.code == "bundle-damaged"
-    assert str(TRITON.path) in str(error.facts["files"])
-    assert str(NUMPY.path) not in str(error.facts["files"])
+    assert [finding["path"] for finding in findings(error)] == [str(TRITON.path)]
     assert not (far / NUMPY.path).exists()
     place.write_bytes(sound)
     (tmp_path / "3" / NUMPY.path).unlink()  # it came already, and is not asked for again
@@ -208,7 +213,7 @@ def test_a_damaged_volume_is_named(tmp_path: Path, far: Path) -> None:
     sound = place.read_bytes()
     place.write_bytes(bytes([sound[0] ^ 1]) + sound[1:])
     error = refused(far, source)
-    assert error.facts["volumes"] == f"volume-{piece.volume:03d}"
+    assert [(finding["path"], finding["volume"]) for finding in findings(error)] == [(str(SYMPY.path), piece.volume)]
     again = tmp_path / "brought-again" / place.name
     again.parent.mkdir()
     again.write_bytes(sound)
@@ -230,7 +235,8 @@ def test_a_medium_that_is_pulled_out_is_told_file_by_file(
         patched.setattr(staging, "open_regular", pulled_out)
         error = refused(far, source)
     assert error.code == "bundle-damaged"
-    assert os.strerror(errno.EIO) in str(error.facts["files"])
+    assert os.strerror(errno.EIO) in str(error.sections)
+    assert "nothing was imported" in error.message
     merge(far, source)
     check_mirror(far)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from pytorch_offline.mirror.milestones import Crawled, Milestones, Reached, Verified
+from pytorch_offline.mirror.milestones import Crawled, Imported, Milestones, Reached, Verified
 from pytorch_offline.mirror.standing import Drive, Holding, Standing, Status
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.server.handler import Handler
@@ -46,6 +46,9 @@ MONTH = timedelta(days=30)
 WHOLE = Holding(directory="", files=3, projects=2, size=3000)
 STANDING = Standing(at=NOW, generation="0123", whole=WHOLE, newest=NOW, oldest=NOW, reached=Reached())
 SERVING = Serving(since=NOW, files=3, trouble=None)
+IMPORTED = Imported(
+    ended=NOW, bundle="0" * 64, lineage="1" * 64, counter=7, created=datetime(2026, 8, 1, 6, tzinfo=UTC), brought=3
+)
 VERIFIED = Verified(ended=NOW, files=3, read=3, deep=False, findings=0, oldest=NOW)
 
 
@@ -146,7 +149,7 @@ def test_what_is_not_known_is_null() -> None:
     unknown = {name for name, value in mirror.items() if value is None}
     assert unknown == {
         "crawl", "pages_read", "verification", "sound_verification", "oldest_verified_file", "newest_verified_file",
-        "published", "disk", "drift",
+        "published", "import", "disk", "drift",
     }  # fmt: skip
 
 
@@ -156,6 +159,13 @@ def test_an_age_is_never_negative(seconds: int) -> None:
     health = judge(bare, SERVING, None, stale_after=MONTH)
     mirror = document_of(health, bare, SERVING, None, now=NOW + timedelta(seconds=seconds))["mirror"]
     assert mirror["published"]["age_seconds"] == max(0, seconds)
+
+
+def test_the_bundle_that_was_taken_last_is_told() -> None:
+    taken = replace(STANDING, reached=Reached(imported=IMPORTED))
+    health = judge(taken, SERVING, None, stale_after=MONTH)
+    told = document_of(health, taken, SERVING, None, now=NOW + timedelta(hours=1))["mirror"]["import"]
+    assert (told["counter"], told["age_seconds"], told["created"]) == (7, 3600, "2026-08-01T06:00:00Z")
 
 
 def answered(page: LivePage, accept: str = "*/*") -> tuple[int, str, str, str]:
@@ -184,6 +194,7 @@ FULL = Known(
             verified=VERIFIED,
             sound=VERIFIED,
             published=NOW,
+            imported=IMPORTED,
         ),
         drive=Drive(total=10, free=4),
         drift=(),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytorch_offline.mirror.milestones import Crawled, Reached, Verified
+from pytorch_offline.mirror.milestones import Crawled, Imported, Reached, Verified
 from pytorch_offline.mirror.standing import Drifted, DriftWarning, Drive, Holding, Standing
 from pytorch_offline.server.people.commands import Tool
 from pytorch_offline.server.people.inventory import PAGE_SIZE
@@ -345,6 +345,18 @@ def test_freshness_disk_and_drift() -> None:
     bare = read(page(standing=standing_of(crawled=(), published=None))).texts["standing"]
     assert "never" in bare
     assert "not known" in bare
+    assert "bundle" not in bare
+    imported = Imported(
+        ended=NOW - timedelta(days=2),
+        bundle="0",
+        lineage="1",
+        counter=7,
+        created=datetime(2026, 8, 1, 6, tzinfo=UTC),
+        brought=3,
+    )
+    taken = read(page(standing=standing_of(imported=imported))).texts["standing"]
+    assert "number 7, written 2026-08-01" in taken
+    assert "2 days ago" in taken
     bad = Verified(ended=NOW, files=3, read=3, deep=False, findings=1, oldest=NOW)
     assert "damaged files" in read(page(standing=standing_of(verified=bad))).texts["standing"]
 
