@@ -10,6 +10,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence
 
 from pytorch_offline.errors import PytorchOfflineError, UsageError
+from pytorch_offline.installer.conflicts import find_broken
 from pytorch_offline.installer.destination import ANSWER_MARK, describe_base
 from pytorch_offline.installer.model import Context, Request, project_name
 from pytorch_offline.installer.render import failure_document, render_failure
@@ -19,6 +20,7 @@ from pytorch_offline.installer.survey import describe_environment
 # What runs under the destination's interpreter: ``EXE -I - NAME ARGUMENT…`` with this text on standard input.
 DESTINATION_PARTS: Dict[str, Callable[[List[str]], Any]] = {
     "base": describe_base,
+    "conflicts": find_broken,
     "survey": describe_environment,
 }
 EPILOGUE = """\

@@ -5,6 +5,7 @@ from typing import BinaryIO, Callable, Dict, FrozenSet, Optional, Tuple
 from pytorch_offline.bundle.format.model import BundleFile, LockedWheel, Manifest
 from pytorch_offline.installer.accelerator_fit import judge_accelerator
 from pytorch_offline.installer.already_there import split_by_presence
+from pytorch_offline.installer.conflicts import judge_conflicts, pip_that_judges
 from pytorch_offline.installer.destination import free_bytes_at
 from pytorch_offline.installer.fitness import Choice, choose_lock, closure_of, misfits
 from pytorch_offline.installer.model import (
@@ -33,6 +34,7 @@ def plan_installation(
     *,
     open_file: Callable[[str], BinaryIO],
     whole: Callable[[str], Optional[str]],
+    proved: Callable[[str], Optional[str]],
 ) -> Plan:
     """Judge everything that can be judged before the bundle's bytes are read; change nothing.
 
@@ -44,6 +46,7 @@ def plan_installation(
         context: the surroundings.
         open_file: opens a file of the bundle by its path.
         whole: gives the path of a file of the bundle that lies in one piece, else None.
+        proved: the same, once its bytes were compared with the manifest; None where they are others.
 
     Raises:
         UsageError: the lock is not named well enough, or the destination cannot be installed into.
@@ -68,6 +71,8 @@ def plan_installation(
     needed = _needed_bytes(manifest, install, program, whole)
     free = free_bytes_at(destination.creates or survey.paths["purelib"])
     findings = judge_destination(survey, destination, install, needed=needed, free=free)
+    if destination.creates is None and install:
+        findings += judge_conflicts(survey, install, context, pip_that_judges(survey, _carried_pip(program, proved)))
     error = preflight_error(findings)
     if error is not None:
         raise error
@@ -85,6 +90,12 @@ def plan_installation(
         needed_bytes=needed,
         findings=findings,
     )
+
+
+def _carried_pip(program: Optional[Program], proved: Callable[[str], Optional[str]]) -> Optional[str]:
+    """Give the path of the pip that travels along, where it was chosen and is what it should be."""
+    tool = None if program is None else program.tool
+    return None if tool is None or tool.name != "pip" else proved(tool.path)
 
 
 def _choose(request: Request, manifest: Manifest, survey: Survey, context: Context) -> Tuple[Choice, FrozenSet[str]]:

@@ -177,6 +177,8 @@ def preflight_error(findings: Sequence[Finding]) -> Optional[PytorchOfflineError
         return UsageError("bad-interpreter", said, facts=facts, hint=hint)
     if checks == {"environment"}:
         return UnsatisfiableError("no-virtual-environment", said, facts=facts, hint=hint)
+    if checks == {"conflicts"}:
+        return UnsatisfiableError("would-conflict", said, facts=facts, hint=hint)
     if checks <= {"conda", "replaceable"}:
         return UsageError("not-replaceable", said, facts=facts, hint=hint)
     return UsageError("not-ready", said, facts=facts, hint=hint)

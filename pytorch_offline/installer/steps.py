@@ -79,7 +79,14 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
         if note:
             context.warn(note)
     plan = plan_installation(
-        request, source.manifest, destination, survey, context, open_file=source.open_file, whole=source.whole
+        request,
+        source.manifest,
+        destination,
+        survey,
+        context,
+        open_file=source.open_file,
+        whole=source.whole,
+        proved=lambda path: proved_path(source, path),
     )
     for misfit in plan.tolerated:
         context.warn(f"target {plan.lock.target} was named, although {misfit}")
@@ -117,6 +124,13 @@ def check_files(source: Source, files: Optional[Sequence[BundleFile]], context: 
         facts={finding.path: f"{finding.problem}: {finding.detail}" for finding in found.hindering},
         hint="copy these files again from the connected machine (`pytorch-offline verify` checks the rest)",
     )
+
+
+def proved_path(source: Source, path: str) -> Optional[str]:
+    """Give the path of a file of the bundle that lies in one piece and is what it should be; else None."""
+    if verify_source(source, [source.file_named(path)]).hindering:
+        return None
+    return source.whole(path)
 
 
 class ReadingTold:
