@@ -83,6 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
     look = parser.add_argument_group("look only")
     look.add_argument("--dry-run", action="store_true", help="check everything and show the plan; change nothing")
     look.add_argument("--verify-only", action="store_true", help="check every file of the bundle; install nothing")
+    look.add_argument("--repair", action="store_true", help="mend the bundle where it lies; install nothing")
+    look.add_argument("--repair-into", metavar="DIR", help="mend it into this directory, as one more --from")
     add("--json", action="store_true", dest="as_json", help="print one JSON document on standard output")
     add("-q", "--quiet", action="count", default=0, help="say less")
     add("-v", "--verbose", action="count", default=0, help="say more; -vv adds tracebacks")
@@ -105,6 +107,8 @@ def request_of(options: argparse.Namespace, places: Sequence[str]) -> Request:
         allow_unsigned=options.allow_unsigned,
         dry_run=options.dry_run,
         verify_only=options.verify_only,
+        repair=options.repair,
+        repair_into=options.repair_into,
     )
 
 

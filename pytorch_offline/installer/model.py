@@ -31,6 +31,8 @@ class Request(NamedTuple):
         compile: whether byte code is made; None for what the program would do: pip does, uv does not.
         dry_run: check everything and tell the plan; change nothing.
         verify_only: check every file of the bundle, and look at no destination.
+        repair: put right what is damaged of the bundle, where it lies, and look at no destination.
+        repair_into: put it together anew in this directory instead.
     """
 
     places: Tuple[str, ...]
@@ -49,6 +51,8 @@ class Request(NamedTuple):
     compile: Optional[bool] = None
     dry_run: bool = False
     verify_only: bool = False
+    repair: bool = False
+    repair_into: Optional[str] = None
 
 
 class Context(NamedTuple):

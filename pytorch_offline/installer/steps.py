@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from pytorch_offline.bundle.format.model import BundleFile
-from pytorch_offline.bundle.reading.findings import damaged_bundle, finding_document, render_bundle_finding, say_bytes
+from pytorch_offline.bundle.reading.findings import finding_document, render_bundle_finding, say_bytes
 from pytorch_offline.bundle.reading.memory import check_counter, memory_of_environment, read_bundle_memory
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces
@@ -18,6 +18,7 @@ from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.verification import Verification, verify_source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
+from pytorch_offline.installer.damaged_media import damaged_but_mendable, repair_media, require_mendable
 from pytorch_offline.installer.destination import find_destination, read_survey
 from pytorch_offline.installer.model import Context, Plan, Request
 from pytorch_offline.installer.plan import files_needed, plan_installation
@@ -58,9 +59,12 @@ def carry_out(request: Request, context: Context, source: Optional[Source] = Non
     """
     if source is None:
         source = open_bundle(request)
+    if request.repair or request.repair_into is not None:
+        judge_signature(request, context, source, None)
+        return Outcome(*repair_media(source, request.repair_into, context))
     if request.verify_only:
         judge_signature(request, context, source, None)
-        return verified_outcome(source, check_files(source, None, context))
+        return verified_outcome(source, check_files(source, None, context, mended=False))
     plan = prepare(request, context, source)
     if request.dry_run:
         return Outcome(plan_document(plan), render_plan(plan))
@@ -103,8 +107,16 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     return plan
 
 
-def check_files(source: Source, files: Optional[Sequence[BundleFile]], context: Context) -> Verification:
+def check_files(
+    source: Source, files: Optional[Sequence[BundleFile]], context: Context, *, mended: bool = True
+) -> Verification:
     """Compare files of the bundle with its manifest before anything is changed; all that it carries if none are named.
+
+    Args:
+        source: where they lie.
+        files: which.
+        context: the surroundings.
+        mended: let damage pass that will be mended.
 
     Raises:
         IntegrityError: ``bundle-damaged``; of a mirror ``bad-files``, with every bad file and what is wrong with it.
@@ -116,7 +128,10 @@ def check_files(source: Source, files: Optional[Sequence[BundleFile]], context: 
     if not found.hindering:
         return found
     if source.manifest_bytes:
-        raise damaged_bundle(found.findings)
+        if not mended:
+            raise damaged_but_mendable(source, found)
+        require_mendable(source, found, context)
+        return found
     raise IntegrityError(
         "bad-files",
         f"{len(found.hindering)} of {len(chosen)} files that are needed are not as they were fetched;"
