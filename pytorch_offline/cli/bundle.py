@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
 from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, write_bundle
 from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.progress.words import count
 from pytorch_offline.cli.session import Session, common_options, progress_option
+from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.explaining.render import render_size
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ EPILOG = """\b
 Examples:
   pytorch-offline bundle -o /media/usb/torch
   pytorch-offline bundle -o out --target gpu-node --target login-node
+  pytorch-offline bundle -o out --sign ~/.ssh/id_ed25519
 \b
 On the other side, with its own Python and nothing else:
   python3 /media/usb/torch/install.py --venv env
@@ -47,16 +50,41 @@ On the other side, with its own Python and nothing else:
     "--target", "targets", multiple=True, metavar="NAME", help="Only this target's lock; repeatable.  [default: all]"
 )
 @click.option("--force", is_flag=True, default=False, help="Write over another bundle that lies there.")
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="KEY",
+    help="Sign with this SSH key by ssh-keygen: a private key, or a public one whose other half ssh-agent has.",
+)
+@click.option(
+    "--rotate-from",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="OLD",
+    help="Let this key, which the other side trusts, say that KEY takes its place.",
+)
 @common_options
 @progress_option
-def command(session: Session, *, out: Path, targets: tuple[str, ...], force: bool) -> None:
+def command(
+    session: Session, *, out: Path, targets: tuple[str, ...], force: bool, key: Path | None, rotate_from: Path | None
+) -> None:
     """Pack what must be carried: wheels, locks, a manifest of both, and an installer that needs nothing else.
 
     The same mirror and options give the same bytes again. Interrupted at any point, the same command goes on; until it
     is through, the bundle says of itself that it is not finished. Exits with 4 if a file of the mirror is damaged.
     """
+    if rotate_from is not None and key is None:
+        raise UsageError("bad-usage", "--rotate-from names the key that is left; --sign must name the one after it")
+    signing = None if key is None else Signing(key=key, rotate_from=rotate_from, told=session.message)
     wishes = BundleWishes(
-        mirror=session.mirror, out=out, targets=targets, force=force, declared=declared_date(os.environ)
+        mirror=session.mirror,
+        out=out,
+        targets=targets,
+        force=force,
+        signing=signing,
+        declared=declared_date(os.environ),
     )
     with shown_progress(session) as progress:
         report = write_bundle(wishes, now=partial(datetime.now, UTC), progress=progress)
@@ -77,6 +105,7 @@ def render(report: BundleReport, out: Path) -> Iterator[str]:
     elif report.bytes_written != report.size:
         yield f"{render_size(report.bytes_written)} were written, the rest lay there already"
     yield f"id: {manifest.id}"
+    yield f"signed by: {report.signed_by or 'nobody (--sign KEY)'}"
     yield f"on the other side: python3 {out.name or 'DIR'}/install.py --venv env"
 
 
@@ -105,6 +134,7 @@ def document(report: BundleReport, mirror: Path, out: Path) -> dict[str, Any]:
         "written": report.written,
         "bytes_written": report.bytes_written,
         "volumes": manifest.volumes,
+        "signed_by": report.signed_by,
         "seconds": round(report.seconds, 3),
         "warnings": list(report.warnings),
     }

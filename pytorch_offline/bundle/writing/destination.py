@@ -20,10 +20,12 @@ from pytorch_offline.bundle.format.manifest import (
     INSTALLER_NAME,
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
+    ROTATIONS_NAME,
     SIGNATURE_NAME,
     UNFINISHED_NAME,
     parse_manifest,
 )
+from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 from pytorch_offline.mirror.disk import Disk, make_directories
@@ -125,6 +127,14 @@ class BundleDirectory:
             hint="name a new or an empty directory",
         )
 
+    def seals(self) -> dict[str, bytes]:
+        """Read what lies beside the manifest if it is signed, by name."""
+        found = {}
+        for name in (SIGNATURE_NAME, ROTATIONS_NAME):
+            with suppress(OSError), (self.root / name).open("rb") as file:
+                found[name] = file.read(MAX_ROTATIONS + 1)
+        return found
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Mark the bundle as unfinished; the mark goes when all that is done within went well.
@@ -168,7 +178,7 @@ class BundleDirectory:
 
         Only what bundles are made of is looked at; what somebody else laid beside it stays.
         """
-        for name in (MANIFEST_NAME, SIGNATURE_NAME):
+        for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME):
             self.disk.remove(self.root / name)
         ours = [self.root / name for name in (*CONTENT_DIRECTORIES, PARITY_DIRECTORY)]
         with suppress(FileNotFoundError):

@@ -5,17 +5,19 @@ The far side that missed a bundle still finds the whole way from the key that it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pytorch_offline.bundle.format.manifest import ROTATIONS_NAME, SIGNATURE_NAME
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS, parse_rotations, render_statement
-from pytorch_offline.bundle.reading.ssh_signature import ssh_fingerprint
-from pytorch_offline.bundle.writing.signing import read_public_key, sign_statement
+from pytorch_offline.bundle.reading.ssh_signature import parse_ssh_signature, ssh_fingerprint
+from pytorch_offline.bundle.writing.signing import read_public_key, sign_manifest, sign_statement
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.disk import Disk, incoming_of, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pytorch_offline.bundle.reading.rotation import Rotation
@@ -82,3 +84,48 @@ def _date_after(rotations: tuple[Rotation, ...], created: str) -> str:
         return created
     last = datetime.strptime(rotations[-1].created, _CREATED).replace(tzinfo=UTC)
     return (last + timedelta(seconds=1)).strftime(_CREATED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """How a bundle is signed.
+
+    Args:
+        key: a private key's file, or a public one's whose private half an agent has.
+        rotate_from: the key that this one takes the place of; None if it does not.
+        told: gets what ssh-keygen says meanwhile.
+    """
+
+    key: Path
+    rotate_from: Path | None = None
+    told: Callable[[str], None] | None = None
+
+
+def seal(
+    signing: Signing, manifest: bytes, *, mirror: Path, created: str, there: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Make what lies beside a signed manifest, by name; what lies ``there`` already stays if it is right.
+
+    Raises:
+        UsageError: ``bad-signing-key``, ``no-ssh-keygen``.
+        IntegrityError: ``bad-rotation``.
+    """
+    if signing.rotate_from is not None:
+        hand_over(mirror, signing.rotate_from, signing.key, created=created, told=signing.told)
+    signature = sign_manifest(manifest, signing.key, there=there.get(SIGNATURE_NAME), told=signing.told)
+    seals = {SIGNATURE_NAME: signature}
+    if (rotations := read_rotations(mirror)) is not None:
+        seals[ROTATIONS_NAME] = rotations
+        latest = parse_rotations(rotations)[-1].signers
+        if signing.told is not None and parse_ssh_signature(signature).key not in {signer.key for signer in latest}:
+            signing.told("this key is not the one that the last --rotate-from handed over to: who knows will refuse it")
+    return seals
+
+
+def signer_of(seals: Mapping[str, bytes]) -> str | None:
+    """Name the key that signed what lies beside a manifest."""
+    signature = seals.get(SIGNATURE_NAME)
+    try:
+        return None if signature is None else ssh_fingerprint(parse_ssh_signature(signature).key)
+    except IntegrityError:  # damage of what lay there; the far side says what is wrong with it
+        return None

@@ -10,6 +10,7 @@ from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME
 from pytorch_offline.bundle.writing.assembly import assemble
 from pytorch_offline.bundle.writing.destination import BundleDirectory, check_place
 from pytorch_offline.bundle.writing.facts import describe_targets, read_mirror_files
+from pytorch_offline.bundle.writing.handing_over import seal, signer_of
 from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
 from pytorch_offline.bundle.writing.plan import Contents, add_root_files, carried_files, draft_manifest
 from pytorch_offline.disk_errors import disk_errors, file_too_large
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytorch_offline.bundle.format.model import BundleFile, Manifest
+    from pytorch_offline.bundle.writing.handing_over import Signing
     from pytorch_offline.bundle.writing.numbering import Number
     from pytorch_offline.mirror.progress import Progress
 
@@ -41,6 +43,7 @@ class BundleWishes:
         out: where the bundle goes.
         targets: names of targets whose locks there are; empty for all.
         force: write over another bundle that lies there.
+        signing: with which key it is signed; None leaves a bundle that is the same already as it is, signed or not.
         declared: the date that the bundle shall have; None for when its content was first given.
     """
 
@@ -48,6 +51,7 @@ class BundleWishes:
     out: Path
     targets: tuple[str, ...] = ()
     force: bool = False
+    signing: Signing | None = None
     declared: datetime | None = None
 
 
@@ -62,6 +66,7 @@ class BundleReport:
         bytes_written: of those written.
         seconds: how long writing took.
         warnings: what the user should know.
+        signed_by: the fingerprint of the key; None of a bundle that is not signed.
     """
 
     manifest: Manifest
@@ -70,6 +75,7 @@ class BundleReport:
     bytes_written: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    signed_by: str | None = None
 
 
 def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress: Progress) -> BundleReport:
@@ -78,7 +84,8 @@ def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress:
     Run again, it goes on where it was cut off, and leaves a bundle as it is that is the same already.
 
     Raises:
-        UsageError: ``not-a-mirror``, ``unknown-target``, ``bad-destination``, ``bundle-exists``, ``destination-busy``.
+        UsageError: ``not-a-mirror``, ``unknown-target``, ``bad-destination``, ``bundle-exists``, ``destination-busy``,
+            ``bad-signing-key``, ``no-ssh-keygen``.
         IntegrityError: ``bad-lock``, ``bad-files`` naming each file of the mirror that is not what its manifest says,
             ``bad-bundle-memory``.
         UpstreamError: ``disk-full``, ``disk-failed``, ``file-too-large``.
@@ -99,13 +106,18 @@ def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress:
         )
     started = time.monotonic()
     body = render_manifest(manifest)
+    seals = there = destination.seals() if standing.body == body else {}
+    if wishes.signing is not None:
+        seals = seal(wishes.signing, body, mirror=wishes.mirror, created=manifest.created, there=there)
     missing = _not_there(destination, manifest, progress) if not standing.is_free else carried_files(manifest)
-    if missing or standing.body != body:
+    if missing or standing.body != body or seals != there:
         _require_room(wishes.out, missing)
         with destination.changing():
             destination.begin_anew([file.path for file in carried_files(manifest)])
             _copy_all(destination, missing, contents.places, bodies, progress)
-            names = [*(file.path for file in carried_files(manifest)), MANIFEST_NAME]
+            names = [*(file.path for file in carried_files(manifest)), *seals, MANIFEST_NAME]
+            for name, sealed in seals.items():
+                destination.put(name, sealed)
             destination.put(MANIFEST_NAME, body)
             destination.set_dates(names, seconds_of(manifest.created))
     return BundleReport(
@@ -115,6 +127,7 @@ def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress:
         bytes_written=sum(file.size for file in missing),
         seconds=time.monotonic() - started,
         warnings=warnings,
+        signed_by=signer_of(seals),
     )
 
 
