@@ -158,6 +158,7 @@ def test_in_volumes_what_lies_in_one_volume_is_one_run() -> None:
             bundle_file("install.py"),
             row("whl/a.whl", late),
             row("whl/b.whl", early, middle),
+            row("whl/same.whl", early, middle),
             row("parity/row-101", middle),
             bundle_file("whl/c.whl", carried=False),
         ],

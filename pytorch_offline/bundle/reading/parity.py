@@ -105,17 +105,18 @@ def carried_stream(manifest: Manifest) -> List[Tuple[str, Piece]]:
     """List the parts that parity is computed over, in the stream's order, each with the path of its file.
 
     In one directory these are the carried files as the manifest has them; in volumes, what lies in one volume follows
-    each other, so that a lost volume is one run. What every volume carries anyway needs no parity.
+    each other, so that a lost volume is one run; bytes that two files have in common lie there once. What every volume
+    carries anyway needs no parity.
     """
-    parts: List[Tuple[str, Piece]] = []
+    parts: Dict[Piece, str] = {}
     for file in manifest.files:
         if not file.carried or file.path.startswith(PARITY_PREFIX):
             continue
-        if file.pieces:
-            parts.extend((file.path, piece) for piece in file.pieces)
-        elif manifest.volume_size is None:
-            parts.append((file.path, Piece(1, file.path, file.size, file.sha256)))
-    return sorted(parts, key=_volume_of_part)
+        for piece in file.pieces:
+            parts.setdefault(piece, file.path)
+        if manifest.volume_size is None:
+            parts[Piece(1, file.path, file.size, file.sha256)] = file.path
+    return sorted(((path, piece) for piece, path in parts.items()), key=_volume_of_part)
 
 
 def _volume_of_part(part: Tuple[str, Piece]) -> int:
