@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.bundle.writing.destination import check_place
 from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
-from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, write_bundle
+from pytorch_offline.bundle.writing.tools import PIP
+from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
+from pytorch_offline.cli.bundled_tools import ToolSupply
 from pytorch_offline.cli.help_sections import SectionedCommand
+from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.progress.words import count
 from pytorch_offline.cli.session import Session, common_options, progress_option
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytorch_offline.bundle.format.model import TargetLock
+    from pytorch_offline.bundle.writing.tools import Lacking
+    from pytorch_offline.crawler.default_index import Reach
 
 EPILOG = """\b
 Examples:
@@ -65,12 +71,31 @@ On the other side, with its own Python and nothing else:
     metavar="OLD",
     help="Let this key, which the other side trusts, say that KEY takes its place.",
 )
+@click.option("--with-uv", is_flag=True, default=False, help="Let uv travel along too, for --installer uv.")
+@click.option("--default-index", metavar="URL", help="Where pip and uv come from.  [default: as pip is configured]")
+@click.option("--no-default-index", is_flag=True, default=False, help="Take pip and uv from the mirror, or do without.")
+@click.option("--offline", is_flag=True, default=False, help="Ask no index for them.")
+@network_options
 @common_options
 @progress_option
 def command(
-    session: Session, *, out: Path, targets: tuple[str, ...], force: bool, key: Path | None, rotate_from: Path | None
+    session: Session,
+    *,
+    out: Path,
+    targets: tuple[str, ...],
+    force: bool,
+    key: Path | None,
+    rotate_from: Path | None,
+    with_uv: bool,
+    default_index: str | None,
+    no_default_index: bool,
+    offline: bool,
+    reach: Reach,
 ) -> None:
     """Pack what must be carried: wheels, locks, a manifest of both, and an installer that needs nothing else.
+
+    A pip for each target's Python travels along, for machines whose own is missing or too old; what the mirror lacks of
+    it is fetched into the mirror.
 
     The same mirror and options give the same bytes again. Interrupted at any point, the same command goes on; until it
     is through, the bundle says of itself that it is not finished. Exits with 4 if a file of the mirror is damaged.
@@ -84,14 +109,31 @@ def command(
         targets=targets,
         force=force,
         signing=signing,
+        with_uv=with_uv,
         declared=declared_date(os.environ),
     )
+    check_place(out, session.mirror)
+    supply = ToolSupply(
+        session,
+        default_index=default_index,
+        ask=not (offline or no_default_index),
+        reach=reach,
+    )
+    contents, lacking = gather(wishes, supply.bring)
+    for one in lacking:
+        session.warn(_render_lacking(one))
     with shown_progress(session) as progress:
-        report = write_bundle(wishes, now=partial(datetime.now, UTC), progress=progress)
+        report = write_bundle(wishes, contents, now=partial(datetime.now, UTC), progress=progress)
     for warning in report.warnings:
         session.warn(warning)
     silent = session.verbosity < 0
     session.result(document(report, session.mirror, out), "" if silent else "\n".join(render(report, out)))
+
+
+def _render_lacking(one: Lacking) -> str:
+    if one.name == PIP:
+        return f"no pip for target {one.target} travels along: its own must do, if it has one"
+    return f"no {one.name} for target {one.target} could be had: there --installer {one.name} will need its own"
 
 
 def render(report: BundleReport, out: Path) -> Iterator[str]:

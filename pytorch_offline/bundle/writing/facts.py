@@ -15,6 +15,7 @@ from pytorch_offline.bundle.writing.closure import find_closure
 from pytorch_offline.bundle.writing.driver_facts import make_driver_facts
 from pytorch_offline.bundle.writing.locks import read_locks
 from pytorch_offline.bundle.writing.machine_needs import cuda_need, lowest_glibc, oldest_pip
+from pytorch_offline.bundle.writing.tools import choose_tools
 from pytorch_offline.bundle.writing.wheel_facts import inspect_wheel, read_wheel_facts
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.knowledge.torch_builds import find_default_backend
@@ -44,10 +45,11 @@ NO_DATE = "1970-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """Locks and all files that belong to them, sorted."""
+    """Locks and all files that belong to them, sorted, and the machine that each lock was made for."""
 
     targets: tuple[TargetLock, ...]
     files: tuple[BundleFile, ...]
+    machines: Mapping[str, Target]
 
 
 def describe_mirror(mirror: Path, targets: Sequence[str] = ()) -> Manifest:
@@ -57,16 +59,20 @@ def describe_mirror(mirror: Path, targets: Sequence[str] = ()) -> Manifest:
         UsageError: ``not-a-mirror``, ``unknown-target``, ``unknown-manifest-format``, ``bad-target-file``.
         IntegrityError: ``bad-manifest``, ``bad-lock``, ``bad-files`` where a lock and the manifest disagree.
     """
-    described = describe_targets(mirror, read_mirror_files(mirror), targets)
+    held = read_mirror_files(mirror)
+    described = describe_targets(mirror, held, targets)
+    tools, _ = choose_tools(held.values(), described.targets, described.machines, with_uv=True)
+    files = {file.path: file for file in (*described.files, *(bundle_file_of(one.file) for one in tools))}
+    sorted_files = tuple(files[path] for path in sorted(files))
     return Manifest(
-        id=content_id(NO_LINEAGE, described.targets, described.files),
+        id=content_id(NO_LINEAGE, described.targets, sorted_files),
         lineage=NO_LINEAGE,
         counter=1,
         base=None,
         created=NO_DATE,
         targets=described.targets,
-        tools=(),
-        files=described.files,
+        tools=tuple(one.tool._replace(path=str(one.file.path)) for one in tools),
+        files=sorted_files,
         drivers=make_driver_facts(),
     )
 
@@ -97,14 +103,17 @@ def describe_targets(mirror: Path, held: Mapping[PurePosixPath, MirrorFile], tar
     reader = _Reader(mirror, held)
     files: dict[str, BundleFile] = {}
     described = []
+    machines = {}
     for lock in locks:
         target, own = _read_target(mirror, lock)
+        machines[lock.target] = target
         files.update((file.path, file) for file in own)
         files.update((str(wheel.path), bundle_file_of(held[wheel.path])) for wheel in lock.wheels)
         described.append(_describe(lock, target, reader))
     return Described(
         targets=tuple(sorted(described, key=lambda one: one.target)),
         files=tuple(sorted(files.values(), key=lambda file: file.path)),
+        machines=machines,
     )
 
 

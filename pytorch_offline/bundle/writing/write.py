@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, render_manifest
 from pytorch_offline.bundle.writing.assembly import assemble
 from pytorch_offline.bundle.writing.destination import BundleDirectory, check_place
-from pytorch_offline.bundle.writing.facts import describe_targets, read_mirror_files
+from pytorch_offline.bundle.writing.facts import bundle_file_of, describe_targets, read_mirror_files
 from pytorch_offline.bundle.writing.handing_over import seal, signer_of
 from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
-from pytorch_offline.bundle.writing.plan import Contents, add_root_files, carried_files, draft_manifest
+from pytorch_offline.bundle.writing.plan import Contents, add_root_files, carried_files, draft_manifest, sorted_files
+from pytorch_offline.bundle.writing.tools import choose_tools
 from pytorch_offline.disk_errors import disk_errors, file_too_large
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
 from pytorch_offline.mirror.disk import Disk, make_directories, write_atomically
@@ -22,14 +23,16 @@ from pytorch_offline.mirror.progress import Doing, Outcome, Stage
 from pytorch_offline.mirror.room import MARGIN, free_bytes, largest_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from pytorch_offline.bundle.format.model import BundleFile, Manifest
     from pytorch_offline.bundle.writing.handing_over import Signing
     from pytorch_offline.bundle.writing.numbering import Number
+    from pytorch_offline.bundle.writing.tools import Lacking
     from pytorch_offline.mirror.progress import Progress
+    from pytorch_offline.target.model import Target
 
 MEMORY_NAME = "bundles.json"
 
@@ -44,6 +47,7 @@ class BundleWishes:
         targets: names of targets whose locks there are; empty for all.
         force: write over another bundle that lies there.
         signing: with which key it is signed; None leaves a bundle that is the same already as it is, signed or not.
+        with_uv: let uv travel along too.
         declared: the date that the bundle shall have; None for when its content was first given.
     """
 
@@ -52,6 +56,7 @@ class BundleWishes:
     targets: tuple[str, ...] = ()
     force: bool = False
     signing: Signing | None = None
+    with_uv: bool = False
     declared: datetime | None = None
 
 
@@ -78,22 +83,23 @@ class BundleReport:
     signed_by: str | None = None
 
 
-def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress: Progress) -> BundleReport:
-    """Write a bundle of some targets of a mirror.
+def write_bundle(
+    wishes: BundleWishes, contents: Contents, *, now: Callable[[], datetime], progress: Progress
+) -> BundleReport:
+    """Write a bundle of what was gathered of a mirror.
 
     Run again, it goes on where it was cut off, and leaves a bundle as it is that is the same already.
 
     Raises:
-        UsageError: ``not-a-mirror``, ``unknown-target``, ``bad-destination``, ``bundle-exists``, ``destination-busy``,
-            ``bad-signing-key``, ``no-ssh-keygen``.
-        IntegrityError: ``bad-lock``, ``bad-files`` naming each file of the mirror that is not what its manifest says,
+        UsageError: ``bad-destination``, ``bundle-exists``, ``destination-busy``, ``bad-signing-key``,
+            ``no-ssh-keygen``.
+        IntegrityError: ``bad-files`` naming each file of the mirror that is not what its manifest says,
             ``bad-bundle-memory``.
         UpstreamError: ``disk-full``, ``disk-failed``, ``file-too-large``.
     """
     check_place(wishes.out, wishes.mirror)
     destination = BundleDirectory(wishes.out)
     standing = destination.look()
-    contents = gather(wishes)
     number, warnings = remember_number(wishes, contents, now=now)
     draft = draft_manifest(contents, number)
     bodies = render_root_files(draft)
@@ -131,12 +137,39 @@ def write_bundle(wishes: BundleWishes, *, now: Callable[[], datetime], progress:
     )
 
 
-def gather(wishes: BundleWishes) -> Contents:
-    """Find out what the bundle is made of."""
+def gather(
+    wishes: BundleWishes, bring: Callable[[Sequence[Lacking], Mapping[str, Target]], None]
+) -> tuple[Contents, tuple[Lacking, ...]]:
+    """Find out what the bundle is made of.
+
+    Args:
+        wishes: what is asked for.
+        bring: brings tools that the mirror lacks into it, as far as it can.
+
+    Returns:
+        What it is made of, and which tools could not be had.
+
+    Raises:
+        UsageError: ``not-a-mirror``, ``unknown-target``, ``unknown-manifest-format``, ``bad-target-file``.
+        IntegrityError: ``bad-manifest``, ``bad-lock``, ``bad-files``.
+    """
     held = read_mirror_files(wishes.mirror)
     described = describe_targets(wishes.mirror, held, wishes.targets)
+    tools, lacking = choose_tools(held.values(), described.targets, described.machines, with_uv=wishes.with_uv)
+    if lacking:
+        bring(lacking, described.machines)
+        held = read_mirror_files(wishes.mirror)
+        tools, lacking = choose_tools(held.values(), described.targets, described.machines, with_uv=wishes.with_uv)
     places = {file.path: wishes.mirror / file.path for file in described.files}
-    return Contents(targets=described.targets, tools=(), files=described.files, places=places)
+    places.update((one.tool.path, wishes.mirror / one.file.path) for one in tools)
+    rows = (bundle_file_of(one.file)._replace(path=one.tool.path) for one in tools)
+    contents = Contents(
+        targets=described.targets,
+        tools=tuple(one.tool for one in tools),
+        files=sorted_files((*described.files, *rows)),
+        places=places,
+    )
+    return contents, lacking
 
 
 def render_root_files(draft: Manifest) -> dict[str, bytes]:
