@@ -68,6 +68,12 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--allow-unsigned", is_flag=True, default=False, help="Take what is not signed, although keys are pinned."
 )
+@click.option(
+    "--compile/--no-compile",
+    "compiles",
+    default=None,
+    help="Make byte code, or not; with pip it is made, with uv it is not.",
+)
 @click.option("--dry-run", is_flag=True, default=False, help="Check everything and show the plan; change nothing.")
 @common_options
 def command(
@@ -85,6 +91,7 @@ def command(
     pin: bool,
     allow_unsigned: bool,
     dry_run: bool,
+    compiles: bool | None,
 ) -> None:
     """Install from a mirror or a bundle with no network, and prove it.
 
@@ -114,6 +121,7 @@ def command(
         allowed_signers=None if allowed_signers is None else str(allowed_signers),
         pin=pin,
         allow_unsigned=allow_unsigned,
+        compile=compiles,
         dry_run=dry_run,
     )
     with patience(CLEARING_SECONDS, lambda: session.message(CLEARING)):

@@ -71,6 +71,8 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--from", metavar="DIR", action="append", dest="places", help="where the bundle or volumes lie")
     what.add_argument("--target", metavar="NAME", help="use the lock of this target; else the one that fits")
     what.add_argument("--installer", choices=("pip", "uv"), default="pip", help="what puts the files in place")
+    what.add_argument("--compile", action="store_true", default=None, help="make byte code; with uv: else none is made")
+    what.add_argument("--no-compile", action="store_false", dest="compile", help="make no byte code")
     what.add_argument("--only-needed", action="store_true", help="check only those files that this machine needs")
     trust = parser.add_argument_group("whom to trust")
     trust.add_argument(
@@ -101,6 +103,7 @@ def request_of(options: argparse.Namespace, places: Sequence[str]) -> Request:
         projects=tuple(project_name(name) for name in options.projects),
         target=options.target,
         program=options.installer,
+        compile=options.compile,
         only_needed=options.only_needed,
         allowed_signers=options.allowed_signers,
         pin=options.pin,

@@ -17,13 +17,12 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.installer.model import Context, Destination, Request, Survey
 from pytorch_offline.installer.surroundings import clean_environment
 from pytorch_offline.installer.survey import CONDA_RECORDS, survey_of, variables_of_a_normal_run
+from pytorch_offline.installer.workshop import was_being_created
 
 # A cold interpreter on a slow network file system, or nvidia-smi on a machine of many GPUs; more means that it hangs.
 ANSWER_SECONDS = 300
 # Before the answer: what an environment's own start-up files print stands on other lines.
 ANSWER_MARK = "@@pytorch-offline@@ "
-# In the directory of a virtual environment that is being made: the next run starts it anew.
-UNFINISHED = ".pytorch-offline-unfinished"
 
 
 def find_destination(request: Request, context: Context) -> Destination:
@@ -183,7 +182,7 @@ def is_free_for_environment(directory: str) -> bool:
         return True
     except OSError:
         return False
-    return not there or UNFINISHED in there
+    return not there or was_being_created(directory)
 
 
 def ask_destination(
@@ -202,7 +201,7 @@ def ask_destination(
     """
     try:
         done = subprocess.run(
-            [interpreter, "-I", "-", *arguments],
+            [interpreter, "-I", "-B", "-", *arguments],  # what only looks leaves no byte code
             env=clean_environment(context.environment),
             input=context.program_text().encode("utf-8"),
             stdout=subprocess.PIPE,

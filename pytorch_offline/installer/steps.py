@@ -17,12 +17,16 @@ from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_s
 from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.verification import Verification, verify_source
-from pytorch_offline.errors import IntegrityError, PytorchOfflineError
+from pytorch_offline.errors import IntegrityError
 from pytorch_offline.installer.damaged_media import damaged_but_mendable, repair_media, require_mendable
 from pytorch_offline.installer.destination import find_destination, read_survey
-from pytorch_offline.installer.model import Context, Plan, Request
+from pytorch_offline.installer.model import Context, Destination, Plan, Request, Survey
 from pytorch_offline.installer.plan import files_needed, plan_installation
 from pytorch_offline.installer.render import plan_document, render_plan, render_warning
+from pytorch_offline.installer.staging import stage
+from pytorch_offline.installer.switching import switch_in
+from pytorch_offline.installer.workplace import workplace
+from pytorch_offline.installer.workshop import left_unfinished, put_right
 
 # Of a slow medium it is told how far the reading is.
 SECONDS_BETWEEN_LINES = 5.0
@@ -68,7 +72,16 @@ def carry_out(request: Request, context: Context, source: Optional[Source] = Non
     plan = prepare(request, context, source)
     if request.dry_run:
         return Outcome(plan_document(plan), render_plan(plan))
-    raise PytorchOfflineError("unexpected", "what puts the files in place has not come yet")
+    return install(request, context, source, plan)
+
+
+def install(request: Request, context: Context, source: Source, plan: Plan) -> Outcome:
+    """Carry a plan out; whatever fails puts back what was there."""
+    with workplace(plan, context) as work:
+        staged = stage(plan, source, work, context, compiles=request.compile)
+        switched = switch_in(staged, plan, work, context)
+        switched.commit()
+    return Outcome(plan_document(plan), render_plan(plan))
 
 
 def prepare(request: Request, context: Context, source: Source) -> Plan:
@@ -76,6 +89,8 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     destination = find_destination(request, context)
     survey = read_survey(destination.interpreter, context)
     prefix = None if destination.creates is not None else survey.prefix
+    if prefix is not None:
+        survey = settle(survey, destination, request, context)
     judge_signature(request, context, source, prefix)
     if prefix is not None and source.manifest_bytes:
         memory = read_bundle_memory(memory_of_environment(prefix))
@@ -105,6 +120,17 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     if needed:
         check_files(source, needed, context)
     return plan
+
+
+def settle(survey: Survey, destination: Destination, request: Request, context: Context) -> Survey:
+    """Undo what a killed run left in the destination, or, where nothing may be changed, tell of it."""
+    if request.dry_run:
+        left = left_unfinished(survey)
+        if left is not None:
+            context.warn(left)
+    elif put_right(survey, context):
+        return read_survey(destination.interpreter, context)
+    return survey
 
 
 def check_files(
