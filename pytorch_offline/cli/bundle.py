@@ -13,6 +13,7 @@ import click
 from pytorch_offline.bundle.writing.destination import check_place
 from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
+from pytorch_offline.bundle.writing.since import Saving, read_since
 from pytorch_offline.bundle.writing.tools import PIP
 from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
 from pytorch_offline.cli.bundled_tools import ToolSupply
@@ -35,6 +36,7 @@ EPILOG = """\b
 Examples:
   pytorch-offline bundle -o /media/usb/torch
   pytorch-offline bundle -o out --target gpu-node --target login-node
+  pytorch-offline bundle -o /media/usb/delta --since held.json.gz
   pytorch-offline bundle -o out --sign ~/.ssh/id_ed25519
 \b
 On the other side, with its own Python and nothing else:
@@ -54,6 +56,12 @@ On the other side, with its own Python and nothing else:
 )
 @click.option(
     "--target", "targets", multiple=True, metavar="NAME", help="Only this target's lock; repeatable.  [default: all]"
+)
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    metavar="MANIFEST",
+    help="Carry only what the far side lacks: the file of its --export-manifest, or the manifest.json that it has.",
 )
 @click.option("--force", is_flag=True, default=False, help="Write over another bundle that lies there.")
 @click.option(
@@ -83,6 +91,7 @@ def command(
     *,
     out: Path,
     targets: tuple[str, ...],
+    since: Path | None,
     force: bool,
     key: Path | None,
     rotate_from: Path | None,
@@ -111,6 +120,7 @@ def command(
         signing=signing,
         with_uv=with_uv,
         declared=declared_date(os.environ),
+        since=None if since is None else read_since(since),
     )
     check_place(out, session.mirror)
     supply = ToolSupply(
@@ -146,9 +156,19 @@ def render(report: BundleReport, out: Path) -> Iterator[str]:
         yield "all of it lay there already, every byte was read again"
     elif report.bytes_written != report.size:
         yield f"{render_size(report.bytes_written)} were written, the rest lay there already"
+    if report.saving is not None:
+        yield from _render_saving(report.saving)
     yield f"id: {manifest.id}"
     yield f"signed by: {report.signed_by or 'nobody (--sign KEY)'}"
     yield f"on the other side: python3 {out.name or 'DIR'}/install.py --venv env"
+
+
+def _render_saving(saving: Saving) -> Iterator[str]:
+    left = f"{count(saving.files)}, {render_size(saving.size)}, stay with the base {saving.base[:12]}"
+    if saving.is_empty:
+        yield f"nothing new: the far side has every wheel of it already ({left})"
+    else:
+        yield f"a delta: {left}"
 
 
 def _render_target(target: TargetLock) -> str:
@@ -169,6 +189,7 @@ def document(report: BundleReport, mirror: Path, out: Path) -> dict[str, Any]:
         "counter": manifest.counter,
         "base": manifest.base,
         "created": manifest.created,
+        "left_out": None if report.saving is None else {"files": report.saving.files, "bytes": report.saving.size},
         "targets": [target.target for target in manifest.targets],
         "tools": [tool.path for tool in manifest.tools],
         "files": sum(file.carried for file in manifest.files),

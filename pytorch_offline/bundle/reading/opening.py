@@ -161,7 +161,8 @@ def _read_copy(path: str) -> Optional[bytes]:
 
 def _choose_manifest(copies: Sequence[_Copy], manifests: Dict[str, Manifest]) -> str:
     """Choose what is to be read: the bundle that no other builds upon, as most copies have it."""
-    bases = {manifest.base for manifest in manifests.values()}
+    # A delta that brings nothing is what it is laid upon.
+    bases = {manifest.base for manifest in manifests.values() if manifest.base != manifest.id}
     tips = {manifest.id for manifest in manifests.values()} - bases
     if len(tips) != 1:
         raise _mixed_bundles(copies, manifests)

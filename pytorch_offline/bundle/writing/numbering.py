@@ -73,12 +73,13 @@ def number_bundle(
         files: of the bundle.
         now: the clock.
         declared: the date that the bundle shall have, whatever the clock says (``SOURCE_DATE_EPOCH``).
-        floor: the highest counter that the far side is known to have seen, of a mirror whose memory may be shorter.
+        floor: the highest counter that the far side is known to have seen. This mirror's memory may be shorter; and a
+            content that was given before, and shall be taken again after others, gets a new number.
     """
     lineage = given.lineage or content_id("", targets, files)
     named = content_id(lineage, targets, files)
-    before = next((one for one in given.bundles if one.id == named), None)
-    if before is None:
+    before = next((one for one in reversed(given.bundles) if one.id == named), None)
+    if before is None or before.counter < floor:
         counter = max([floor, *(one.counter for one in given.bundles)]) + 1
         before = GivenBundle(id=named, counter=counter, created=spell_moment(declared or now))
         given = Given(lineage=lineage, bundles=(*given.bundles, before)[-_MOST_REMEMBERED:])

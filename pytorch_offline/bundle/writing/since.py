@@ -101,8 +101,10 @@ def holdings_of_bundle(manifest: Manifest) -> Holdings:
     return Holdings(bundles=(bundle,), files=files)
 
 
-def make_delta(manifest: Manifest, held: Holdings) -> tuple[Manifest, Saving]:
-    """Leave out of a bundle what the far side holds, and say what that saves."""
+def make_delta(manifest: Manifest, held: Holdings | None) -> tuple[Manifest, Saving | None]:
+    """Leave out of a bundle what the far side holds, and say what that saves; all of it is for who holds nothing."""
+    if held is None:
+        return manifest, None
     base = held.base_for(manifest.lineage)
     delta = leave_with_base(manifest, base, {file.sha256 for file in held.files})
     left = [file for file in delta.files if not file.carried]
@@ -114,10 +116,9 @@ def make_delta(manifest: Manifest, held: Holdings) -> tuple[Manifest, Saving]:
     )
 
 
-def counter_floor(held: Holdings, lineage: str | None) -> int:
-    """Give the highest counter that the far side took of a lineage: what is new must be above it."""
-    bundle = None if lineage is None else held.bundle_of(lineage)
-    return 0 if bundle is None else bundle.highest
+def counter_floor(held: Holdings | None) -> int:
+    """Give the highest counter that the far side took: what it shall take now must not be below."""
+    return max((bundle.highest for bundle in held.bundles), default=0) if held is not None else 0
 
 
 def _not_since(name: str, reason: str) -> UsageError:

@@ -13,6 +13,7 @@ from pytorch_offline.bundle.writing.facts import bundle_file_of, describe_target
 from pytorch_offline.bundle.writing.handing_over import seal, signer_of
 from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
 from pytorch_offline.bundle.writing.plan import Contents, add_root_files, carried_files, draft_manifest, sorted_files
+from pytorch_offline.bundle.writing.since import counter_floor, make_delta
 from pytorch_offline.bundle.writing.tools import choose_tools
 from pytorch_offline.disk_errors import disk_errors, file_too_large
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from pytorch_offline.bundle.format.holdings import Holdings
     from pytorch_offline.bundle.format.model import BundleFile, Manifest
     from pytorch_offline.bundle.writing.handing_over import Signing
     from pytorch_offline.bundle.writing.numbering import Number
+    from pytorch_offline.bundle.writing.since import Saving
     from pytorch_offline.bundle.writing.tools import Lacking
     from pytorch_offline.mirror.progress import Progress
     from pytorch_offline.target.model import Target
@@ -49,6 +52,7 @@ class BundleWishes:
         signing: with which key it is signed; None leaves a bundle that is the same already as it is, signed or not.
         with_uv: let uv travel along too.
         declared: the date that the bundle shall have; None for when its content was first given.
+        since: what the far side holds, for a delta.
     """
 
     mirror: Path
@@ -58,6 +62,7 @@ class BundleWishes:
     signing: Signing | None = None
     with_uv: bool = False
     declared: datetime | None = None
+    since: Holdings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,7 @@ class BundleReport:
         seconds: how long writing took.
         warnings: what the user should know.
         signed_by: the fingerprint of the key; None of a bundle that is not signed.
+        saving: what a delta leaves with its base.
     """
 
     manifest: Manifest
@@ -81,6 +87,7 @@ class BundleReport:
     seconds: float
     warnings: tuple[str, ...] = ()
     signed_by: str | None = None
+    saving: Saving | None = None
 
 
 def write_bundle(
@@ -100,8 +107,8 @@ def write_bundle(
     check_place(wishes.out, wishes.mirror)
     destination = BundleDirectory(wishes.out)
     standing = destination.look()
-    number, warnings = remember_number(wishes, contents, now=now)
-    draft = draft_manifest(contents, number)
+    number, warnings = remember_number(wishes, contents, now=now, floor=counter_floor(wishes.since))
+    draft, saving = make_delta(draft_manifest(contents, number), wishes.since)
     bodies = render_root_files(draft)
     manifest = add_root_files(draft, bodies)
     if standing.manifest is not None and standing.manifest.id != manifest.id and not wishes.force:
@@ -133,6 +140,7 @@ def write_bundle(
         bytes_written=sum(file.size for file in missing),
         seconds=time.monotonic() - started,
         warnings=warnings,
+        saving=saving,
         signed_by=signer_of(seals),
     )
 
