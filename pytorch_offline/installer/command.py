@@ -129,8 +129,9 @@ def run_command_line(arguments: Sequence[str], text_path: Optional[str] = None) 
     verbose = sum(argument.count("v") for argument in arguments if argument in ("-v", "-vv", "-vvv"))
     try:
         for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), _stop)
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # under nohup it stays ignored
+                signal.signal(number, _stop)
         options = make_parser().parse_args(list(arguments))
         context = context_of(options, text_path or __file__)
         here = os.path.dirname(os.path.abspath(text_path or __file__))

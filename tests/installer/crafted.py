@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -133,7 +134,11 @@ def torch(version: str = "2.4.0+cpu", *, tags: str = "py3-none-any", directory: 
 
 
 def write_mirror(
-    root: Path, locks: Mapping[str, Iterable[Crafted]], *, target: Target, beside: Iterable[Crafted] = ()
+    root: Path,
+    locks: Mapping[str, Iterable[Crafted]],
+    *,
+    target: Target | Mapping[str, Target],
+    beside: Iterable[Crafted] = (),
 ) -> Path:
     """Write a mirror directory: every wheel, the manifest, a lock per name; ``beside`` is in no lock."""
     files: dict[PurePosixPath, MirrorFile] = {}
@@ -148,8 +153,9 @@ def write_mirror(
                 LockedWheel(name=parse_wheel_name(wheel.filename), sha256=file.sha256, size=file.size, path=where)
             )
         if name:
-            (root / "locks" / f"pylock.{name}.toml").write_text(render_pylock(locked, target), encoding="utf-8")
-            (root / "locks" / f"{name}.json").write_text(render_target(target), encoding="utf-8")
+            machine = target if isinstance(target, Target) else target[name]
+            (root / "locks" / f"pylock.{name}.toml").write_text(render_pylock(locked, machine), encoding="utf-8")
+            (root / "locks" / f"{name}.json").write_text(render_target(machine), encoding="utf-8")
     (root / "manifest.json").write_bytes(render_manifest(files.values()))
     return root
 
@@ -166,11 +172,16 @@ def _write_wheel(root: Path, wheel: Crafted) -> MirrorFile:
         hash_origin=HashOrigin.PUBLISHED,
         origin=f"https://upstream.example/{path}",
         metadata_sha256=hashlib.sha256(_metadata_in(body)).hexdigest(),
-        requires_python=None,
+        requires_python=_requires_python(body),
         yanked=None,
         upload_time=None,
         verified_at="2026-11-21T00:00:00Z",
     )
+
+
+def _requires_python(body: bytes) -> str | None:
+    found = re.search(rb"(?m)^Requires-Python: *(.*?)\r?$", _metadata_in(body).split(b"\n\n")[0])
+    return found[1].decode() if found else None
 
 
 def _metadata_in(body: bytes) -> bytes:

@@ -21,6 +21,7 @@ from pytorch_offline.installer.destination import (
     read_survey,
 )
 from pytorch_offline.installer.model import Destination, Request
+from pytorch_offline.installer.survey import find_external_manager
 from tests.installer.crafted import pure, unpack_into
 from tests.installer.surveys import context
 from tests.interpreters import MINORS, interpreter
@@ -223,3 +224,16 @@ def test_the_tool_s_own_environment_is_not_a_destination_by_accident() -> None:
         find_destination(Request(places=(), venv=sys.prefix), own)
     assert caught.value.code == "own-environment"
     assert find_destination(Request(places=(), python=sys.executable), own).creates is None
+
+
+def test_the_marker_of_the_operating_system_lies_in_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEP 668; a virtual environment made from such a Python is free all the same."""
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
+    assert find_external_manager() is None
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    assert find_external_manager() == str(tmp_path / "EXTERNALLY-MANAGED")
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    assert find_external_manager() is None
