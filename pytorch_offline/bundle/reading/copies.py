@@ -8,12 +8,13 @@ import os
 from hashlib import sha256
 from typing import Dict, Mapping, Optional
 
-from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, SIGNATURE_NAME
+from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, ROTATIONS_NAME, SIGNATURE_NAME
 from pytorch_offline.bundle.format.model import BundleFile, Manifest, Piece
 from pytorch_offline.bundle.reading.labels import LABEL_NAME, render_label, volume_name
 from pytorch_offline.bundle.reading.media import read_regular
 from pytorch_offline.bundle.reading.names import fold_name
 from pytorch_offline.bundle.reading.parity import PARITY_PREFIX
+from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS, parse_rotations
 from pytorch_offline.bundle.reading.signature import check_signature
 from pytorch_offline.bundle.reading.sources import Root, Source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
@@ -59,6 +60,9 @@ class Tops:
         signature = sound_signature(self._source)
         if signature is not None:
             found[SIGNATURE_NAME] = signature
+        rotations = sound_rotations(self._source)
+        if rotations is not None:
+            found[ROTATIONS_NAME] = rotations
         for file in manifest.files:
             if in_every_volume(manifest, file):
                 found[file.path] = self._sound_copy(file)
@@ -138,6 +142,18 @@ def sound_signature(source: Source) -> Optional[bytes]:
         except PytorchOfflineError:
             continue
         return signature
+    return None
+
+
+def sound_rotations(source: Source) -> Optional[bytes]:
+    """Find, of several copies of the changes of keys, one that can be read."""
+    for path in source.copies_of(ROTATIONS_NAME):
+        try:
+            copy = read_regular(path, MAX_ROTATIONS)
+            parse_rotations(copy)
+        except (OSError, PytorchOfflineError):
+            continue
+        return copy
     return None
 
 

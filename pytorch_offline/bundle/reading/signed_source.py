@@ -47,7 +47,7 @@ def judge_source(
 def _copies_of_rotations(source: Source) -> List[Optional[bytes]]:
     """Read the distinct copies of the changes of keys; one None where there is no such file."""
     found: List[Optional[bytes]] = []
-    for path in source.beside_manifest(ROTATIONS_NAME):
+    for path in source.copies_of(ROTATIONS_NAME):
         try:
             copy = read_regular(path, MAX_ROTATIONS)
         except OSError:

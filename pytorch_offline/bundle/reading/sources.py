@@ -113,7 +113,7 @@ class Source:
     def signatures(self) -> Tuple[bytes, ...]:
         """The distinct signatures that lie beside the manifest, that of the first directory first."""
         found: List[bytes] = []
-        for path in self.beside_manifest(SIGNATURE_NAME):
+        for path in self.copies_of(SIGNATURE_NAME):
             try:
                 signature = read_regular(path, MAX_SIGNATURE_BYTES)
             except OSError:
@@ -126,6 +126,12 @@ class Source:
         """Give the paths of all files of a name at the top of the bundle or of its volumes."""
         tops = {root.directory for root in self.roots}
         return tuple(path for _, path in self._met.get(fold_name(name), ()) if os.path.dirname(path) in tops)
+
+    def copies_of(self, name: str) -> Tuple[str, ...]:
+        """Give the same, and then the copies that a bundle with parity keeps."""
+        beside = self.beside_manifest(name)
+        kept = {os.path.join(root.directory, COPIES_DIRECTORY) for root in self.roots}
+        return beside + tuple(path for _, path in self._met.get(fold_name(name), ()) if os.path.dirname(path) in kept)
 
     def pieces_of(self, file: BundleFile) -> Tuple[Piece, ...]:
         """Give the runs of bytes that make a file: of one that lies whole under its path, one of that name."""
