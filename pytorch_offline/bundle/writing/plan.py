@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.bundle.format.manifest import is_content
 from pytorch_offline.bundle.format.model import BundleFile, Manifest
+from pytorch_offline.bundle.writing.driver_facts import make_driver_facts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -43,6 +44,7 @@ def draft_manifest(contents: Contents, number: Number) -> Manifest:
         targets=contents.targets,
         tools=contents.tools,
         files=sorted_files(contents.files),
+        drivers=make_driver_facts(),
     )
 
 
