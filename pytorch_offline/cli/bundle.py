@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytorch_offline.bundle.format.manifest import INSTALLER_NAME
 from pytorch_offline.bundle.writing.destination import check_place
 from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
 from pytorch_offline.bundle.writing.since import Saving, read_since
 from pytorch_offline.bundle.writing.tools import PIP
+from pytorch_offline.bundle.writing.volumes import tops_of
 from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
 from pytorch_offline.cli.bundled_tools import ToolSupply
 from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.network_options import network_options
 from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.progress.words import count
+from pytorch_offline.cli.rates import volume_size_option
 from pytorch_offline.cli.session import Session, common_options, progress_option
 from pytorch_offline.errors import UsageError
 from pytorch_offline.selector.explaining.render import render_size
@@ -37,6 +40,7 @@ Examples:
   pytorch-offline bundle -o /media/usb/torch
   pytorch-offline bundle -o out --target gpu-node --target login-node
   pytorch-offline bundle -o /media/usb/delta --since held.json.gz
+  pytorch-offline bundle -o out --volume-size 4.7GB
   pytorch-offline bundle -o out --sign ~/.ssh/id_ed25519
 \b
 On the other side, with its own Python and nothing else:
@@ -62,6 +66,9 @@ On the other side, with its own Python and nothing else:
     type=click.Path(path_type=Path),
     metavar="MANIFEST",
     help="Carry only what the far side lacks: the file of its --export-manifest, or the manifest.json that it has.",
+)
+@volume_size_option(
+    "Cut it into volumes that fit a medium: 700MB, 4.7GB, 4GiB-1, or cd, dvd, bd, fat32; without a size for FAT32."
 )
 @click.option("--force", is_flag=True, default=False, help="Write over another bundle that lies there.")
 @click.option(
@@ -92,6 +99,7 @@ def command(
     out: Path,
     targets: tuple[str, ...],
     since: Path | None,
+    volume_size: int | None,
     force: bool,
     key: Path | None,
     rotate_from: Path | None,
@@ -121,6 +129,7 @@ def command(
         with_uv=with_uv,
         declared=declared_date(os.environ),
         since=None if since is None else read_since(since),
+        volume_size=volume_size,
     )
     check_place(out, session.mirror)
     supply = ToolSupply(
@@ -150,7 +159,11 @@ def render(report: BundleReport, out: Path) -> Iterator[str]:
     """Say what was written, for people."""
     manifest = report.manifest
     carried = sum(file.carried for file in manifest.files)
-    yield f"bundle {manifest.counter} of {manifest.created} in {out}: {count(carried)}, {render_size(report.size)}"
+    held = f"{count(carried)}, {render_size(report.size)}"
+    volumes = (
+        "" if manifest.volume_size is None else f" in volumes of {manifest.volume_size:,} bytes: {manifest.volumes}"
+    )
+    yield f"bundle {manifest.counter} of {manifest.created} in {out}: {held}{volumes}"
     yield from (f"  {_render_target(target)}" for target in manifest.targets)
     if not report.written:
         yield "all of it lay there already, every byte was read again"
@@ -160,7 +173,8 @@ def render(report: BundleReport, out: Path) -> Iterator[str]:
         yield from _render_saving(report.saving)
     yield f"id: {manifest.id}"
     yield f"signed by: {report.signed_by or 'nobody (--sign KEY)'}"
-    yield f"on the other side: python3 {out.name or 'DIR'}/install.py --venv env"
+    where = Path(out.name or "DIR", tops_of(manifest)[0], INSTALLER_NAME)
+    yield f"on the other side: python3 {where} --venv env"
 
 
 def _render_saving(saving: Saving) -> Iterator[str]:

@@ -21,9 +21,9 @@ def render_label(manifest: Manifest, number: int) -> bytes:
         "",
         "All volumes are needed, in any order, on any media. To install from them:",
         "",
-        "    python3 install.py DIRECTORY...",
+        "    python3 install.py --venv ENVIRONMENT --from DIRECTORY --from DIRECTORY ...",
         "",
-        "with the directory of each volume, or the one directory that they were copied to.",
+        "with the directory of each volume, or of one that holds them; volumes that lie beside this one are found.",
         "",
     )
     return "\n".join(lines).encode("utf-8")

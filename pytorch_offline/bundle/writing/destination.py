@@ -25,6 +25,7 @@ from pytorch_offline.bundle.format.manifest import (
     UNFINISHED_NAME,
     parse_manifest,
 )
+from pytorch_offline.bundle.format.model import BundleFile
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import PytorchOfflineError, UsageError
@@ -37,9 +38,9 @@ except ImportError:  # Windows keeps others from removing what is open, which is
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from pytorch_offline.bundle.format.model import BundleFile, Manifest
+    from pytorch_offline.bundle.format.model import Manifest
 
 UNFINISHED_TEXT = b"""\
 This bundle is not finished: `pytorch-offline bundle` was still writing it, or was cut off.
@@ -127,11 +128,11 @@ class BundleDirectory:
             hint="name a new or an empty directory",
         )
 
-    def seals(self) -> dict[str, bytes]:
-        """Read what lies beside the manifest if it is signed, by name."""
+    def seals(self, top: str) -> dict[str, bytes]:
+        """Read what lies beside the manifest, below the directory ``top``, if it is signed; by name."""
         found = {}
         for name in (SIGNATURE_NAME, ROTATIONS_NAME):
-            with suppress(OSError), (self.root / name).open("rb") as file:
+            with suppress(OSError), (self.root / top / name).open("rb") as file:
                 found[name] = file.read(MAX_ROTATIONS + 1)
         return found
 
@@ -178,7 +179,7 @@ class BundleDirectory:
 
         Only what bundles are made of is looked at; what somebody else laid beside it stays.
         """
-        for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME):
+        for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME, *({INSTALLER_NAME} - set(keep))):
             self.disk.remove(self.root / name)
         ours = [self.root / name for name in (*CONTENT_DIRECTORIES, PARITY_DIRECTORY)]
         with suppress(FileNotFoundError):
@@ -202,8 +203,17 @@ class BundleDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def copy(self, source: Path, file: BundleFile, *, advanced: Callable[[int], None]) -> str | None:
-        """Copy a file, hashing what is written; say what is wrong with the original, None if nothing is.
+    def holds_bodies(self, bodies: Mapping[str, bytes]) -> bool:
+        """Whether small files lie there, byte for byte."""
+        rows = [BundleFile(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in bodies.items()]
+        return all(self.holds(row, advanced=lambda _: None) for row in rows)
+
+    def copy(
+        self, source: Path, file: BundleFile, *, advanced: Callable[[int], None], run: tuple[int, int] | None = None
+    ) -> str | None:
+        """Copy a file, or a run of its bytes (the first, and how many), hashing what is written.
+
+        Says what is wrong with the original, None if nothing is.
 
         What turned out to be other bytes than the row says is removed again.
         """
@@ -217,7 +227,7 @@ class BundleDirectory:
             return f"cannot be read: {error.strerror or error}"
         try:
             with original, path.open("w+b", buffering=0) as copy:
-                digest, size = _copied(original, copy, advanced)
+                digest, size = _copied(original, copy, run, advanced)
                 os.fsync(copy.fileno())
         except _UnreadableError as error:
             self.disk.remove(path)
@@ -259,13 +269,17 @@ class _UnreadableError(Exception):
     """The original's medium gives errors; lives within this module."""
 
 
-def _copied(original: BinaryIO, copy: BinaryIO, advanced: Callable[[int], None]) -> tuple[str, int]:
+def _copied(
+    original: BinaryIO, copy: BinaryIO, run: tuple[int, int] | None, advanced: Callable[[int], None]
+) -> tuple[str, int]:
     """Copy bytes, or share them where the file system can; hash those of the copy."""
     digest, size = hashlib.sha256(), 0
-    shared = _cloned(original, copy)
+    shared = run is None and _cloned(original, copy)
+    if run is not None:
+        original.seek(run[0])
     buffer = memoryview(bytearray(CHUNK))
     reading = copy if shared else original
-    while count := _read_into(buffer, reading):
+    while count := _read_into(buffer if run is None else buffer[: run[1] - size], reading):
         piece = buffer[:count]
         digest.update(piece)
         if not shared:

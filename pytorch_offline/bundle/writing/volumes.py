@@ -16,13 +16,15 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pytorch_offline.bundle.format.model import BundleFile, Piece
-from pytorch_offline.bundle.reading.labels import volume_name
+from pytorch_offline.bundle.reading.labels import LABEL_NAME, render_label, volume_name
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.hashing import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from pytorch_offline.bundle.format.model import Manifest
 
 # FAT32 counts a file's bytes in 32 bits (Microsoft FAT specification 1.03).
 LARGEST_PIECE = 2**32 - 1
@@ -66,17 +68,19 @@ class PlannedPiece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Laid:
-    """A file of a volume on the disk that it is written to, and where its bytes come from.
+    """A file below the directory that a bundle is written to, and where its bytes come from.
 
     Args:
-        file: path below the bundle's directory, e.g. ``volume-001/data/…``, size and sha256.
+        file: its path there, e.g. ``volume-001/data/…``, size and sha256.
         of: the path of the bundle's file.
         offset: of its first byte in that file.
+        is_run: whether that file has other bytes too.
     """
 
     file: BundleFile
     of: str
-    offset: int
+    offset: int = 0
+    is_run: bool = False
 
 
 def cluster_bytes(limit: int) -> int:
@@ -177,16 +181,40 @@ def with_pieces(
     return tuple(file._replace(pieces=tuple(pieces.get(file.path, ()))) for file in files)
 
 
-def laid_out(files: Iterable[BundleFile]) -> tuple[Laid, ...]:
-    """List every part that lies in a volume, once, in the order of volumes."""
+def lay_out(manifest: Manifest) -> tuple[Laid, ...]:
+    """List every file below the bundle's directory whose bytes the manifest names, each once, volume after volume."""
     found: dict[str, Laid] = {}
-    for file in files:
+    for file in manifest.files:
+        if not file.carried:
+            continue
+        if manifest.volume_size is None:
+            found[file.path] = Laid(file=file, of=file.path)
+        elif not file.pieces:
+            for top in tops_of(manifest):
+                row = BundleFile(path=top + file.path, size=file.size, sha256=file.sha256)
+                found[row.path] = Laid(file=row, of=file.path)
         offsets = [0, *accumulate(piece.size for piece in file.pieces)]
         for piece, offset in zip(file.pieces, offsets, strict=False):
-            path = f"{volume_name(piece.volume)}/{piece.name}"
-            row = BundleFile(path=path, size=piece.size, sha256=piece.sha256)
-            found.setdefault(path, Laid(file=row, of=file.path, offset=offset))
+            row = BundleFile(path=f"{volume_name(piece.volume)}/{piece.name}", size=piece.size, sha256=piece.sha256)
+            found.setdefault(row.path, Laid(file=row, of=file.path, offset=offset, is_run=len(file.pieces) > 1))
+    if manifest.volume_size is None:
+        return tuple(found.values())
+    # volume-1000 comes after volume-999
     return tuple(found[path] for path in sorted(found, key=lambda path: (len(path.split("/", 1)[0]), path)))
+
+
+def tops_of(manifest: Manifest) -> tuple[str, ...]:
+    """Name the directories that hold a manifest, with a ``/`` behind; of a bundle in one directory, an empty one."""
+    if manifest.volume_size is None:
+        return ("",)
+    return tuple(f"{volume_name(number)}/" for number in range(1, manifest.volumes + 1))
+
+
+def labels_of(manifest: Manifest) -> dict[str, bytes]:
+    """Make the label of each volume, by its path."""
+    if manifest.volume_size is None:
+        return {}
+    return {top + LABEL_NAME: render_label(manifest, number) for number, top in enumerate(tops_of(manifest), start=1)}
 
 
 def hash_runs(

@@ -12,9 +12,11 @@ from pytorch_offline.bundle.writing.destination import BundleDirectory, check_pl
 from pytorch_offline.bundle.writing.facts import bundle_file_of, describe_targets, read_mirror_files
 from pytorch_offline.bundle.writing.handing_over import seal, signer_of
 from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
-from pytorch_offline.bundle.writing.plan import Contents, add_root_files, carried_files, draft_manifest, sorted_files
+from pytorch_offline.bundle.writing.packing import pack_manifest
+from pytorch_offline.bundle.writing.plan import Contents, add_root_files, draft_manifest, sorted_files
 from pytorch_offline.bundle.writing.since import counter_floor, make_delta
 from pytorch_offline.bundle.writing.tools import choose_tools
+from pytorch_offline.bundle.writing.volumes import Laid, labels_of, lay_out, tops_of
 from pytorch_offline.disk_errors import disk_errors, file_too_large
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
 from pytorch_offline.mirror.disk import Disk, make_directories, write_atomically
@@ -53,6 +55,7 @@ class BundleWishes:
         with_uv: let uv travel along too.
         declared: the date that the bundle shall have; None for when its content was first given.
         since: what the far side holds, for a delta.
+        volume_size: the size of each volume; None for one directory.
     """
 
     mirror: Path
@@ -63,6 +66,7 @@ class BundleWishes:
     with_uv: bool = False
     declared: datetime | None = None
     since: Holdings | None = None
+    volume_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ def write_bundle(
 
     Raises:
         UsageError: ``bad-destination``, ``bundle-exists``, ``destination-busy``, ``bad-signing-key``,
-            ``no-ssh-keygen``.
+            ``no-ssh-keygen``, ``volume-too-small``.
         IntegrityError: ``bad-files`` naming each file of the mirror that is not what its manifest says,
             ``bad-bundle-memory``.
         UpstreamError: ``disk-full``, ``disk-failed``, ``file-too-large``.
@@ -117,32 +121,41 @@ def write_bundle(
             f"{wishes.out} holds another bundle, number {standing.manifest.counter} of {standing.manifest.created}",
             hint="name a new directory, or write over it with --force",
         )
+    if wishes.volume_size is not None:
+        manifest = pack_manifest(manifest, contents.places, wishes.volume_size, bad=rotten, progress=progress)
     started = time.monotonic()
     body = render_manifest(manifest)
-    seals = there = destination.seals() if standing.body == body else {}
+    seals = there = destination.seals(tops_of(manifest)[0]) if standing.body == body else {}
     if wishes.signing is not None:
         seals = seal(wishes.signing, body, mirror=wishes.mirror, created=manifest.created, there=there)
-    missing = _not_there(destination, manifest, progress) if not standing.is_free else carried_files(manifest)
-    if missing or standing.body != body or seals != there:
+    laid, last = lay_out(manifest), finishing_files(manifest, body, seals)
+    missing = laid if standing.is_free else _not_there(destination, laid, progress)
+    if missing or not destination.holds_bodies(last):
         _require_room(wishes.out, missing)
         with destination.changing():
-            destination.begin_anew([file.path for file in carried_files(manifest)])
+            destination.begin_anew([part.file.path for part in laid])
             _copy_all(destination, missing, contents.places, bodies, progress)
-            names = [*(file.path for file in carried_files(manifest)), *seals, MANIFEST_NAME]
-            for name, sealed in seals.items():
-                destination.put(name, sealed)
-            destination.put(MANIFEST_NAME, body)
-            destination.set_dates(names, seconds_of(manifest.created))
+            for path, body in last.items():
+                destination.put(path, body)
+            destination.set_dates([*(part.file.path for part in laid), *last], seconds_of(manifest.created))
     return BundleReport(
         manifest=manifest,
         written=len(missing),
-        size=sum(file.size for file in carried_files(manifest)),
-        bytes_written=sum(file.size for file in missing),
+        size=sum(part.file.size for part in laid),
+        bytes_written=sum(part.file.size for part in missing),
         seconds=time.monotonic() - started,
         warnings=warnings,
         saving=saving,
         signed_by=signer_of(seals),
     )
+
+
+def finishing_files(manifest: Manifest, body: bytes, seals: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Make what is written when all parts lie there: labels, seals, and last of all the manifest at every top."""
+    found = labels_of(manifest)
+    for beside in (seals, {MANIFEST_NAME: body}):
+        found.update({top + name: content for top in tops_of(manifest) for name, content in beside.items()})
+    return found
 
 
 def gather(
@@ -230,17 +243,16 @@ def _read_given(path: Path) -> Given:
         raise IntegrityError("bad-bundle-memory", f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _not_there(destination: BundleDirectory, manifest: Manifest, progress: Progress) -> tuple[BundleFile, ...]:
+def _not_there(destination: BundleDirectory, laid: tuple[Laid, ...], progress: Progress) -> tuple[Laid, ...]:
     """Hash what lies there already, and say which files have to be written."""
-    files = carried_files(manifest)
-    progress.plan({file.path: file.size for file in files}, stage=Stage.STOCK)
+    progress.plan({part.file.path: part.file.size for part in laid}, stage=Stage.STOCK)
     missing = []
-    for file in files:
-        progress.begin(file.path, file.size, 0)
-        progress.doing(file.path, Doing.HASHING)
-        if not destination.holds(file, advanced=_advancing(progress, file)):
-            missing.append(file)
-        progress.end(file.path)
+    for part in laid:
+        progress.begin(part.file.path, part.file.size, 0)
+        progress.doing(part.file.path, Doing.HASHING)
+        if not destination.holds(part.file, advanced=_advancing(progress, part.file)):
+            missing.append(part)
+        progress.end(part.file.path)
     return tuple(missing)
 
 
@@ -255,8 +267,9 @@ def _advancing(progress: Progress, file: BundleFile) -> Callable[[int], None]:
     return advanced
 
 
-def _require_room(out: Path, files: tuple[BundleFile, ...]) -> None:
+def _require_room(out: Path, missing: tuple[Laid, ...]) -> None:
     """Ask the file system before the first of many GB is written."""
+    files = [part.file for part in missing]
     needed, free = sum(file.size for file in files) + MARGIN, free_bytes(out)
     for file in files:  # what lies there under the name is written over
         place = out / file.path
@@ -277,29 +290,31 @@ def _require_room(out: Path, files: tuple[BundleFile, ...]) -> None:
 
 def _copy_all(
     destination: BundleDirectory,
-    files: tuple[BundleFile, ...],
+    laid: tuple[Laid, ...],
     places: Mapping[str, Path],
     bodies: Mapping[str, bytes],
     progress: Progress,
 ) -> None:
-    """Copy files; name all of the mirror's that are not what its manifest says.
+    """Copy files, or runs of their bytes; name all of the mirror's that are not what its manifest says.
 
     Raises:
         IntegrityError: ``bad-files``.
     """
     bad = {}
-    progress.plan({file.path: file.size for file in files}, stage=Stage.PACK)
-    for file in files:
+    progress.plan({part.file.path: part.file.size for part in laid}, stage=Stage.PACK)
+    for part in laid:
+        file = part.file
         progress.begin(file.path, file.size, 0)
         progress.doing(file.path, Doing.HASHING)
         problem = None
-        if file.path in bodies:
-            destination.put(file.path, bodies[file.path])
+        if part.of in bodies:
+            destination.put(file.path, bodies[part.of])
             progress.advance(file.path, file.size, file.size)
         else:
-            problem = destination.copy(places[file.path], file, advanced=_advancing(progress, file))
+            run = (part.offset, file.size) if part.is_run else None
+            problem = destination.copy(places[part.of], file, advanced=_advancing(progress, file), run=run)
         if problem is not None:
-            bad[file.path] = problem
+            bad[part.of] = problem
         progress.end(file.path, Outcome.DONE if problem is None else Outcome.FAILED)
     if bad:
         raise rotten(bad)
