@@ -23,6 +23,7 @@ from pytorch_offline.cli.progress.words import count
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import UsageError
+from pytorch_offline.installer.exporting import exported_document, render_exported
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.selector.explaining.render import render_size
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytorch_offline.bundle.importing.run import ImportReport
-    from pytorch_offline.bundle.reading.exporting import Exported
     from pytorch_offline.bundle.reading.signature import SignatureStatus
 
 EPILOG = """\b
@@ -169,23 +169,3 @@ def render(report: ImportReport, mirror: Path, *, dry_run: bool) -> Iterator[str
     else:
         verb = "would come" if dry_run else "came"
         yield f"{number}: {came} {verb}; {count(report.there)} were in {mirror} already"
-
-
-def exported_document(exported: Exported) -> dict[str, Any]:
-    """Make the document of a file of holdings."""
-    return {
-        "path": exported.path,
-        "files": exported.files,
-        "bytes": exported.size,
-        "bundles": [
-            {"lineage": bundle.lineage, "id": bundle.id, "counter": bundle.counter} for bundle in exported.bundles
-        ],
-    }
-
-
-def render_exported(exported: Exported) -> str:
-    """Say what was written, and where it goes."""
-    return (
-        f"{exported.path}: {count(exported.files)} that are here, in {render_size(exported.size)}; "
-        "take it to the other side: pytorch-offline bundle --since FILE"
-    )

@@ -69,6 +69,16 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
     "--allow-unsigned", is_flag=True, default=False, help="Take what is not signed, although keys are pinned."
 )
 @click.option(
+    "--allow-older", is_flag=True, default=False, help="Take a bundle that is older than one that was installed there."
+)
+@click.option(
+    "--export-manifest",
+    "export",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Only write what lies here, for bundle --since on the other side; FILE.gz is compressed.",
+)
+@click.option(
     "--compile/--no-compile",
     "compiles",
     default=None,
@@ -90,6 +100,8 @@ def command(
     allowed_signers: Path | None,
     pin: bool,
     allow_unsigned: bool,
+    allow_older: bool,
+    export: Path | None,
     dry_run: bool,
     compiles: bool | None,
 ) -> None:
@@ -121,6 +133,8 @@ def command(
         allowed_signers=None if allowed_signers is None else str(allowed_signers),
         pin=pin,
         allow_unsigned=allow_unsigned,
+        allow_older=allow_older,
+        export_manifest=None if export is None else str(export),
         compile=compiles,
         dry_run=dry_run,
     )

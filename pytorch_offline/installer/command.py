@@ -82,9 +82,11 @@ def make_parser() -> argparse.ArgumentParser:
     trust.add_argument(
         "--allow-unsigned", action="store_true", help="take what is not signed, although keys are pinned"
     )
+    trust.add_argument("--allow-older", action="store_true", help="take a bundle older than one installed here")
     look = parser.add_argument_group("look only")
     look.add_argument("--dry-run", action="store_true", help="check everything and show the plan; change nothing")
     look.add_argument("--verify-only", action="store_true", help="check every file of the bundle; install nothing")
+    look.add_argument("--export-manifest", metavar="FILE", help="write what lies here, for bundle --since elsewhere")
     look.add_argument("--repair", action="store_true", help="mend the bundle where it lies; install nothing")
     look.add_argument("--repair-into", metavar="DIR", help="mend it into this directory, as one more --from")
     add("--json", action="store_true", dest="as_json", help="print one JSON document on standard output")
@@ -107,11 +109,13 @@ def request_of(options: argparse.Namespace, places: Sequence[str]) -> Request:
         only_needed=options.only_needed,
         allowed_signers=options.allowed_signers,
         pin=options.pin,
+        allow_older=options.allow_older,
         allow_unsigned=options.allow_unsigned,
         dry_run=options.dry_run,
         verify_only=options.verify_only,
         repair=options.repair,
         repair_into=options.repair_into,
+        export_manifest=options.export_manifest,
     )
 
 

@@ -33,6 +33,7 @@ class Request(NamedTuple):
         verify_only: check every file of the bundle, and look at no destination.
         repair: put right what is damaged of the bundle, where it lies, and look at no destination.
         repair_into: put it together anew in this directory instead.
+        export_manifest: only write down what lies here, to this file.
     """
 
     places: Tuple[str, ...]
@@ -53,6 +54,7 @@ class Request(NamedTuple):
     verify_only: bool = False
     repair: bool = False
     repair_into: Optional[str] = None
+    export_manifest: Optional[str] = None
 
 
 class Context(NamedTuple):

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from pytorch_offline.bundle.format.model import BundleFile
+from pytorch_offline.bundle.reading.bases import open_with_base, require_base
 from pytorch_offline.bundle.reading.findings import finding_document, render_bundle_finding, say_bytes
-from pytorch_offline.bundle.reading.memory import check_counter, memory_of_environment, read_bundle_memory
+from pytorch_offline.bundle.reading.memory import (
+    check_counter,
+    memory_of_environment,
+    read_bundle_memory,
+    remember_bundle,
+)
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces
 from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_signature
@@ -20,6 +26,7 @@ from pytorch_offline.bundle.reading.verification import Verification, verify_sou
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.installer.damaged_media import damaged_but_mendable, repair_media, require_mendable
 from pytorch_offline.installer.destination import find_destination, read_survey
+from pytorch_offline.installer.exporting import export_manifest, holds_mirror
 from pytorch_offline.installer.model import Context, Destination, Plan, Request, Survey
 from pytorch_offline.installer.plan import files_needed, plan_installation
 from pytorch_offline.installer.render import plan_document, render_plan, render_warning
@@ -61,8 +68,12 @@ def carry_out(request: Request, context: Context, source: Optional[Source] = Non
     Raises:
         PytorchOfflineError: of each step, see there.
     """
+    if request.export_manifest is not None and (source is not None or holds_mirror(request.places)):
+        return Outcome(*export_manifest(request.places, None, request.export_manifest))
     if source is None:
         source = open_bundle(request)
+    if request.export_manifest is not None:
+        return Outcome(*export_manifest(request.places, source, request.export_manifest))
     if request.repair or request.repair_into is not None:
         judge_signature(request, context, source, None)
         return Outcome(*repair_media(source, request.repair_into, context))
@@ -81,6 +92,8 @@ def install(request: Request, context: Context, source: Source, plan: Plan) -> O
         staged = stage(plan, source, work, context, compiles=request.compile)
         switched = switch_in(staged, plan, work, context)
         switched.commit()
+    if source.manifest_bytes:
+        remember_bundle(source.manifest, plan.destination.creates or plan.survey.prefix)
     return Outcome(plan_document(plan), render_plan(plan))
 
 
@@ -103,7 +116,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
         destination,
         survey,
         context,
-        open_file=source.open_file,
+        open_file=lambda path: open_with_base(source, path),
         whole=source.whole,
         proved=lambda path: proved_path(source, path),
     )
@@ -114,6 +127,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     if plan.chosen:
         context.say(f"chosen: {plan.chosen}")
     needed = files_needed(plan)
+    require_base(source, needed)
     if not request.only_needed:
         check_files(source, None, context)
         needed = tuple(file for file in needed if not file.carried)  # of a delta's base

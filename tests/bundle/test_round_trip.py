@@ -12,12 +12,8 @@ import pytest
 from pytorch_offline.bundle.format.holdings import holdings_id, render_holdings
 from pytorch_offline.bundle.importing.held import holdings_of_mirror
 from pytorch_offline.bundle.importing.run import import_bundle
-from pytorch_offline.bundle.reading.exporting import (
-    holdings_of_source,
-    missing_by_base,
-    read_mirror_holdings,
-    write_holdings,
-)
+from pytorch_offline.bundle.reading.bases import require_base
+from pytorch_offline.bundle.reading.exporting import holdings_of_source, read_mirror_holdings, write_holdings
 from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.writing.since import parse_since, read_since
 from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
@@ -145,14 +141,27 @@ def test_a_bundle_says_what_it_holds_where_it_stands_and_what_its_base_has(tmp_p
     near(mirror, SECOND)
     bundle(mirror, tmp_path / "2", tmp_path / "1")
     alone = open_source([str(tmp_path / "2")])
-    assert [path.split("/")[-1].split("-")[0] for path in missing_by_base(alone)] == ["torch", "filelock"]
+    with pytest.raises(UsageError) as caught:
+        require_base(alone, alone.manifest.files)
+    assert caught.value.code == "base-missing"
+    assert caught.value.facts["base"] == open_source([str(tmp_path / "1")]).manifest.id
+    assert [str(path).split("/")[-1] for path in named(caught.value)] == [
+        "torch-2.4.0+cpu-py3-none-any.whl",
+        "filelock-3.13-py3-none-any.whl",
+    ]
     assert [file.path for file in holdings_of_source(alone).files] == ["whl/numpy-2.0-py3-none-any.whl"]
     both = open_source([str(tmp_path / "1"), str(tmp_path / "2")])
-    assert missing_by_base(both) == ()
+    require_base(both, both.manifest.files)
     assert len(holdings_of_source(both).files) == 3
     near(mirror, THIRD)
     write_holdings(tmp_path / "held", holdings_of_source(both))
     assert wheels_in_bundle(bundle(mirror, tmp_path / "3", tmp_path / "held")) == {"triton"}
+
+
+def named(error: PytorchOfflineError) -> list[object]:
+    missing = error.facts["missing"]
+    assert isinstance(missing, list)
+    return missing
 
 
 def wheels_in_bundle(report: BundleReport) -> set[str]:

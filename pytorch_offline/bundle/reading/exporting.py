@@ -5,7 +5,7 @@ Of a bundle that is what it carries and what lies of it on the media; of a mirro
 
 import os
 from pathlib import Path
-from typing import NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Tuple
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json
 from pytorch_offline.bundle.format.holdings import (
@@ -23,7 +23,7 @@ from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.errors import IntegrityError
 
 # 50,000 wheels have 30 MB; whoever reads a mirror's manifest reads no more than this.
-_LARGEST_MIRROR_MANIFEST = 256 * 1024 * 1024
+LARGEST_MIRROR_MANIFEST = 256 * 1024 * 1024
 _PRIVATE_DIRECTORY = ".state"
 
 
@@ -78,7 +78,7 @@ def read_mirror_holdings(directory: str) -> Holdings:
         IntegrityError: ``bad-manifest``; ``bad-bundle-memory``.
         OSError: what the disk said.
     """
-    body = read_regular(os.path.join(directory, MANIFEST_NAME), _LARGEST_MIRROR_MANIFEST)
+    body = read_regular(os.path.join(directory, MANIFEST_NAME), LARGEST_MIRROR_MANIFEST)
     memory = read_bundle_memory(Path(directory) / _PRIVATE_DIRECTORY / MEMORY_NAME)
     return Holdings(holdings_of_memory(memory), parse_mirror_rows(body))
 
@@ -100,15 +100,3 @@ def parse_mirror_rows(body: bytes) -> Tuple[HeldFile, ...]:
             hint="name the directory of a mirror, which holds manifest.json and whl",
         ) from error
     return tuple(sorted(files))
-
-
-def missing_by_base(source: Source) -> Tuple[str, ...]:
-    """Name the wheels that a delta leaves out and that lie nowhere on the media: they are in its base."""
-    return tuple(file.path for file in source.manifest.files if not file.carried and source.locate(file).missing)
-
-
-def holdings_of_places(places: Sequence[str], source: Source) -> Holdings:
-    """Say what lies in the directories that were named: a mirror, or a bundle that was opened there."""
-    if not source.manifest_bytes and len(places) == 1:
-        return read_mirror_holdings(places[0])
-    return holdings_of_source(source)
