@@ -86,6 +86,11 @@ On the other side, with its own Python and nothing else:
     metavar="OLD",
     help="Let this key, which the other side trusts, say that KEY takes its place.",
 )
+@click.option(
+    "--sbom/--no-sbom",
+    default=None,
+    help="Write sbom.cdx.json, a CycloneDX document of what is inside.  [default: where its library is installed]",
+)
 @click.option("--with-uv", is_flag=True, default=False, help="Let uv travel along too, for --installer uv.")
 @click.option("--default-index", metavar="URL", help="Where pip and uv come from.  [default: as pip is configured]")
 @click.option("--no-default-index", is_flag=True, default=False, help="Take pip and uv from the mirror, or do without.")
@@ -103,6 +108,7 @@ def command(
     force: bool,
     key: Path | None,
     rotate_from: Path | None,
+    sbom: bool | None,
     with_uv: bool,
     default_index: str | None,
     no_default_index: bool,
@@ -126,6 +132,7 @@ def command(
         targets=targets,
         force=force,
         signing=signing,
+        sbom=sbom,
         with_uv=with_uv,
         declared=declared_date(os.environ),
         since=None if since is None else read_since(since),

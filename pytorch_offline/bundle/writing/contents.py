@@ -71,6 +71,10 @@ def _sections(manifest: Manifest, terms: Mapping[str, WheelTerms]) -> Iterator[s
     for target in manifest.targets:
         for wheel in target.wheels:
             users.setdefault(wheel.path, []).append(target.target)
+    for tool in manifest.tools:
+        users[tool.path] = [
+            f"installing with {tool.name}" + (f" on Python {', '.join(tool.pythons)}" if tool.pythons else "")
+        ]
     yield from _summary(manifest)
     yield _INSTALLING
     yield "## What it is for\n"
@@ -83,7 +87,7 @@ def _sections(manifest: Manifest, terms: Mapping[str, WheelTerms]) -> Iterator[s
     yield "## Every wheel\n"
     for file in wheels:
         yield from _wheel(file, users.get(file.path, ()), terms.get(file.path))
-    yield "## Other files\n"
+    yield "\n## Other files\n"
     for file in manifest.files:
         if file.row is None:
             yield from (f"- {shown(file.path)}, {render_size(file.size)}", f"  sha256 {file.sha256}")

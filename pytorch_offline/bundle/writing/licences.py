@@ -83,10 +83,10 @@ class WheelTerms:
         return found or ("see its licence files" if self.files else "it does not say")
 
 
-def read_terms(mirror: Path, file: BundleFile, project: str) -> WheelTerms:
-    """Read what a wheel of a mirror says of its terms; damage leaves facts out, and raises nothing."""
+def read_terms(place: Path, file: BundleFile, project: str) -> WheelTerms:
+    """Read what the wheel at a place says of its terms; damage leaves facts out, and raises nothing."""
     try:
-        with zipfile.ZipFile(mirror / file.path) as archive:
+        with zipfile.ZipFile(place) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
             information = min((name for name in sizes if name.endswith(".dist-info/METADATA")), default="")
             if not information or sizes[information] > MAX_METADATA:

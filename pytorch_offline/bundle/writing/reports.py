@@ -9,6 +9,7 @@ from pytorch_offline.bundle.writing.licences import read_terms
 from pytorch_offline.bundle.writing.sbom import SBOM_NAME, has_cyclonedx, render_sbom, require_cyclonedx
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pytorch_offline.bundle.format.model import Manifest
@@ -19,10 +20,13 @@ SBOM_LEFT_OUT = (
 )
 
 
-def make_reports(mirror: Path, draft: Manifest, *, sbom: bool | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def make_reports(
+    places: Mapping[str, Path], draft: Manifest, *, sbom: bool | None
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Make the reports of a bundle by their names; give warnings beside them.
 
-    ``sbom`` is whether one is wanted; None for where it can be made.
+    ``places`` says where the bytes of each file lie now, by its path. ``sbom`` is whether one is wanted; None for where
+    it can be made.
 
     Raises:
         UsageError: ``no-cyclonedx`` if one is wanted and cannot be made.
@@ -30,7 +34,12 @@ def make_reports(mirror: Path, draft: Manifest, *, sbom: bool | None) -> tuple[d
     if sbom:
         require_cyclonedx()
     projects = {wheel.path: wheel.project for target in draft.targets for wheel in target.wheels}
-    terms = {file.path: read_terms(mirror, file, projects[file.path]) for file in draft.files if file.path in projects}
+    projects.update((tool.path, tool.name) for tool in draft.tools)
+    terms = {
+        file.path: read_terms(places[file.path], file, projects[file.path])
+        for file in draft.files
+        if file.path in projects and file.path in places
+    }
     reports = {CONTENTS_NAME: render_contents(draft, terms)}
     if sbom is False:
         return reports, ()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
 
-    from pytorch_offline.bundle.format.model import BundleFile, LockedWheel, Manifest, TargetLock
+    from pytorch_offline.bundle.format.model import BundleFile, LockedWheel, Manifest, TargetLock, Tool
 
 SBOM_NAME = "sbom.cdx.json"
 _PROPERTY = "pytorch-offline:"
@@ -78,7 +78,9 @@ def _document(manifest: Manifest, terms: Mapping[str, WheelTerms]) -> Bom:
     }
     targets = {target.target: _target_component(target) for target in manifest.targets}
     tools = [
-        _tool_component(files[tool.path], tool.name, tool.version) for tool in manifest.tools if tool.path in files
+        _tool_component(files[tool.path], tool, terms.get(tool.path, WheelTerms()))
+        for tool in manifest.tools
+        if tool.path in files
     ]
     root = Component(
         name="pytorch-offline-bundle",
@@ -115,6 +117,7 @@ def _document(manifest: Manifest, terms: Mapping[str, WheelTerms]) -> Bom:
 def _wheel_component(file: BundleFile, wheel: LockedWheel, terms: WheelTerms) -> Component:
     from cyclonedx.model import ExternalReference, ExternalReferenceType, XsUri  # noqa: PLC0415
     from cyclonedx.model.component import Component, ComponentType  # noqa: PLC0415
+    from cyclonedx.model.contact import OrganizationalContact  # noqa: PLC0415
     from packageurl import PackageURL  # noqa: PLC0415
 
     row = file.row or {}
@@ -128,14 +131,14 @@ def _wheel_component(file: BundleFile, wheel: LockedWheel, terms: WheelTerms) ->
         type=ComponentType.LIBRARY,
         bom_ref=file.path,
         description=visible(terms.summary) or None,
-        author=visible(terms.author) or None,
+        authors=[OrganizationalContact(name=visible(terms.author))] if terms.author else None,
         hashes=[_sha256(file)],
         licenses=list(_licences(terms)),
         purl=PackageURL("pypi", None, wheel.project, wheel.version, qualifiers),
         external_references=[
             ExternalReference(type=kind, url=XsUri(address), hashes=[_sha256(file)] if address == origin else ())
             for kind, address in links
-            if address and " " not in address
+            if address.startswith(("https://", "http://")) and " " not in address
         ],
         properties=_properties(
             {
@@ -164,17 +167,19 @@ def _target_component(target: TargetLock) -> Component:
     )
 
 
-def _tool_component(file: BundleFile, name: str, version: str) -> Component:
+def _tool_component(file: BundleFile, tool: Tool, terms: WheelTerms) -> Component:
     from cyclonedx.model.component import Component, ComponentType  # noqa: PLC0415
     from packageurl import PackageURL  # noqa: PLC0415
 
     return Component(
-        name=name,
-        version=version,
+        name=tool.name,
+        version=tool.version,
         type=ComponentType.APPLICATION,
         bom_ref=file.path,
+        description=visible(terms.summary) or None,
+        licenses=list(_licences(terms)),
         hashes=[_sha256(file)],
-        purl=PackageURL("pypi", None, name, version, {"file_name": file.path.rpartition("/")[2]}),
+        purl=PackageURL("pypi", None, tool.name, tool.version, {"file_name": file.path.rpartition("/")[2]}),
         properties=_properties({"path": file.path, "size": str(file.size)}),
     )
 

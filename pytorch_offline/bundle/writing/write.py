@@ -14,6 +14,7 @@ from pytorch_offline.bundle.writing.handing_over import seal, signer_of
 from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
 from pytorch_offline.bundle.writing.packing import pack_manifest
 from pytorch_offline.bundle.writing.plan import Contents, add_root_files, draft_manifest, sorted_files
+from pytorch_offline.bundle.writing.reports import make_reports
 from pytorch_offline.bundle.writing.since import counter_floor, make_delta
 from pytorch_offline.bundle.writing.tools import choose_tools
 from pytorch_offline.bundle.writing.volumes import Laid, labels_of, lay_out, tops_of
@@ -53,6 +54,7 @@ class BundleWishes:
         force: write over another bundle that lies there.
         signing: with which key it is signed; None leaves a bundle that is the same already as it is, signed or not.
         with_uv: let uv travel along too.
+        sbom: whether an SBOM is made; None for where its library is installed.
         declared: the date that the bundle shall have; None for when its content was first given.
         since: what the far side holds, for a delta.
         volume_size: the size of each volume; None for one directory.
@@ -63,6 +65,7 @@ class BundleWishes:
     targets: tuple[str, ...] = ()
     force: bool = False
     signing: Signing | None = None
+    sbom: bool | None = None
     with_uv: bool = False
     declared: datetime | None = None
     since: Holdings | None = None
@@ -103,7 +106,7 @@ def write_bundle(
 
     Raises:
         UsageError: ``bad-destination``, ``bundle-exists``, ``destination-busy``, ``bad-signing-key``,
-            ``no-ssh-keygen``, ``volume-too-small``.
+            ``no-ssh-keygen``, ``no-cyclonedx``, ``volume-too-small``.
         IntegrityError: ``bad-files`` naming each file of the mirror that is not what its manifest says,
             ``bad-bundle-memory``.
         UpstreamError: ``disk-full``, ``disk-failed``, ``file-too-large``.
@@ -113,7 +116,7 @@ def write_bundle(
     standing = destination.look()
     number, warnings = remember_number(wishes, contents, now=now, floor=counter_floor(wishes.since))
     draft, saving = make_delta(draft_manifest(contents, number), wishes.since)
-    bodies = render_root_files(draft)
+    bodies, notes = render_root_files(draft, contents.places, sbom=wishes.sbom)
     manifest = add_root_files(draft, bodies)
     if standing.manifest is not None and standing.manifest.id != manifest.id and not wishes.force:
         raise UsageError(
@@ -144,7 +147,7 @@ def write_bundle(
         size=sum(part.file.size for part in laid),
         bytes_written=sum(part.file.size for part in missing),
         seconds=time.monotonic() - started,
-        warnings=warnings,
+        warnings=(*warnings, *notes),
         saving=saving,
         signed_by=signer_of(seals),
     )
@@ -193,10 +196,16 @@ def gather(
     return contents, lacking
 
 
-def render_root_files(draft: Manifest) -> dict[str, bytes]:
-    """Make the files that lie beside the manifest."""
-    del draft
-    return {INSTALLER_NAME: assemble().encode("utf-8")}
+def render_root_files(
+    draft: Manifest, places: Mapping[str, Path], *, sbom: bool | None
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Make the files that lie beside the manifest; give warnings beside them.
+
+    Raises:
+        UsageError: ``no-cyclonedx``.
+    """
+    reports, warnings = make_reports(places, draft, sbom=sbom)
+    return {INSTALLER_NAME: assemble().encode("utf-8"), **reports}, warnings
 
 
 def remember_number(
