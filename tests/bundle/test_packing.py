@@ -57,7 +57,8 @@ def test_volumes_hold_all_of_the_mirror_and_fit(mirror: Path, tmp_path: Path) ->
             assert b"".join(source.read_file(file.path)) == (mirror / file.path).read_bytes()
     for volume in (tmp_path / "out").iterdir():
         assert sum(path.stat().st_size for path in volume.rglob("*") if path.is_file()) < LIMIT
-        assert {path.name for path in volume.iterdir()} == {"data", "install.py", "manifest.json", LABEL_NAME}
+        beside = {file.path for file in report.manifest.files if "/" not in file.path}
+        assert {path.name for path in volume.iterdir()} == {"data", "manifest.json", LABEL_NAME, *beside}
 
 
 def test_the_same_bundle_is_written_again_and_packing_is_no_content(mirror: Path, tmp_path: Path) -> None:

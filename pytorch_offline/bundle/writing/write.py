@@ -133,7 +133,7 @@ def write_bundle(
         seals = seal(wishes.signing, body, mirror=wishes.mirror, created=manifest.created, there=there)
     laid, last = lay_out(manifest), finishing_files(manifest, body, seals)
     missing = laid if standing.is_free else _not_there(destination, laid, progress)
-    if missing or not destination.holds_bodies(last):
+    if missing or standing.body != body or not destination.holds_bodies(last):
         _require_room(wishes.out, missing)
         with destination.changing():
             destination.begin_anew([part.file.path for part in laid])
