@@ -31,8 +31,8 @@ def _refused(body: bytes) -> PytorchOfflineError:
 def _sealed(document: dict[str, Any]) -> bytes:
     """Write a document in the one form with a checksum that agrees: what a hostile hand could write."""
     rest = {key: value for key, value in document.items() if key != "checksum"}
-    digest = hashlib.sha256(codec._render_manifest_document(rest)).hexdigest()
-    return codec._render_manifest_document({**rest, "checksum": digest})
+    digest = codec._manifest_checksum(rest)
+    return b"".join(codec._manifest_lines({**rest, "checksum": digest}))
 
 
 def _document(made: Manifest | None = None) -> dict[str, Any]:

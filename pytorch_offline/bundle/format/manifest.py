@@ -8,7 +8,7 @@ malice there is the signature. The reader believes nothing: a bundle crosses a g
 import re
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json, render_canonical
 from pytorch_offline.bundle.format.driver_facts import driver_facts_document, parse_driver_facts
@@ -55,13 +55,16 @@ _MAJOR_MINOR = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
 
 def content_id(lineage: str, targets: Sequence[TargetLock], files: Iterable[BundleFile]) -> str:
     """Compute what names a bundle's content, whichever way it is packed and however much of it is carried."""
-    held = [
-        [file.path, file.size, file.sha256, None if file.row is None else dict(file.row)]
-        for file in sorted(files, key=_file_path_of)
-        if is_content(file.path)
-    ]
-    document = {"lineage": lineage, "targets": [_render_target_row(target) for target in targets], "files": held}
-    return sha256(render_canonical(document).encode("ascii")).hexdigest()
+    digest = sha256(b'{"files":[')  # canonical JSON, hashed as it is rendered: of 50,000 files it has 20 MB
+    comma = b""
+    for file in sorted(files, key=_file_path_of):
+        if is_content(file.path):
+            row = [file.path, file.size, file.sha256, None if file.row is None else dict(file.row)]
+            digest.update(comma + render_canonical(row).encode("ascii"))
+            comma = b","
+    rest = {"lineage": lineage, "targets": [_render_target_row(target) for target in targets]}
+    digest.update(b"]," + render_canonical(rest)[1:].encode("ascii"))
+    return digest.hexdigest()
 
 
 def is_content(path: str) -> bool:
@@ -88,26 +91,43 @@ def render_manifest(manifest: Manifest) -> bytes:
         "files": [_render_file_row(file) for file in manifest.files],
     }  # type: Dict[str, Any]
     document["checksum"] = _manifest_checksum(document)
-    return _render_manifest_document(document)
+    return b"".join(_manifest_lines(document))
 
 
 def _manifest_checksum(document: Mapping[str, Any]) -> str:
-    return sha256(_render_manifest_document(document)).hexdigest()
+    digest = sha256()
+    for line in _manifest_lines(document):
+        digest.update(line)
+    return digest.hexdigest()
 
 
-def _render_manifest_document(document: Mapping[str, Any]) -> bytes:
+def _manifest_lines(document: Mapping[str, Any]) -> Iterator[bytes]:
     """Render a document with each key on a line, and each member of a list on a line of its own."""
     order = {key: number for number, key in enumerate(_TOP_KEYS)}
     order["checksum"] = len(order) + 1
-    lines = []
+    before = "{"
     for key in sorted(document, key=lambda key: (order.get(key, len(_TOP_KEYS)), key)):
         value = document[key]
+        line = before + render_canonical(key) + ":"
+        before = ",\n"
         if isinstance(value, list) and value:
-            text = "[\n" + ",\n".join(render_canonical(member) for member in value) + "\n]"
+            yield (line + "[\n" + render_canonical(value[0])).encode("ascii")
+            for member in value[1:]:
+                yield (",\n" + render_canonical(member)).encode("ascii")
+            yield b"\n]"
         else:
-            text = render_canonical(value)
-        lines.append(render_canonical(key) + ":" + text)
-    return ("{" + ",\n".join(lines) + "}\n").encode("ascii")
+            yield (line + render_canonical(value)).encode("ascii")
+    yield b"}\n"
+
+
+def _is_rendered_as(document: Mapping[str, Any], body: bytes) -> bool:
+    """Whether bytes are a document in its one form."""
+    at = 0
+    for line in _manifest_lines(document):
+        if body[at : at + len(line)] != line:
+            return False
+        at += len(line)
+    return at == len(body)
 
 
 def _render_target_row(target: TargetLock) -> Dict[str, Any]:
@@ -148,7 +168,11 @@ def parse_manifest(body: bytes) -> Manifest:
         raise bad_manifest("it is not an object")
     _require_our_format(document)
     rest = {key: value for key, value in document.items() if key != "checksum"}
-    if _render_manifest_document(document) != body or document.get("checksum") != _manifest_checksum(rest):
+    try:
+        sound = document.get("checksum") == _manifest_checksum(rest) and _is_rendered_as(document, body)
+    except RecursionError:
+        sound = False
+    if not sound:
         raise bad_manifest("its checksum disagrees: it was damaged or changed")
     return _manifest_of(_ManifestObject(document, ""))
 
