@@ -85,6 +85,19 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
     help="Make byte code, or not; with pip it is made, with uv it is not.",
 )
 @click.option("--dry-run", is_flag=True, default=False, help="Check everything and show the plan; change nothing.")
+@click.option(
+    "--prove-only",
+    is_flag=True,
+    default=False,
+    help="Prove what is there, e.g. after a driver's update; change nothing.",
+)
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Leave the evidence here too: as JSON, and beside it as HTML and text.",
+)
 @common_options
 def command(
     session: Session,
@@ -104,6 +117,8 @@ def command(
     export: Path | None,
     dry_run: bool,
     compiles: bool | None,
+    prove_only: bool,
+    evidence: Path | None,
 ) -> None:
     """Install from a mirror or a bundle with no network, and prove it.
 
@@ -137,6 +152,8 @@ def command(
         export_manifest=None if export is None else str(export),
         compile=compiles,
         dry_run=dry_run,
+        prove_only=prove_only,
+        evidence=None if evidence is None else str(evidence),
     )
     with patience(CLEARING_SECONDS, lambda: session.message(CLEARING)):
         outcome = carry_out(request, surroundings(session, asked), source)

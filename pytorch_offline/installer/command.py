@@ -13,9 +13,12 @@ from pytorch_offline.errors import PytorchOfflineError, UsageError
 from pytorch_offline.installer.conflicts import find_broken
 from pytorch_offline.installer.destination import ANSWER_MARK, describe_base
 from pytorch_offline.installer.model import Context, Request, project_name
+from pytorch_offline.installer.outcome import Outcome
 from pytorch_offline.installer.render import failure_document, render_failure
-from pytorch_offline.installer.steps import Outcome, carry_out
+from pytorch_offline.installer.steps import carry_out
 from pytorch_offline.installer.survey import describe_environment
+from pytorch_offline.installer.torch_report import TORCH_PART
+from pytorch_offline.installer.torch_trial import try_torch
 
 # What runs under the destination's interpreter: ``EXE -I - NAME ARGUMENT…`` with this text on standard input.
 DESTINATION_PARTS: Dict[str, Callable[[List[str]], Any]] = {
@@ -74,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--compile", action="store_true", default=None, help="make byte code; with uv: else none is made")
     what.add_argument("--no-compile", action="store_false", dest="compile", help="make no byte code")
     what.add_argument("--only-needed", action="store_true", help="check only those files that this machine needs")
+    what.add_argument("--evidence", metavar="FILE", help="leave the evidence here too, as JSON, HTML and text")
     trust = parser.add_argument_group("whom to trust")
     trust.add_argument(
         "--allowed-signers", metavar="FILE", help="take bundles signed by these (see ssh-keygen(1)) alone"
@@ -85,6 +89,9 @@ def make_parser() -> argparse.ArgumentParser:
     trust.add_argument("--allow-older", action="store_true", help="take a bundle older than one installed here")
     look = parser.add_argument_group("look only")
     look.add_argument("--dry-run", action="store_true", help="check everything and show the plan; change nothing")
+    look.add_argument(
+        "--prove-only", action="store_true", help="prove what is in the environment, e.g. after a driver's update"
+    )
     look.add_argument("--verify-only", action="store_true", help="check every file of the bundle; install nothing")
     look.add_argument("--export-manifest", metavar="FILE", help="write what lies here, for bundle --since elsewhere")
     look.add_argument("--repair", action="store_true", help="mend the bundle where it lies; install nothing")
@@ -113,6 +120,8 @@ def request_of(options: argparse.Namespace, places: Sequence[str]) -> Request:
         allow_unsigned=options.allow_unsigned,
         dry_run=options.dry_run,
         verify_only=options.verify_only,
+        prove_only=options.prove_only,
+        evidence=options.evidence,
         repair=options.repair,
         repair_into=options.repair_into,
         export_manifest=options.export_manifest,
@@ -126,6 +135,8 @@ def run_command_line(arguments: Sequence[str], text_path: Optional[str] = None) 
         arguments: of the command line.
         text_path: the file that holds this text; None where it came by standard input.
     """
+    if text_path is None and arguments and arguments[0] == TORCH_PART:
+        return try_torch(arguments[1:])
     if text_path is None and arguments and arguments[0] in DESTINATION_PARTS:
         return answer_part(arguments[0], list(arguments[1:]))
     speak_utf8()

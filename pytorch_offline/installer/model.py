@@ -9,6 +9,15 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.format.model import LockedWheel, Manifest, TargetLock, Tool
 
+# PEP 440, "Normalization": other spellings of one and the same version.
+VERSION_FORM = re.compile(
+    r"v?(?:(?P<epoch>[0-9]+)!)?(?P<release>[0-9]+(?:\.[0-9]+)*)"
+    r"(?:[-_.]?(?P<pre>alpha|beta|preview|pre|rc|a|b|c)[-_.]?(?P<pre_number>[0-9]*))?"
+    r"(?P<post>-(?P<bare>[0-9]+)|[-_.]?(?:post|rev|r)[-_.]?(?P<post_number>[0-9]*))?"
+    r"(?P<dev>[-_.]?dev[-_.]?(?P<dev_number>[0-9]*))?(?:\+(?P<local>[a-z0-9]+(?:[-_.][a-z0-9]+)*))?"
+)
+PRE_SPELLINGS = {"alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc"}
+
 
 class Request(NamedTuple):
     """What a user asks for.
@@ -31,6 +40,7 @@ class Request(NamedTuple):
         compile: whether byte code is made; None for what the program would do: pip does, uv does not.
         dry_run: check everything and tell the plan; change nothing.
         verify_only: check every file of the bundle, and look at no destination.
+        prove_only: put nothing in place; prove what is there.
         repair: put right what is damaged of the bundle, where it lies, and look at no destination.
         repair_into: put it together anew in this directory instead.
         export_manifest: only write down what lies here, to this file.
@@ -52,6 +62,7 @@ class Request(NamedTuple):
     compile: Optional[bool] = None
     dry_run: bool = False
     verify_only: bool = False
+    prove_only: bool = False
     repair: bool = False
     repair_into: Optional[str] = None
     export_manifest: Optional[str] = None
@@ -250,6 +261,7 @@ class Plan(NamedTuple):
         program: what puts them in place; None where nothing has to be.
         needed_bytes: what the destination's file system must have free.
         findings: warnings of the preflight.
+        signature: who signed the bundle, in words.
     """
 
     request: Request
@@ -264,6 +276,7 @@ class Plan(NamedTuple):
     program: Optional[Program]
     needed_bytes: int
     findings: Tuple[Finding, ...]
+    signature: Tuple[str, ...] = ()
 
     @property
     def wheels(self) -> Tuple[LockedWheel, ...]:
@@ -284,19 +297,29 @@ def project_name(text: str) -> str:
 
 def same_version(one: str, other: str) -> bool:
     """Whether two spellings are of one version: ``2021.01`` is 2021.1, but ``2.4.0+cpu`` is not 2.4.0."""
-    return _version_key(one) == _version_key(other)
+    return canonical_version(one) == canonical_version(other)
 
 
-def _version_key(text: str) -> Tuple[Tuple[str, ...], ...]:
-    public, _, local = text.strip().lower().partition("+")
-    parts = []
-    for half in (public[1:] if public.startswith("v") else public, local):
-        words = [word.lstrip("0") or "0" if word.isdigit() else word for word in re.findall("[0-9]+|[a-z]+", half)]
-        release = 0
-        while release < len(words) and words[release].isdigit():
-            release += 1
-        last = release
-        while half is not local and last > 1 and words[last - 1] == "0":
-            last -= 1
-        parts.append(tuple(words[:last] + words[release:]))
-    return tuple(parts)
+def canonical_version(text: str) -> Tuple[object, ...]:
+    """Bring a version into a form in which equal ones are equal: ``1.0.0-RC1`` is ``1.0rc1``.
+
+    What is no version of PEP 440 stands for itself.
+    """
+    match = VERSION_FORM.fullmatch(text.strip().lower())
+    if match is None:
+        return (text.strip(),)
+    release = [int(part) for part in match.group("release").split(".")]
+    while len(release) > 1 and release[-1] == 0:
+        release.pop()
+    pre, local = match.group("pre"), match.group("local")
+    post = None if match.group("post") is None else int(match.group("bare") or match.group("post_number") or 0)
+    dev = None if match.group("dev") is None else int(match.group("dev_number") or 0)
+    parts = re.split(r"[-_.]", local) if local else []
+    return (
+        int(match.group("epoch") or 0),
+        tuple(release),
+        None if pre is None else (PRE_SPELLINGS.get(pre, pre), int(match.group("pre_number") or 0)),
+        post,
+        dev,
+        tuple(int(part) if part.isdigit() else part for part in parts),
+    )

@@ -53,7 +53,7 @@ def plan_installation(
         UnsatisfiableError: ``no-lock-fits``, ``not-in-lock``, ``no-usable-pip``.
         UpstreamError: ``disk-full``.
     """
-    choice, projects = _choose(request, manifest, survey, context)
+    choice, projects = choose_wheels(request, manifest, survey, context)
     wheels = tuple(wheel for wheel in choice.lock.wheels if wheel.project in projects)
     install, keep = wheels, ()  # type: Tuple[LockedWheel, ...], Tuple[LockedWheel, ...]
     if destination.creates is None:
@@ -98,7 +98,9 @@ def _carried_pip(program: Optional[Program], proved: Callable[[str], Optional[st
     return None if tool is None or tool.name != "pip" else proved(tool.path)
 
 
-def _choose(request: Request, manifest: Manifest, survey: Survey, context: Context) -> Tuple[Choice, FrozenSet[str]]:
+def choose_wheels(
+    request: Request, manifest: Manifest, survey: Survey, context: Context
+) -> Tuple[Choice, FrozenSet[str]]:
     """Choose the lock, and the projects of it that the request needs."""
     reasons: Dict[str, Tuple[Misfit, ...]] = {}
     for lock in manifest.targets:

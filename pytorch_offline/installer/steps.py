@@ -6,7 +6,7 @@ every file was checked; from the switch on, whatever fails puts back what was th
 """
 
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import BundleFile
 from pytorch_offline.bundle.reading.bases import open_with_base, require_base
@@ -23,12 +23,15 @@ from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_s
 from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.verification import Verification, verify_source
-from pytorch_offline.errors import IntegrityError
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
 from pytorch_offline.installer.damaged_media import damaged_but_mendable, repair_media, require_mendable
 from pytorch_offline.installer.destination import find_destination, read_survey
+from pytorch_offline.installer.evidence import Evidence, Stopwatch, proof_error
 from pytorch_offline.installer.exporting import export_manifest, holds_mirror
 from pytorch_offline.installer.model import Context, Destination, Plan, Request, Survey
-from pytorch_offline.installer.plan import files_needed, plan_installation
+from pytorch_offline.installer.outcome import Outcome, proven_outcome, render_findings
+from pytorch_offline.installer.plan import choose_wheels, files_needed, plan_installation
+from pytorch_offline.installer.proving import conflicts_before, leave_evidence, prove
 from pytorch_offline.installer.render import plan_document, render_plan, render_warning
 from pytorch_offline.installer.staging import stage
 from pytorch_offline.installer.switching import switch_in
@@ -37,13 +40,6 @@ from pytorch_offline.installer.workshop import left_unfinished, put_right
 
 # Of a slow medium it is told how far the reading is.
 SECONDS_BETWEEN_LINES = 5.0
-
-
-class Outcome(NamedTuple):
-    """What came of it: a document for scripts, a text for people."""
-
-    document: Dict[str, Any]
-    text: str
 
 
 def open_bundle(request: Request) -> Source:
@@ -80,6 +76,8 @@ def carry_out(request: Request, context: Context, source: Optional[Source] = Non
     if request.verify_only:
         judge_signature(request, context, source, None)
         return verified_outcome(source, check_files(source, None, context, mended=False))
+    if request.prove_only:
+        return prove_what_is_there(request, context, source)
     plan = prepare(request, context, source)
     if request.dry_run:
         return Outcome(plan_document(plan), render_plan(plan))
@@ -87,14 +85,78 @@ def carry_out(request: Request, context: Context, source: Optional[Source] = Non
 
 
 def install(request: Request, context: Context, source: Source, plan: Plan) -> Outcome:
-    """Carry a plan out; whatever fails puts back what was there."""
-    with workplace(plan, context) as work:
-        staged = stage(plan, source, work, context, compiles=request.compile)
-        switched = switch_in(staged, plan, work, context)
-        switched.commit()
+    """Carry a plan out and prove it; whatever fails puts back what was there."""
+    watch = Stopwatch(context.now())
+    before = conflicts_before(plan, context)
+    failed = None  # type: Optional[Evidence]
+    try:
+        with workplace(plan, context) as work:
+            watch.lap("preparing", context.now())
+            staged = stage(plan, source, work, context, compiles=request.compile)
+            watch.lap("unpacking, hashing, compiling", context.now())
+            switched = switch_in(staged, plan, work, context)
+            watch.lap("switching", context.now())
+            evidence = prove(
+                plan, source, work.interpreter, context, staged=staged.hashed, broken_before=before, watch=watch
+            )
+            if evidence.failures:
+                failed = evidence
+                raise proof_error(evidence)
+            switched.commit()
+    except PytorchOfflineError as error:
+        if failed is not None:
+            left = leave_evidence(failed, context, standing=plan.destination.creates is None)
+            error.facts["state"] = "what was there before is there again"
+            error.facts["evidence"] = left
+        raise
     if source.manifest_bytes:
         remember_bundle(source.manifest, plan.destination.creates or plan.survey.prefix)
-    return Outcome(plan_document(plan), render_plan(plan))
+    return tell_proven(evidence, context)
+
+
+def prove_what_is_there(request: Request, context: Context, source: Source) -> Outcome:
+    """Prove that an environment holds what the bundle's lock says, and that it works, without changing it.
+
+    Raises:
+        UsageError: ``nothing-to-prove`` where there is no environment.
+        IntegrityError: ``proof-failed``, and those of the bundle.
+        UnsatisfiableError: ``proof-failed``, ``no-lock-fits``.
+    """
+    destination = find_destination(request, context)
+    if destination.creates is not None:
+        raise UsageError("nothing-to-prove", f"there is no environment at {destination.creates} yet")
+    watch = Stopwatch(context.now())
+    survey = read_survey(destination.interpreter, context)
+    status = judge_signature(request, context, source, survey.prefix)
+    choice, projects = choose_wheels(request, source.manifest, survey, context)
+    plan = Plan(
+        request=request,
+        manifest=source.manifest,
+        lock=choice.lock,
+        chosen=choice.why,
+        tolerated=choice.tolerated,
+        destination=destination,
+        survey=survey,
+        install=(),
+        keep=tuple(wheel for wheel in choice.lock.wheels if wheel.project in projects),
+        program=None,
+        needed_bytes=0,
+        findings=(),
+        signature=signature_words(source, status),
+    )
+    check_files(source, [file for file in files_needed(plan) if file.carried], context)
+    watch.lap("checking the bundle", context.now())
+    evidence = prove(plan, source, destination.interpreter, context, watch=watch, installing=False)
+    if evidence.failures:
+        raise proof_error(evidence, leave_evidence(evidence, context))
+    return tell_proven(evidence, context)
+
+
+def tell_proven(evidence: Evidence, context: Context) -> Outcome:
+    """Leave the evidence of a proof that went well, warn of what it found, and sum it up."""
+    for line in render_findings(evidence):
+        context.warn(line)
+    return proven_outcome(evidence, leave_evidence(evidence, context))
 
 
 def prepare(request: Request, context: Context, source: Source) -> Plan:
@@ -104,7 +166,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
     prefix = None if destination.creates is not None else survey.prefix
     if prefix is not None:
         survey = settle(survey, destination, request, context)
-    judge_signature(request, context, source, prefix)
+    status = judge_signature(request, context, source, prefix)
     if prefix is not None and source.manifest_bytes:
         memory = read_bundle_memory(memory_of_environment(prefix))
         note = check_counter(memory, source.manifest, place=prefix, allow_older=request.allow_older)
@@ -119,7 +181,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
         open_file=lambda path: open_with_base(source, path),
         whole=source.whole,
         proved=lambda path: proved_path(source, path),
-    )
+    )._replace(signature=signature_words(source, status))
     for misfit in plan.tolerated:
         context.warn(f"target {plan.lock.target} was named, although {misfit}")
     for finding in plan.findings:
@@ -222,6 +284,11 @@ def verified_outcome(source: Source, found: Verification) -> Outcome:
         f"bundle {manifest.id[:12]} of {manifest.created} is whole: {found.files} files, {say_bytes(found.size)}"
     )
     return Outcome(document, "\n".join(lines))
+
+
+def signature_words(source: Source, status: SignatureStatus) -> Tuple[str, ...]:
+    """Say who signed a bundle; a mirror has no signature to speak of."""
+    return tuple(describe_signature(status)) if source.manifest_bytes else ()
 
 
 def judge_signature(request: Request, context: Context, source: Source, prefix: Optional[str]) -> SignatureStatus:

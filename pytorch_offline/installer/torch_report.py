@@ -10,6 +10,8 @@ from typing import IO, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence,
 from pytorch_offline.installer.surroundings import clean_environment
 from pytorch_offline.installer.torch_trial import RECORD_SEPARATOR
 
+# The part of our text that runs there, by its name.
+TORCH_PART = "torch-proof"
 # A hung driver must not hang the installer for ever. Importing torch from a cold network file system takes minutes, and
 # so does compiling PTX for each of eight GPUs; more than half an hour is no waiting that ends.
 TORCH_SECONDS = 1800
@@ -96,9 +98,6 @@ class TorchReport(NamedTuple):
         found: List[str] = []
         for step in self.steps:
             found.extend(text for text in (step.error, *step.warnings) if text)
-        driver = self.step("driver library")
-        if driver is not None and driver.facts.get("why"):
-            found.append(str(driver.facts["why"]))
         return (*found, *self.tail)
 
 
@@ -148,7 +147,7 @@ class TrialOutput:
     def read(self, stream: IO[bytes]) -> None:
         """Read to the end; long lines in pieces."""
         for line in iter(lambda: stream.readline(MAX_LINE), b""):
-            text = line.decode("utf-8", "replace").strip()
+            text = line.decode("utf-8", "replace").strip(" \t\r\n")  # the separator is white space to Python
             if text.startswith(RECORD_SEPARATOR) and len(self.records) < MAX_RECORDS:
                 self.records.append(text[1:])
             elif text:
@@ -183,7 +182,7 @@ def run_trial(
         surroundings[name] = work
     before = now()
     process = subprocess.Popen(
-        [interpreter, "-I", "-B", "-", "torch-proof", *projects],
+        [interpreter, "-I", "-B", "-", TORCH_PART, *projects],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
