@@ -57,7 +57,7 @@ class ByteCompiler:
             answer = answers.readline()
             if not answer:
                 raise BrokenPipeError(f"the interpreter ended while it compiled {final}")
-            made = os.fsdecode(bytes.fromhex(answer.decode("ascii")))
+            made = os.fsdecode(bytes.fromhex(answer.decode("ascii").strip()))
             found.append(made or None)
         return found
 

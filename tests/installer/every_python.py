@@ -177,7 +177,7 @@ def main() -> int:
             failed += bool(said)
             print(f"{'FAILED' if said else 'ok':6} {case} ({time.monotonic() - began:.1f} s) {said}", flush=True)
             if not options.keep:
-                shutil.rmtree(place)
+                shutil.rmtree(place, ignore_errors=True)
         print(f"{total} cases, {failed} failed")
     return bool(failed)
 
