@@ -41,6 +41,16 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "--compute-capability",
         "--gfx",
     ),
+    "The bundle": (
+        "--since",
+        "--volume-size",
+        "--parity",
+        "--with-uv",
+        "--sign",
+        "--rotate-from",
+        "--sbom",
+        "--force",
+    ),
     "Where it comes from": (
         "--upstream",
         "--default-index",
@@ -61,6 +71,8 @@ _HEADINGS = {name: heading for heading, names in SECTIONS.items() for name in na
 _REST = "Other options"
 # Of a command that repairs, this one says how.
 _REPAIRING = {"--offline": "Repair"}
+# A bundle's are of the mirror's locks; only its tools come from an index.
+_BUNDLING = {"--output": "The bundle", "--target": "The bundle"}
 
 
 class SectionedCommand(click.Command):
@@ -70,7 +82,10 @@ class SectionedCommand(click.Command):
         """Write the options, each under its heading, in the order in which they were declared."""
         under: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
         parameters = self.get_params(ctx)
-        headings = _HEADINGS | (_REPAIRING if any("--repair" in one.opts for one in parameters) else {})
+        names = {name for one in parameters for name in one.opts}
+        headings = dict(_HEADINGS)
+        headings |= _REPAIRING if "--repair" in names else {}
+        headings |= _BUNDLING if "--volume-size" in names else {}
         for parameter in parameters:
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):  # arguments are explained in the text
