@@ -14,6 +14,8 @@ from pytorch_offline.bundle.format.manifest import INSTALLER_NAME
 from pytorch_offline.bundle.writing.destination import check_place
 from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
+from pytorch_offline.bundle.writing.parity import parse_percent
+from pytorch_offline.bundle.writing.protecting import ParityWish
 from pytorch_offline.bundle.writing.since import Saving, read_since
 from pytorch_offline.bundle.writing.tools import PIP
 from pytorch_offline.bundle.writing.volumes import tops_of
@@ -41,6 +43,7 @@ Examples:
   pytorch-offline bundle -o out --target gpu-node --target login-node
   pytorch-offline bundle -o /media/usb/delta --since held.json.gz
   pytorch-offline bundle -o out --volume-size 4.7GB
+  pytorch-offline bundle -o out --volume-size dvd --parity 25%
   pytorch-offline bundle -o out --sign ~/.ssh/id_ed25519
 \b
 On the other side, with its own Python and nothing else:
@@ -69,6 +72,12 @@ On the other side, with its own Python and nothing else:
 )
 @volume_size_option(
     "Cut it into volumes that fit a medium: 700MB, 4.7GB, 4GiB-1, or cd, dvd, bd, fat32; without a size for FAT32."
+)
+@click.option(
+    "--parity",
+    default=None,
+    metavar="N%",
+    help="Add so much that mends what is damaged or lost on the way, in volumes of its own where there are volumes.",
 )
 @click.option("--force", is_flag=True, default=False, help="Write over another bundle that lies there.")
 @click.option(
@@ -105,6 +114,7 @@ def command(
     targets: tuple[str, ...],
     since: Path | None,
     volume_size: int | None,
+    parity: str | None,
     force: bool,
     key: Path | None,
     rotate_from: Path | None,
@@ -137,6 +147,7 @@ def command(
         declared=declared_date(os.environ),
         since=None if since is None else read_since(since),
         volume_size=volume_size,
+        parity=None if parity is None else ParityWish(percent=parse_percent(parity)),
     )
     check_place(out, session.mirror)
     supply = ToolSupply(
@@ -178,6 +189,8 @@ def render(report: BundleReport, out: Path) -> Iterator[str]:
         yield f"{render_size(report.bytes_written)} were written, the rest lay there already"
     if report.saving is not None:
         yield from _render_saving(report.saving)
+    if report.parity is not None:
+        yield f"parity: {report.parity}"
     yield f"id: {manifest.id}"
     yield f"signed by: {report.signed_by or 'nobody (--sign KEY)'}"
     where = Path(out.name or "DIR", tops_of(manifest)[0], INSTALLER_NAME)
@@ -218,6 +231,7 @@ def document(report: BundleReport, mirror: Path, out: Path) -> dict[str, Any]:
         "written": report.written,
         "bytes_written": report.bytes_written,
         "volumes": manifest.volumes,
+        "parity": report.parity,
         "signed_by": report.signed_by,
         "seconds": round(report.seconds, 3),
         "warnings": list(report.warnings),

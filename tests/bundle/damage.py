@@ -259,7 +259,9 @@ def _swaps(kind: Kind, members: dict[str, str]) -> Iterator[Case]:
         names = {member.rsplit("/", 1)[-1] for member in (one, other)}
         sealed = names & {MANIFEST_NAME, SIGNATURE_NAME}
         mended = kind.parity or (not sealed if not kind.volumes else not any(tops) or (all(tops)))
-        both_parity = all(members[member].startswith("parity/") or member.startswith("parity/") for member in (one, other))
+        both_parity = all(
+            members[member].startswith("parity/") or member.startswith("parity/") for member in (one, other)
+        )
         yield Case(
             kind=kind, what=f"swapped with {other}", member=one, damage=_swap_with(other),
             named=(members[one], members[other], *names), mended=mended, blocks=not both_parity,
@@ -425,7 +427,9 @@ def main() -> int:
             continue
         problem = judge(case, options.seed)
         group = case.what if case.what in ON_FILES else case.what.split(" with ")[0]
-        counts = tally.setdefault(("volume " if case.member.startswith("volume-") and "/" not in case.member else "") + group, Counter())
+        counts = tally.setdefault(
+            ("volume " if case.member.startswith("volume-") and "/" not in case.member else "") + group, Counter()
+        )
         counts["cases"] += 1
         counts["found"] += problem is None and bool(case.named)
         counts["mended"] += problem is None and case.mended is True

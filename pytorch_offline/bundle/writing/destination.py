@@ -239,6 +239,10 @@ class BundleDirectory:
             return f"has {size} bytes instead of {file.size}"
         return f"has sha256 {digest} instead of {file.sha256}"
 
+    def take(self, place: Path, path: str) -> None:
+        """Give a file that was written here its place."""
+        self.disk.replace(place, self._place(path))
+
     def put(self, path: str, body: bytes) -> None:
         """Write a small file, whole or not at all."""
         place = self._place(path)

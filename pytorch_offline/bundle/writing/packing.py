@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from pytorch_offline.bundle.format.manifest import render_manifest
 from pytorch_offline.bundle.reading.labels import render_label
 from pytorch_offline.bundle.writing.volumes import hash_runs, plan_volumes, room_in_volume, split_files, with_pieces
+from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.progress import Doing, Outcome, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pytorch_offline.bundle.format.model import BundleFile, Manifest
@@ -57,6 +58,42 @@ def pack_manifest(
         if needed <= expected:
             return _packed(manifest, plan, _hash_cut(plan, places, bad, progress))
         expected = needed + needed // 50
+
+
+def pack_rows(
+    manifest: Manifest, rows: Sequence[BundleFile], places: Mapping[str, Path], described: int
+) -> tuple[tuple[BundleFile, ...], int]:
+    """Give parity volumes of its own behind those of the data; gives its rows, and how many volumes there are then.
+
+    Args:
+        manifest: packed, without parity; room for what parity adds to it was reserved.
+        rows: the files of parity.
+        places: where they lie now.
+        described: how long the description of parity is.
+    """
+    limit = manifest.volume_size
+    if limit is None:
+        return tuple(rows), 1
+    tops = [file.size for file in manifest.files if "/" not in file.path]
+    expected = len(render_manifest(manifest)) + described
+    while True:
+        room = room_in_volume(limit, [*tops, expected, _SIGNATURE_ROOM, len(render_label(manifest, 1))])
+        plan = plan_volumes(rows, limit=limit, room=room, first=manifest.volumes + 1)
+        none = {path: ["0" * 64] * len(sizes) for path, sizes in split_files(plan).items()}
+        packed = with_pieces(rows, plan, none)
+        needed = len(render_manifest(manifest._replace(files=(*manifest.files, *packed)))) + described
+        if needed <= expected:
+            break
+        expected = needed + needed // 50
+    digests = {}
+    for row in rows:
+        sizes = split_files(plan).get(row.path)
+        if sizes is not None:
+            found = hash_runs(places[row.path], sizes, row.sha256)
+            if isinstance(found, str):
+                raise IntegrityError("part-changed", f"{places[row.path]} {found}, just after it was written")
+            digests[row.path] = found
+    return with_pieces(rows, plan, digests), max(run.volume for run in plan)
 
 
 def _packed(

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, render_manifest
+from pytorch_offline.bundle.reading.parity import PARITY_PREFIX
 from pytorch_offline.bundle.writing.assembly import assemble
 from pytorch_offline.bundle.writing.destination import BundleDirectory, check_place
 from pytorch_offline.bundle.writing.facts import bundle_file_of, describe_targets, read_mirror_files
 from pytorch_offline.bundle.writing.handing_over import seal, signer_of
 from pytorch_offline.bundle.writing.numbering import Given, number_bundle, parse_given, render_given, seconds_of
 from pytorch_offline.bundle.writing.packing import pack_manifest
+from pytorch_offline.bundle.writing.parity import parity_encoder
 from pytorch_offline.bundle.writing.plan import Contents, add_root_files, draft_manifest, sorted_files
+from pytorch_offline.bundle.writing.protecting import promise_of, protect, protected_before
 from pytorch_offline.bundle.writing.reports import make_reports
 from pytorch_offline.bundle.writing.since import counter_floor, make_delta
 from pytorch_offline.bundle.writing.tools import choose_tools
@@ -33,8 +36,10 @@ if TYPE_CHECKING:
 
     from pytorch_offline.bundle.format.holdings import Holdings
     from pytorch_offline.bundle.format.model import BundleFile, Manifest
+    from pytorch_offline.bundle.writing.destination import Standing
     from pytorch_offline.bundle.writing.handing_over import Signing
     from pytorch_offline.bundle.writing.numbering import Number
+    from pytorch_offline.bundle.writing.protecting import ParityWish
     from pytorch_offline.bundle.writing.since import Saving
     from pytorch_offline.bundle.writing.tools import Lacking
     from pytorch_offline.mirror.progress import Progress
@@ -58,6 +63,7 @@ class BundleWishes:
         declared: the date that the bundle shall have; None for when its content was first given.
         since: what the far side holds, for a delta.
         volume_size: the size of each volume; None for one directory.
+        parity: how much of it is added; None for none.
     """
 
     mirror: Path
@@ -70,6 +76,7 @@ class BundleWishes:
     declared: datetime | None = None
     since: Holdings | None = None
     volume_size: int | None = None
+    parity: ParityWish | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,7 @@ class BundleReport:
         warnings: what the user should know.
         signed_by: the fingerprint of the key; None of a bundle that is not signed.
         saving: what a delta leaves with its base.
+        parity: what its parity mends, in words.
     """
 
     manifest: Manifest
@@ -95,6 +103,7 @@ class BundleReport:
     warnings: tuple[str, ...] = ()
     signed_by: str | None = None
     saving: Saving | None = None
+    parity: str | None = None
 
 
 def write_bundle(
@@ -106,7 +115,7 @@ def write_bundle(
 
     Raises:
         UsageError: ``bad-destination``, ``bundle-exists``, ``destination-busy``, ``bad-signing-key``,
-            ``no-ssh-keygen``, ``no-cyclonedx``, ``volume-too-small``.
+            ``no-ssh-keygen``, ``no-cyclonedx``, ``volume-too-small``, ``parity-needs-zfec``.
         IntegrityError: ``bad-files`` naming each file of the mirror that is not what its manifest says,
             ``bad-bundle-memory``.
         UpstreamError: ``disk-full``, ``disk-failed``, ``file-too-large``.
@@ -125,22 +134,33 @@ def write_bundle(
             hint="name a new directory, or write over it with --force",
         )
     if wishes.volume_size is not None:
-        manifest = pack_manifest(manifest, contents.places, wishes.volume_size, bad=rotten, progress=progress)
+        reserved = 0 if wishes.parity is None else wishes.parity.letters(manifest, wishes.volume_size)
+        manifest = pack_manifest(
+            manifest, contents.places, wishes.volume_size, bad=rotten, progress=progress, reserved=reserved
+        )
+    if wishes.parity is not None:
+        parity_encoder(wishes.parity.percent)
     started = time.monotonic()
-    body = render_manifest(manifest)
-    seals = there = destination.seals(tops_of(manifest)[0]) if standing.body == body else {}
-    if wishes.signing is not None:
-        seals = seal(wishes.signing, body, mirror=wishes.mirror, created=manifest.created, there=there)
-    laid, last = lay_out(manifest), finishing_files(manifest, body, seals)
+    protected = protected_before(standing.manifest, manifest, wishes.parity)
+    laid = lay_out(protected or manifest)
     missing = laid if standing.is_free else _not_there(destination, laid, progress)
-    if missing or standing.body != body or not destination.holds_bodies(last):
-        _require_room(wishes.out, missing)
+    last, seals = ({}, {}) if protected is None else finish(wishes, protected, bodies, destination, standing)
+    if standing.unfinished or missing or protected is None or not destination.holds_bodies(last):
+        data = lay_out(manifest)
+        copied = tuple(part for part in missing if part in data)
+        _require_room(wishes.out, copied, 0 if wishes.parity is None else wishes.parity.size(manifest))
         with destination.changing():
-            destination.begin_anew([part.file.path for part in laid])
-            _copy_all(destination, missing, contents.places, bodies, progress)
+            destination.begin_anew([part.file.path for part in data])
+            _copy_all(destination, copied, contents.places, bodies, progress)
+            if wishes.parity is not None:
+                protected = protect(manifest, destination, wishes.parity, progress)
+                last, seals = finish(wishes, protected, bodies, destination, standing)
             for path, body in last.items():
                 destination.put(path, body)
+            laid = lay_out(protected or manifest)
+            missing = tuple(part for part in laid if part in copied or part not in data)
             destination.set_dates([*(part.file.path for part in laid), *last], seconds_of(manifest.created))
+    manifest = protected or manifest
     return BundleReport(
         manifest=manifest,
         written=len(missing),
@@ -150,12 +170,31 @@ def write_bundle(
         warnings=(*warnings, *notes),
         saving=saving,
         signed_by=signer_of(seals),
+        parity=promise_of(manifest),
     )
 
 
-def finishing_files(manifest: Manifest, body: bytes, seals: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Make what is written when all parts lie there: labels, seals, and last of all the manifest at every top."""
+def finish(
+    wishes: BundleWishes,
+    manifest: Manifest,
+    bodies: Mapping[str, bytes],
+    destination: BundleDirectory,
+    standing: Standing,
+) -> tuple[dict[str, bytes], Mapping[str, bytes]]:
+    """Sign, and make what is written when all parts lie there, by path; gives the seals too."""
+    body = render_manifest(manifest)
+    seals = there = destination.seals(tops_of(manifest)[0]) if standing.body == body else {}
+    if wishes.signing is not None:
+        seals = seal(wishes.signing, body, mirror=wishes.mirror, created=manifest.created, there=there)
+    return finishing_files(manifest, body, seals, bodies[INSTALLER_NAME]), seals
+
+
+def finishing_files(manifest: Manifest, body: bytes, seals: Mapping[str, bytes], installer: bytes) -> dict[str, bytes]:
+    """Make labels, seals, and last of all the manifest at every top; parity in one directory has copies of them."""
     found = labels_of(manifest)
+    if manifest.parity is not None and manifest.volume_size is None:
+        copies = {INSTALLER_NAME: installer, **seals, MANIFEST_NAME: body}
+        found.update({PARITY_PREFIX + name: content for name, content in copies.items()})
     for beside in (seals, {MANIFEST_NAME: body}):
         found.update({top + name: content for top in tops_of(manifest) for name, content in beside.items()})
     return found
@@ -276,10 +315,10 @@ def _advancing(progress: Progress, file: BundleFile) -> Callable[[int], None]:
     return advanced
 
 
-def _require_room(out: Path, missing: tuple[Laid, ...]) -> None:
+def _require_room(out: Path, missing: tuple[Laid, ...], parity: int) -> None:
     """Ask the file system before the first of many GB is written."""
     files = [part.file for part in missing]
-    needed, free = sum(file.size for file in files) + MARGIN, free_bytes(out)
+    needed, free = sum(file.size for file in files) + parity + MARGIN, free_bytes(out)
     for file in files:  # what lies there under the name is written over
         place = out / file.path
         free += place.stat().st_size if place.is_file() else 0
