@@ -154,6 +154,8 @@ def write_bundle(
             _copy_all(destination, copied, contents.places, bodies, progress)
             if wishes.parity is not None:
                 protected = protect(manifest, destination, wishes.parity, progress)
+                tops = [part for part in lay_out(protected) if part.of in bodies and part not in data]
+                _copy_all(destination, tuple(tops), contents.places, bodies, progress)  # of parity's own volumes
                 last, seals = finish(wishes, protected, bodies, destination, standing)
             for path, body in last.items():
                 destination.put(path, body)
