@@ -238,6 +238,10 @@ def test_other_volumes_are_found_beside_the_one_that_is_started_from(tmp_path: P
     )
     shutil.move(tmp_path / "out" / "volume-003", tmp_path / "out" / "CDROM")
     assert str(tmp_path / "out" / "CDROM") in media_beside(str(tmp_path / "out" / "volume-001"))
+    (tmp_path / "out" / "volume-001" / "manifest.json").rename(tmp_path / "out" / "volume-001" / "MANIFEST.JSON")
+    assert str(tmp_path / "out" / "CDROM") in media_beside(str(tmp_path / "out" / "volume-001"))
+    (tmp_path / "out" / "volume-001" / "MANIFEST.JSON").write_bytes(b"{")
+    assert str(tmp_path / "out" / "volume-002") in media_beside(str(tmp_path / "out" / "volume-001"))
     write_plain(tmp_path / "plain" / "a")
     assert media_beside(str(tmp_path / "plain" / "a")) == (str(tmp_path / "plain" / "a"),)
 

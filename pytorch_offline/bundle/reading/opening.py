@@ -1,6 +1,7 @@
 """Opening a bundle: which of the manifests that lie in some directories is its own, and which volume is another's."""
 
 import os
+import re
 from hashlib import sha256
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -13,7 +14,6 @@ from pytorch_offline.bundle.format.manifest import (
     parse_manifest,
 )
 from pytorch_offline.bundle.format.model import Manifest
-from pytorch_offline.bundle.reading.labels import volume_name
 from pytorch_offline.bundle.reading.media import read_regular, walk_media
 from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, MEDIA_DIRECTORIES, fold_name
 from pytorch_offline.bundle.reading.sources import Root, Source
@@ -21,6 +21,7 @@ from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageErr
 
 # Volumes lie in a directory, and that in one of media; deeper down nobody looks for a bundle.
 _MANIFEST_DEPTH = 3
+_VOLUME_NAME = re.compile("volume-[0-9]{3,}")
 # So many neighbours of a volume are looked at when install.py is started from it.
 _MAX_NEIGHBOURS = 1000
 
@@ -67,32 +68,39 @@ def media_beside(directory: str) -> Tuple[str, ...]:
     Volumes lie beside each other in the directory that they were written to, and so do media that are mounted at once.
     """
     own = os.path.realpath(directory)
+    body = _manifest_in(own)
     try:
-        manifest = parse_manifest(read_regular(os.path.join(own, MANIFEST_NAME), MAX_MANIFEST_BYTES))
-    except (OSError, PytorchOfflineError):
-        return (own,)  # opening it says what is wrong
-    if manifest.volume_size is None:
+        manifest = parse_manifest(body)
+    except PytorchOfflineError:
+        # The name still says that it is a volume, and another has the manifest too.
+        mark = None if _VOLUME_NAME.fullmatch(fold_name(os.path.basename(own))) else b""
+    else:
+        mark = b"" if manifest.volume_size is None else manifest.id.encode("ascii")
+    if mark == b"":
         return (own,)
-    parent = os.path.dirname(own)
-    names = {volume_name(number) for number in range(1, manifest.volumes + 1)}
-    mark = manifest.id.encode("ascii")
     found = [own]
     try:
-        neighbours = sorted(os.listdir(parent))[:_MAX_NEIGHBOURS]
+        neighbours = sorted(os.listdir(os.path.dirname(own)))[:_MAX_NEIGHBOURS]
     except OSError:
         return (own,)
     for name in neighbours:
-        beside = os.path.realpath(os.path.join(parent, name))
-        if beside not in found and os.path.isdir(beside) and (fold_name(name) in names or _names_bundle(beside, mark)):
+        beside = os.path.realpath(os.path.join(os.path.dirname(own), name))
+        if beside in found or not os.path.isdir(beside):
+            continue
+        if _VOLUME_NAME.fullmatch(fold_name(name)) or (mark is not None and mark in _manifest_in(beside)):
             found.append(beside)
     return tuple(found)
 
 
-def _names_bundle(directory: str, mark: bytes) -> bool:
+def _manifest_in(directory: str) -> bytes:
+    """Read the manifest of a directory, whatever its medium made of the name; nothing where there is none."""
     try:
-        return mark in read_regular(os.path.join(directory, MANIFEST_NAME), MAX_MANIFEST_BYTES)
+        for name in os.listdir(directory):
+            if fold_name(name) == MANIFEST_NAME:
+                return read_regular(os.path.join(directory, name), MAX_MANIFEST_BYTES)
     except OSError:
-        return False
+        pass
+    return b""
 
 
 def _real_directories(directories: Sequence[str]) -> List[str]:

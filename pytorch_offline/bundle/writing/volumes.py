@@ -31,8 +31,9 @@ LARGEST_PIECE = 2**32 - 1
 # What exFAT takes by default for each file, as Windows and mkfs.exfat format it; the other file systems take less.
 _CLUSTERS = ((256 << 20, 4 << 10), (32 << 30, 32 << 10))
 _LARGEST_CLUSTER = 128 << 10
-# Two tables with four bytes for each cluster of 4 KiB: FAT32 up to 8 GiB, where its tables weigh the most.
-_FAT_BYTES_PER_CLUSTER, _FAT_CLUSTER = 8, 4 << 10
+# FAT32 keeps two tables with four bytes for each cluster. They weigh the most where clusters are smallest: mkfs.fat
+# takes 512 bytes up to 260 MiB, and from there to 8 GiB it takes 4 KiB, as Windows does.
+_FAT_BYTES_PER_CLUSTER, _SMALL_FAT, _SMALL_FAT_CLUSTER, _FAT_CLUSTER = 8, 260 << 20, 512, 4 << 10
 # A partition begins at 1 MiB, exFAT's clusters at 2 MiB of it; ISO 9660 with extensions, and the 150 sectors that
 # xorriso adds to the end, are below. Media of less than 48 MiB are formatted without.
 _FIXED_BYTES, _FIXED_SHARE = 3 << 20, 16
@@ -99,7 +100,8 @@ def room_in_volume(limit: int, tops: Iterable[int]) -> int:
         UsageError: ``volume-too-small`` if that is nothing.
     """
     cluster = cluster_bytes(limit)
-    tables = limit // _FAT_CLUSTER * _FAT_BYTES_PER_CLUSTER + min(_FIXED_BYTES, limit // _FIXED_SHARE)
+    fat_cluster = _SMALL_FAT_CLUSTER if limit <= _SMALL_FAT else _FAT_CLUSTER
+    tables = limit // fat_cluster * _FAT_BYTES_PER_CLUSTER + min(_FIXED_BYTES, limit // _FIXED_SHARE)
     carried = sum(_taken(size, cluster) for size in tops) + _DIRECTORIES * cluster
     room = (limit - tables - carried) // cluster * cluster
     if room < cluster + _ENTRY_BYTES:
