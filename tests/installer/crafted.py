@@ -16,32 +16,13 @@ from packaging.tags import compatible_tags, cpython_tags
 from pytorch_offline.mirror.manifest import render_manifest
 from pytorch_offline.mirror.model import HashOrigin, MirrorFile
 from pytorch_offline.selector.lock import LockedWheel, render_pylock
+from pytorch_offline.simulator.stand_ins import stand_in_modules
 from pytorch_offline.target.codec import render_target
 from pytorch_offline.target.model import Accelerator, Libc, Target
 from pytorch_offline.wheels.filename import parse_wheel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-TORCH = '''"""A torch that can multiply two matrices."""
-__version__ = "{version}"
-
-
-class Tensor:
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __matmul__(self, other):
-        columns = list(zip(*other.rows))
-        return Tensor([[sum(a * b for a, b in zip(row, column)) for column in columns] for row in self.rows])
-
-    def tolist(self):
-        return self.rows
-
-
-def tensor(rows):
-    return Tensor(rows)
-'''
 
 
 def linux_target(
@@ -127,7 +108,7 @@ def pure(project: str, version: str, *metadata: str, directory: str = "whl") -> 
 def torch(version: str = "2.4.0+cpu", *, tags: str = "py3-none-any", directory: str = "whl/cpu") -> Crafted:
     return Crafted(
         filename=f"torch-{version}-{tags}.whl",
-        modules={"torch/__init__.py": TORCH.format(version=version)},
+        modules={path: body.decode() for path, body in stand_in_modules("torch", version).items()},
         metadata=("Requires-Dist: filelock", 'Requires-Dist: colour ; platform_system == "Windows"'),
         directory=directory,
     )
