@@ -59,6 +59,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--allowed-signers", type=_FILE, metavar="FILE", help="Whose signatures count, as ssh-keygen reads it.")
 @click.option("--pin", is_flag=True, default=False, help="Trust the key that signed from now on, if nobody is pinned.")
+@click.option(
+    "--allow-unsigned", is_flag=True, default=False, help="Take what is not signed, although keys are pinned."
+)
 @click.option("--dry-run", is_flag=True, default=False, help="Say what would be done; change nothing.")
 @click.option(
     "--export-manifest",
@@ -76,6 +79,7 @@ def command(
     base_by_content: bool,
     allowed_signers: Path | None,
     pin: bool,
+    allow_unsigned: bool,
     dry_run: bool,
     export: Path | None,
     wait: float | None,
@@ -94,7 +98,7 @@ def command(
     if bundles:
         source = open_source([str(place) for place in bundles])
         places = PinPlaces(given=allowed_signers, mirror=session.mirror)
-        signature = judge_source(source, places, os.environ, time.time)
+        signature = judge_source(source, places, os.environ, time.time, allow_unsigned=allow_unsigned)
         for sentence in describe_signature(signature):
             session.message(sentence)
         with shown_progress(session) as progress:
@@ -111,7 +115,7 @@ def command(
         pins = pins_after(signature, pin=pin)
         if pins is not None and not dry_run:
             with disk_errors(session.mirror):
-                write_pins(Path(signature.pinned_in or pins_of_mirror(session.mirror)), pins)
+                write_pins(pins_of_mirror(session.mirror), pins)
         document |= document_of(report, signature, dry_run=dry_run)
         lines += render(report, session.mirror, dry_run=dry_run)
     if export is not None and not dry_run:

@@ -8,6 +8,7 @@ import re
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.format.model import LockedWheel, Manifest, TargetLock, Tool
+from pytorch_offline.bundle.reading.signature import SignatureStatus
 
 # PEP 440, "Normalization": other spellings of one and the same version.
 VERSION_FORM = re.compile(
@@ -262,6 +263,7 @@ class Plan(NamedTuple):
         needed_bytes: what the destination's file system must have free.
         findings: warnings of the preflight.
         signature: who signed the bundle, in words.
+        signer: what is known of who made the bundle.
     """
 
     request: Request
@@ -277,6 +279,7 @@ class Plan(NamedTuple):
     needed_bytes: int
     findings: Tuple[Finding, ...]
     signature: Tuple[str, ...] = ()
+    signer: Optional[SignatureStatus] = None
 
     @property
     def wheels(self) -> Tuple[LockedWheel, ...]:

@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import BundleFile, LockedWheel
+from pytorch_offline.bundle.reading.signature import signature_document
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.installer.model import Finding, Plan
 from pytorch_offline.installer.surroundings import portable_path
@@ -16,6 +17,7 @@ def plan_document(plan: Plan) -> Dict[str, Any]:
         "dry_run": True,
         "from": [portable_path(place) for place in plan.request.places],
         "bundle": plan.manifest.id,
+        "signature": None if plan.signer is None else signature_document(plan.signer),
         "target": plan.lock.target,
         "chosen": plan.chosen or None,
         "destination": {

@@ -15,6 +15,7 @@ from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Optio
 
 from pytorch_offline.bundle.format.model import LockedWheel
 from pytorch_offline.bundle.reading.sources import Source
+from pytorch_offline.bundle.reading.wheel_contents import require_sound_wheel
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError, UpstreamError
 from pytorch_offline.installer.byte_code import ByteCompiler
 from pytorch_offline.installer.hashed_wheels import HashedWheel
@@ -78,7 +79,8 @@ def stage(plan: Plan, source: Source, work: Work, context: Context, *, compiles:
         compiles: whether to make byte code; None as the program itself does: pip does, uv does not.
 
     Raises:
-        IntegrityError: ``hash-mismatch`` if the installer found other bytes than were checked; ``staged-damaged``.
+        IntegrityError: ``unsafe-wheel``; ``hash-mismatch`` if the installer found other bytes than were checked;
+            ``staged-damaged``.
         UnsatisfiableError: ``installer-failed`` with its output.
         UpstreamError: ``disk-full``, ``disk-failed``.
     """
@@ -140,7 +142,7 @@ def _lay_shares_ready(
         root = _new_directory(work.directory, "stage", str(number))
         links, requirements = _new_directory(place, "wheels"), os.path.join(place, "requirements.txt")
         for wheel in wheels:
-            lay_wheel_ready(source, wheel.path, links)
+            require_sound_wheel(lay_wheel_ready(source, wheel.path, links), wheel)
         with open(requirements, "w", encoding="utf-8") as file:
             file.write(render_pins(wheels, plan.manifest))
         if program.name == "pip":

@@ -110,7 +110,9 @@ def install(request: Request, context: Context, source: Source, plan: Plan) -> O
             error.facts["evidence"] = left
         raise
     if source.manifest_bytes:
-        remember_bundle(source.manifest, plan.destination.creates or plan.survey.prefix)
+        prefix = plan.destination.creates or plan.survey.prefix
+        remember_bundle(source.manifest, prefix)
+        keep_pins(plan.signer, request, context, prefix)
     return tell_proven(evidence, context)
 
 
@@ -143,6 +145,7 @@ def prove_what_is_there(request: Request, context: Context, source: Source) -> O
         needed_bytes=0,
         findings=(),
         signature=signature_words(source, status),
+        signer=status,
     )
     check_files(source, [file for file in files_needed(plan) if file.carried], context)
     watch.lap("checking the bundle", context.now())
@@ -181,7 +184,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
         open_file=lambda path: open_with_base(source, path),
         whole=source.whole,
         proved=lambda path: proved_path(source, path),
-    )._replace(signature=signature_words(source, status))
+    )._replace(signature=signature_words(source, status), signer=status)
     for misfit in plan.tolerated:
         context.warn(f"target {plan.lock.target} was named, although {misfit}")
     for finding in plan.findings:

@@ -23,21 +23,26 @@ def mirror(tmp_path: Path) -> Path:
 
 
 def bundle(mirror: Path, out: Path, *options: str | Path) -> dict[str, object]:
-    document = run_json("bundle", "--mirror", mirror, "-o", out, *options, cwd=mirror.parent)
+    own = ("--mirror", mirror, "-o", out, "--offline", "--no-sbom")
+    document = run_json("bundle", *own, *options, cwd=mirror.parent)
     assert isinstance(document, dict)
     return document
 
 
-def install(out: Path, *options: str | Path, road: str = "none", expect: int = 0) -> tuple[dict[str, object], str]:
-    """Run the bundle's own installer as far as the plan."""
+def install(
+    out: Path, *options: str | Path, road: str = "none", expect: int = 0, dry: bool = True
+) -> tuple[dict[str, object], str]:
+    """Run the bundle's own installer, as far as the plan where it is ``dry``."""
     home = out.parent / "home"
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTORCH_OFFLINE_SSH_KEYGEN": road}
     venv = out.parent / "environment"
-    command = [sys.executable, "-I", out / "install.py", "--venv", venv, "--dry-run", "--json", *options]
+    command = [sys.executable, "-I", out / "install.py", "--venv", venv, "--json", *options]
+    if dry:
+        command.append("--dry-run")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == expect, done.stderr
     assert "Traceback" not in done.stderr
-    assert not venv.exists()
+    assert venv.exists() is not dry
     return json.loads(done.stdout), done.stderr
 
 
@@ -115,3 +120,17 @@ def test_a_key_that_cannot_sign_leaves_no_bundle_behind(mirror: Path, tmp_path: 
     assert document["error"]["code"] == "bad-signing-key"
     assert not (tmp_path / "out").exists()
     run_json("bundle", "--mirror", mirror, "-o", tmp_path / "out", "--rotate-from", "x", cwd=tmp_path, expect=2)
+
+
+def test_a_key_is_pinned_when_told_and_replaced_when_the_old_one_says_so(mirror: Path, tmp_path: Path) -> None:
+    old, new = make_key(tmp_path, name="old"), make_key(tmp_path, name="new")
+    first, second, venv = tmp_path / "first", tmp_path / "second", tmp_path / "environment"
+    bundle(mirror, first, "--sign", old)
+    bundle(mirror, second, "--sign", new, "--rotate-from", old)
+    pins = venv / "share" / "pytorch-offline" / "allowed_signers"
+    install(first, "--pin", dry=False)
+    assert public_line(old) in pins.read_text(encoding="ascii")
+    install(second, dry=False)
+    assert public_line(old) not in pins.read_text(encoding="ascii")
+    assert public_line(new) in pins.read_text(encoding="ascii")
+    assert code_of(install(first, expect=4, dry=False)) == "unknown-signer"

@@ -5,7 +5,7 @@
 
 import os
 import time
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.manifest import SIGNATURE_NAME
 from pytorch_offline.bundle.reading.allowed_signers import (
@@ -137,6 +137,18 @@ def describe_signature(status: SignatureStatus) -> Tuple[str, ...]:
     if status.replaced:
         sentences.append(f"The pinned key {', then '.join(status.replaced)} was replaced, as its own signature says.")
     return tuple(sentences)
+
+
+def signature_document(status: SignatureStatus) -> Dict[str, Any]:
+    """Make the JSON document of who made a bundle."""
+    return {
+        "signed": status.signed,
+        "key": status.fingerprint,
+        "signer": status.principal,
+        "checked_by": status.road,
+        "pinned_in": status.pinned_in,
+        "replaced": list(status.replaced),
+    }
 
 
 class _Judge:

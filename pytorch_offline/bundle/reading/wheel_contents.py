@@ -11,10 +11,9 @@ import struct
 import sys
 import unicodedata
 import zipfile
-from typing import BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 from pytorch_offline.bundle.format.model import LockedWheel
-from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.errors import IntegrityError
 
 # torch 2.13 has 14,000 members and a directory of 1.5 MB; zipfile holds about ten times that in memory.
@@ -36,24 +35,21 @@ _ENCRYPTED = 0x1
 _MAX_TOLD = 5
 
 
-def require_sound_wheels(source: Source, wheels: Sequence[LockedWheel]) -> None:
-    """Look into every wheel that is about to be installed.
+def require_sound_wheel(place: str, wheel: LockedWheel) -> None:
+    """Look into a wheel that is about to be installed, where it lies ready.
 
     Raises:
-        IntegrityError: ``unsafe-wheel`` if one would write where it must not, or more than the manifest says.
+        IntegrityError: ``unsafe-wheel`` if it would write where it must not, or more than the manifest says.
     """
-    for wheel in wheels:
-        with source.open_file(wheel.path) as file:
-            problems = wheel_problems(file, wheel.path, wheel.installed_bytes)
-        if problems:
-            raise IntegrityError(
-                "unsafe-wheel",
-                f"{wheel.path} is what its hash says, and nothing that may be installed.",
-                facts={
-                    "problem" if number == 0 else f"problem {number + 1}": text for number, text in enumerate(problems)
-                },
-                hint="Whoever made this bundle did not make it by pytorch-offline from an admitted wheel.",
-            )
+    with open(place, "rb") as file:
+        problems = wheel_problems(file, wheel.path, wheel.installed_bytes)
+    if problems:
+        raise IntegrityError(
+            "unsafe-wheel",
+            f"{wheel.path} is what its hash says, and nothing that may be installed; nothing was changed",
+            facts={f"problem {number}": problem for number, problem in enumerate(problems, 1)},
+            hint="pytorch-offline made no such bundle of an admitted wheel: ask whoever brought it",
+        )
 
 
 def wheel_problems(
