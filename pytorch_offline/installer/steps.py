@@ -18,7 +18,7 @@ from pytorch_offline.bundle.reading.memory import (
     remember_bundle,
 )
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
-from pytorch_offline.bundle.reading.pins import PinPlaces
+from pytorch_offline.bundle.reading.pins import PinPlaces, pins_after, pins_of_prefix, write_pins
 from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_signature
 from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
@@ -292,6 +292,20 @@ def verified_outcome(source: Source, found: Verification) -> Outcome:
 def signature_words(source: Source, status: SignatureStatus) -> Tuple[str, ...]:
     """Say who signed a bundle; a mirror has no signature to speak of."""
     return tuple(describe_signature(status)) if source.manifest_bytes else ()
+
+
+def keep_pins(status: Optional[SignatureStatus], request: Request, context: Context, prefix: str) -> None:
+    """Write into the environment whom it trusts from now on, if that has changed."""
+    text = None if status is None else pins_after(status, pin=request.pin)
+    if text is None:
+        return
+    place = pins_of_prefix(Path(prefix))
+    try:
+        write_pins(place, text)
+    except OSError as error:
+        context.warn(f"{place} cannot be written, and trusts whom it trusted: {error.strerror or error}")
+    else:
+        context.say(f"from now on only bundles of these signers are taken here: {place}")
 
 
 def judge_signature(request: Request, context: Context, source: Source, prefix: Optional[str]) -> SignatureStatus:
