@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from pytorch_offline.bundle.format.manifest import INSTALLER_NAME
 from pytorch_offline.cli.session import Session, common_options
 from pytorch_offline.errors import PytorchOfflineError, UsageError
 from pytorch_offline.simulator.server import Simulator
@@ -41,6 +42,8 @@ PRODUCT = "[[3.0, 3.0], [3.0, 3.0]]"
 # Ways to start a process that has no network at all, the first that works is taken: as any user, then as root.
 WITHOUT_NETWORK = (("unshare", "-r", "-n"), ("unshare", "-n"))
 OURS = "pytorch-offline"
+# What the other side has: here the interpreter that runs this.
+PYTHON = "python3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +61,12 @@ class Step:
 
     def argv(self, prefix: Sequence[str]) -> list[str]:
         """The line that is run: the same, by this interpreter's own copy of the tool."""
-        ours = (sys.executable, "-m", "pytorch_offline") if self.command[0] == OURS else (self.command[0],)
-        return [*(prefix if self.offline else ()), *ours, *self.command[1:]]
+        programs = {OURS: (sys.executable, "-m", "pytorch_offline"), PYTHON: (sys.executable,)}
+        program = programs.get(self.command[0], (self.command[0],))
+        return [*(prefix if self.offline else ()), *program, *self.command[1:]]
 
 
-def plan_steps(upstream: str, default_index: str, mirror: Path, environment: Path) -> tuple[Step, ...]:
+def plan_steps(upstream: str, default_index: str, mirror: Path, bundle: Path, environment: Path) -> tuple[Step, ...]:
     """Plan the whole way; paths are shown as they are given."""
     indexes = ("--upstream", upstream, "--default-index", default_index)
     at = ("--mirror", str(mirror))
@@ -88,8 +92,12 @@ def plan_steps(upstream: str, default_index: str, mirror: Path, environment: Pat
             command=(OURS, "verify", "--deep", *at),
         ),
         Step(
-            title="Install from the mirror into a new environment, by a process without network.",
-            command=(OURS, "install", "--from", str(mirror), "--venv", str(environment)),
+            title="Pack what must be carried across the gap: wheels, locks, and an installer that needs nothing else.",
+            command=(OURS, "bundle", "-o", str(bundle), "--offline", *at),
+        ),
+        Step(
+            title="On the other side: install by the bundle's own installer, with a Python and without network.",
+            command=(PYTHON, "-I", str(bundle / INSTALLER_NAME), "--venv", str(environment)),
             offline=True,
         ),
         Step(
@@ -107,9 +115,9 @@ def plan_steps(upstream: str, default_index: str, mirror: Path, environment: Pat
 def command(session: Session, *, keep: bool) -> None:
     """Go the whole way on this machine, against a small upstream that it starts on loopback.
 
-    Crawl, select for a foreign GPU machine, fetch for this one, verify, install without network, import torch. The
-    upstream serves real names and requirements; its wheels are stand-ins of a few kilobytes, so that nothing is
-    fetched from the internet and nothing here is the real torch.
+    Crawl, select for a foreign GPU machine, fetch for this one, verify, pack a bundle, install from it by its own
+    installer without network, import torch. The upstream serves real names and requirements; its wheels are stand-ins
+    of a few kilobytes, so that nothing is fetched from the internet and nothing here is the real torch.
 
     Works in a new directory below the current one, which is removed afterwards; a mirror named by --mirror must be
     new or empty, and is kept.
@@ -122,7 +130,9 @@ def command(session: Session, *, keep: bool) -> None:
         )
     with working_directory(keep=keep) as directory, Simulator(era=ERA) as simulator:
         here = Path(os.path.relpath(directory))
-        steps = plan_steps(simulator.url, simulator.default_index_url, mirror or here / "cache", here / "env")
+        steps = plan_steps(
+            simulator.url, simulator.default_index_url, mirror or here / "cache", here / "bundle", here / "env"
+        )
         prefix = prefix_without_network()
         narrate(session, f"A small upstream listens on {simulator.url}; its wheels are stand-ins with real names.")
         if not prefix:

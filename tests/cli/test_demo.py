@@ -41,7 +41,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert GPU_MACHINE_WHEEL in result.stdout
     assert "$ pytorch-offline fetch torch --backend cpu --upstream http://127.0.0.1:" in result.stdout
     assert "[[3.0, 3.0], [3.0, 3.0]]" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("Everything held: 6 steps")
+    assert result.stdout.splitlines()[-1].startswith("Everything held: 7 steps")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,7 +67,9 @@ def test_a_mirror_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_is_shown_is_what_is_run() -> None:
     prefix = ("unshare", "-r", "-n")
-    for step in plan_steps("http://u/whl", "http://u/simple/", Path("demo/cache"), Path("demo/env")):
+    for step in plan_steps(
+        "http://u/whl", "http://u/simple/", Path("demo/cache"), Path("demo/bundle"), Path("demo/env")
+    ):
         shown, run = step.shown(prefix).split(), step.argv(prefix)
         assert (run[:3] == [*prefix]) == step.offline
         if "pytorch-offline" in shown:
