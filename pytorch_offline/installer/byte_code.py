@@ -17,7 +17,7 @@ warnings.simplefilter("ignore")
 modes = getattr(py_compile, "PycInvalidationMode", None)
 more = {"invalidation_mode": modes.TIMESTAMP} if modes else {}
 for line in sys.stdin.buffer:
-    staged, final = (os.fsdecode(bytes.fromhex(part.decode())) for part in line.split())
+    staged, final = (os.fsdecode(bytes.fromhex(part.decode())) for part in line.strip().split())
     try:
         made = py_compile.compile(staged, dfile=final, doraise=True, **more)
     except (py_compile.PyCompileError, RecursionError, MemoryError):

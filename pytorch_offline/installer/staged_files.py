@@ -165,10 +165,11 @@ def hashed_wheel(
         IntegrityError: ``staged-damaged`` if they are not what the verified wheel says they are.
     """
     on_disk = {file.path: result.sha256 for file, result in zip(files, handled) if result.sha256 is not None}
+    rewritten = scripts_with_old_hashes(expected, files, handled)
     problems = [
         (file.path, "cannot be read" if result.sha256 is None else f"RECORD says {file.expected}, not {result.sha256}")
         for file, result in zip(files, handled)
-        if result.sha256 != file.expected
+        if result.sha256 != file.expected and file.path not in rewritten
     ]
     # What lies in .data goes elsewhere, and scripts there get the interpreter's name: the installed RECORD vouches.
     own = {path: sha256 for path, sha256 in expected.items() if not path.split("/", 1)[0].endswith(".data")}
@@ -188,15 +189,33 @@ def hashed_wheel(
     return HashedWheel(wheel.project, wheel.version, final_site, on_disk, (), dict(expected), size)
 
 
-def record_byte_code(information: str, made: Sequence[str]) -> None:
-    """Add byte code to a staged RECORD, in pip's form: no hash, no size, rows in order."""
-    if not made:
+def scripts_with_old_hashes(
+    expected: Mapping[str, str], files: Sequence[RecordedFile], handled: Sequence[HandledFile]
+) -> Dict[str, Tuple[str, str]]:
+    """Find scripts whose RECORD has the hash from before the interpreter's name was put in, each with the right one.
+
+    pip 22.0.4 writes it so with ``--root`` (tried here with Python 3.7's), and nobody could check such a script.
+    """
+    of_wheel = {path.rsplit("/", 1)[1]: sha256 for path, sha256 in expected.items() if ".data/scripts/" in path}
+    return {
+        file.path: (result.sha256, str(result.size))
+        for file, result in zip(files, handled)
+        if result.sha256 is not None
+        and result.sha256 != file.expected
+        and of_wheel.get(file.path.rsplit("/", 1)[-1]) == file.expected
+    }
+
+
+def complete_record(information: str, made: Sequence[str], corrected: Mapping[str, Tuple[str, str]]) -> None:
+    """Add byte code to a staged RECORD, in pip's form: no hash, no size, rows in order; and put hashes right."""
+    if not made and not corrected:
         return
     site = os.path.dirname(information)
     path = os.path.join(information, "RECORD")
     with open(path, encoding="utf-8", newline="") as file:
         text = file.read()
-    rows = {tuple(row) for row in csv.reader(io.StringIO(text, newline=""))}
+    read = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row]
+    rows = {(row[0], *corrected[row[0]]) if row[0] in corrected else row for row in read}
     rows.update((os.path.relpath(byte_code, site).replace(os.sep, "/"), "", "") for byte_code in made)
     with open(path + ".new", "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\r\n" if "\r\n" in text else "\n").writerows(sorted(rows))

@@ -24,9 +24,10 @@ from pytorch_offline.installer.record_files import record_of_wheel
 from pytorch_offline.installer.staged_files import (
     StagedDistribution,
     StageHands,
+    complete_record,
     hashed_wheel,
     read_recorded_files,
-    record_byte_code,
+    scripts_with_old_hashes,
     staged_distributions,
 )
 from pytorch_offline.installer.staging_lines import (
@@ -284,7 +285,8 @@ def _finish_share(share: InstallerShare, source: Source, hands: StageHands, surv
         with source.open_file(wheel.path) as stream:
             expected = record_of_wheel(stream)
         yield hashed_wheel(wheel, final, expected, files, handled)
-        record_byte_code(distribution.information, [result.byte_code for result in handled if result.byte_code])
+        made = [result.byte_code for result in handled if result.byte_code]
+        complete_record(distribution.information, made, scripts_with_old_hashes(expected, files, handled))
 
 
 def _into_final_layout(root: str, survey: Survey) -> None:
@@ -294,6 +296,9 @@ def _into_final_layout(root: str, survey: Survey) -> None:
         UnsatisfiableError: ``installer-failed`` where RECORD would not fit the other layout.
     """
     data, purelib = survey.paths["data"], survey.paths["purelib"]
+    own_lock = os.path.join(staged_path(root, data), ".lock")  # uv's, of what it takes for an environment
+    if os.path.isfile(own_lock):
+        os.unlink(own_lock)
     of_unix = ("lib", "python" + ".".join(survey.python.split(".")[:2]), "site-packages")
     places = [os.path.join(staged_path(root, data), *parts) for parts in (of_unix, ("Lib", "site-packages"))]
     final = staged_path(root, purelib)
