@@ -1,4 +1,4 @@
-"""``pytorch-offline verify``: re-hash a mirror and name each bad file."""
+"""``pytorch-offline verify``: re-hash a mirror, or a bundle, and name each bad file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pytorch_offline.cli.progress import shown_progress
 from pytorch_offline.cli.progress.words import duration, speed
 from pytorch_offline.cli.rates import rate_option
 from pytorch_offline.cli.session import Session, common_options, progress_option, wait_option
+from pytorch_offline.cli.verify_bundle import is_bundle, verify_bundle
 from pytorch_offline.crawler.catalogue import CATALOGUE_NAME, Catalogue
 from pytorch_offline.crawler.default_index import Reach, configured_http
 from pytorch_offline.crawler.drift_log import DriftLog
@@ -34,7 +35,7 @@ from pytorch_offline.net import Http
 from pytorch_offline.selector.explaining.render import render_size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import PurePosixPath
 
     from pytorch_offline.mirror.findings import Finding
@@ -45,6 +46,7 @@ EPILOG = """\b
 Examples:
   pytorch-offline verify
   pytorch-offline verify --mirror /media/usb/mirror --deep
+  pytorch-offline verify /media/cd1 /media/cd2 /home/me/volume-003
   pytorch-offline verify --repair
   pytorch-offline verify --repair --from http://other-mirror.lan/ --from /media/usb/mirror
   pytorch-offline verify --watch 30 --for 120 --limit-rate 200M --quiet       # every night, from cron
@@ -52,6 +54,7 @@ Examples:
 
 
 @click.command("verify", cls=SectionedCommand, epilog=EPILOG)
+@click.argument("bundles", nargs=-1, metavar="[BUNDLE]...", type=click.Path(path_type=Path))
 @common_options
 @progress_option
 @click.option("--deep", is_flag=True, default=False, help="Also check every wheel's zip and RECORD.")
@@ -95,6 +98,7 @@ def command(
     context: click.Context,
     session: Session,
     *,
+    bundles: tuple[Path, ...],
     deep: bool,
     repair: bool,
     sources: tuple[str, ...],
@@ -109,13 +113,24 @@ def command(
 ) -> None:
     """Read every file of the mirror, compare it with manifest.json, and name each bad one.
 
-    Works on read-only media and on a bundle. A repair asks for the bad parts of a file alone. Exits with 4 if anything
+    With BUNDLE, the directory of a bundle or those of its volumes, in any order: what is wrong there, and what must be
+    brought again. Works on read-only media. A repair asks for the bad parts of a file alone. Exits with 4 if anything
     is wrong, and still is after a repair.
     """
-    if (sources or offline) and not repair:
-        raise UsageError("contradiction", "--from and --offline say how to --repair, which is not asked for")
-    if older_than is not None and watch is not None:
-        raise UsageError("contradiction", "--watch and --older-than exclude each other")
+    of_mirrors = {
+        "--repair": repair,
+        "--from": bool(sources),
+        "--offline": offline,
+        "--older-than": older_than is not None,
+        "--watch": watch is not None,
+        "--for": minutes is not None,
+        "--limit-rate": limit_rate is not None,
+    }
+    given = [option for option, used in of_mirrors.items() if used]
+    if bundles or is_bundle(session.mirror):
+        _refuse_with_bundle(given)
+        context.exit(verify_bundle(session, bundles or (session.mirror,), deep=deep, jobs=jobs))
+    _refuse_contradictions(given)
     mirror = Mirror(session.mirror, work="verify --repair" if repair else "verify", patience=wait)
     now = partial(datetime.now, UTC)
     days = older_than if watch is None else watch
@@ -172,6 +187,22 @@ def command(
         for command_line in commands:
             session.message(f"next, where upstream can be reached: {command_line}")
         context.exit(IntegrityError.exit_code)
+
+
+def _refuse_contradictions(options: Collection[str]) -> None:
+    if {"--from", "--offline"} & set(options) and "--repair" not in options:
+        raise UsageError("contradiction", "--from and --offline say how to --repair, which is not asked for")
+    if {"--watch", "--older-than"} <= set(options):
+        raise UsageError("contradiction", "--watch and --older-than exclude each other")
+
+
+def _refuse_with_bundle(options: Sequence[str]) -> None:
+    if options:
+        raise UsageError(
+            "contradiction",
+            f"{options[0]} is for mirrors: a bundle is read as a whole, and has no upstream",
+            hint="install.py --repair, in the bundle, mends what its own parity can",
+        )
 
 
 def _explained(mirror: Mirror, report: VerifyReport, log: DriftLog | None) -> VerifyReport:

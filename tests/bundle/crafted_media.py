@@ -86,3 +86,10 @@ def write_volumes(directory: Path, held: dict[str, bytes] | None = None, *, limi
         write(top / LABEL_NAME, render_label(made, number))
         write(top / "manifest.json", render_manifest(made))
     return made
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 0x10
+    path.write_bytes(body)

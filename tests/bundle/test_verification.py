@@ -14,7 +14,7 @@ from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.reading.verification import Verification, require_verified, verify_source
 from pytorch_offline.errors import IntegrityError
 from tests.bundle.crafted_manifests import PIP, PYLOCK, TORCH
-from tests.bundle.crafted_media import NUMPY, bodies, piece_of, write, write_plain, write_volumes
+from tests.bundle.crafted_media import NUMPY, bodies, flip, piece_of, write, write_plain, write_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +29,6 @@ def verify(*places: Path) -> Verification:
 def only(verification: Verification) -> BundleFinding:
     assert len(verification.findings) == 1, verification.findings
     return verification.findings[0]
-
-
-def flip(path: Path) -> None:
-    body = bytearray(path.read_bytes())
-    body[len(body) // 2] ^= 0x10
-    path.write_bytes(body)
 
 
 def cut(path: Path) -> None:

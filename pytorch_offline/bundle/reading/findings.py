@@ -15,6 +15,7 @@ SWAPPED = "swapped"
 DUPLICATED = "duplicated"
 UNEXPECTED = "unexpected"
 UNREADABLE = "unreadable"
+UNSOUND = "unsound"
 
 # So many findings stand in an error's text; a list has all of them.
 _TOLD_FINDINGS = 20
@@ -125,7 +126,7 @@ def render_bundle_finding(finding: BundleFinding) -> Tuple[str, ...]:
 
 def damaged_bundle(findings: Sequence[BundleFinding]) -> PytorchOfflineError:
     """Make the error that names everything that is wrong with a bundle."""
-    lines = [line for finding in findings[:_TOLD_FINDINGS] for line in render_bundle_finding(finding)]
+    lines = ["; ".join(map(str.strip, render_bundle_finding(finding))) for finding in findings[:_TOLD_FINDINGS]]
     if len(findings) > _TOLD_FINDINGS:
         lines.append(f"and {len(findings) - _TOLD_FINDINGS} more")
     number = "one thing is" if len(findings) == 1 else f"{len(findings)} things are"
