@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import string
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pytorch_offline.bundle.format import manifest as codec
 from pytorch_offline.bundle.format.manifest import content_id, parse_manifest, render_manifest
 from pytorch_offline.bundle.format.model import BundleFile, Manifest, Piece
+from pytorch_offline.bundle.writing.driver_facts import make_driver_facts
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
 from tests.bundle.crafted_manifests import PYLOCK, TORCH, bundle_file, manifest, target_lock
 
@@ -215,6 +217,41 @@ def test_what_cannot_be_is_refused_although_the_checksum_agrees(name: str) -> No
     assert isinstance(error, IntegrityError)
     assert error.code == "bad-manifest"
     assert "checksum" not in error.message
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2**70)
+    | st.text(max_size=8)
+    | st.sampled_from(["../x", "CON", "a" * 64]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:  # noqa: ANN401  (JSON)
+    """List the way to every member of a document."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, member in members for place in [(*at, key), *_places(member, (*at, key))]]
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_whatever_a_hostile_hand_writes_is_read_or_refused_in_words(data: st.DataObject) -> None:
+    document = _document(manifest(drivers=make_driver_facts()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        *above, last = data.draw(st.sampled_from(_places(document)))
+        holder: Any = document
+        for key in above:
+            holder = holder[key]
+        holder[last] = data.draw(VALUES)
+    try:
+        body = _sealed(document)
+    except ValueError:
+        return  # what canonical JSON cannot hold, nobody can write
+    with suppress(PytorchOfflineError):  # nothing else comes of it
+        assert parse_manifest(body)
 
 
 def _clash(*paths: str) -> PytorchOfflineError:

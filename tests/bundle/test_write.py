@@ -18,6 +18,7 @@ from pytorch_offline.bundle.reading.verification import verify_source
 from pytorch_offline.bundle.writing import write
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
 from tests.bundle.bundling import PIP, small_mirror, tree, wished
+from tests.installer.crafted import linux_target, pure, write_mirror
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +133,28 @@ def test_another_bundle_is_not_written_over_unless_that_is_meant(tmp_path: Path)
     assert not (out / TORCH).exists()
     assert not (out / "whl/cpu").exists()
     assert_whole(out)
+
+
+def test_a_whole_bundle_is_not_cut_into_volumes_where_it_lies_unless_that_is_meant(tmp_path: Path) -> None:
+    mirror, out = small_mirror(tmp_path / "mirror"), tmp_path / "out"
+    wished(mirror, out)
+    error = refused(mirror, out, volume_size=3_000_000)
+    assert error.code == "bundle-exists"
+    assert "in volumes of 3,000,000 bytes" in str(error.facts["asked for"])
+    assert "in one directory" in str(error.facts["it has"])
+    wished(mirror, out, volume_size=3_000_000, force=True)
+    assert not (out / "whl").exists()
+    assert_whole(out)
+
+
+def test_names_that_some_media_take_for_one_are_not_packed_together(tmp_path: Path) -> None:
+    target = linux_target("3.10.12")
+    mirror = write_mirror(tmp_path / "mirror", {"a": [pure("name", "1.0")], "b": [pure("Name", "1.0")]}, target=target)
+    error = refused(mirror, tmp_path / "out")
+    assert isinstance(error, UsageError)
+    assert error.code == "cannot-be-packed"
+    assert not (tmp_path / "out").exists()
+    wished(mirror, tmp_path / "out", targets=("a",))
 
 
 def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> None:

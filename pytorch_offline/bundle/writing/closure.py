@@ -123,6 +123,8 @@ class _Walker:
         self._metadata = metadata
         self._looks_at: dict[str, tuple[str, ...]] = {}
         self._judged: dict[tuple[str, ...], bool] = {}
+        self._asked: dict[int, tuple[NormalizedName, bool, frozenset[NormalizedName]]] = {}
+        self._texts: dict[int, str] = {}
         self.literals: set[str] = set()
         for one in metadata.values():
             for requirement in one.requires_dist:
@@ -152,19 +154,27 @@ class _Walker:
         while agenda:
             project = agenda.pop()
             for requirement in self._active(project, environment, extras[project]):
-                needed = canonicalize_name(requirement.name)
-                version = self._locked.get(needed)
-                if version is None or not requirement.specifier.contains(version, prereleases=True):
+                needed, is_met, asked = self._judge(requirement)
+                if not is_met:
                     bare = f"{requirement.name}{requirement.specifier}"
                     missing.add(Missing(project=needed, requirement=bare, required_by=project))
                     continue
                 if needed != project:
                     needs[project].add(needed)
-                asked = {canonicalize_name(extra) for extra in requirement.extras}
                 if not asked <= extras[needed]:
                     extras[needed] |= asked
                     agenda.append(needed)
         return _Walk(needs={name: frozenset(found) for name, found in needs.items()}, missing=frozenset(missing))
+
+    def _judge(self, requirement: Requirement) -> tuple[NormalizedName, bool, frozenset[NormalizedName]]:
+        """Say whom a requirement asks for, whether the lock meets it, and with which extras: the same on every walk."""
+        key = id(requirement)  # METADATA keeps it alive
+        if key not in self._asked:
+            needed = canonicalize_name(requirement.name)
+            version = self._locked.get(needed)
+            is_met = version is not None and requirement.specifier.contains(version, prereleases=True)
+            self._asked[key] = needed, is_met, frozenset(map(canonicalize_name, requirement.extras))
+        return self._asked[key]
 
     def holds(self, own: _Walk, environment: Mapping[str, str]) -> bool:
         """Whether another environment needs nothing beyond the target's own, and every wheel admits its Python."""
@@ -190,7 +200,9 @@ class _Walker:
                 yield requirement
 
     def _applies(self, requirement: Requirement, environment: Mapping[str, str], extra: str) -> bool:
-        text = str(requirement.marker or "")
+        text = self._texts.get(id(requirement))
+        if text is None:
+            text = self._texts[id(requirement)] = str(requirement.marker or "")
         key = (text, extra, *(environment[name] for name in self._looks_at[text]))
         if key not in self._judged:
             self._judged[key] = applies(requirement, environment, extra)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, render_manifest
+from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, parse_manifest, render_manifest
 from pytorch_offline.bundle.reading.parity import PARITY_PREFIX
 from pytorch_offline.bundle.writing.assembly import assemble
 from pytorch_offline.bundle.writing.destination import BundleDirectory, check_place
@@ -127,12 +127,8 @@ def write_bundle(
     draft, saving = make_delta(draft_manifest(contents, number), wishes.since)
     bodies, notes = render_root_files(draft, contents.places, sbom=wishes.sbom)
     manifest = add_root_files(draft, bodies)
-    if standing.manifest is not None and standing.manifest.id != manifest.id and not wishes.force:
-        raise UsageError(
-            "bundle-exists",
-            f"{wishes.out} holds another bundle, number {standing.manifest.counter} of {standing.manifest.created}",
-            hint="name a new directory, or write over it with --force",
-        )
+    _refuse_unreadable(manifest)
+    _refuse_to_replace(standing.manifest, manifest, wishes)
     if wishes.volume_size is not None:
         reserved = 0 if wishes.parity is None else wishes.parity.letters(manifest, wishes.volume_size)
         manifest = pack_manifest(
@@ -189,6 +185,47 @@ def finish(
     if wishes.signing is not None:
         seals = seal(wishes.signing, body, mirror=wishes.mirror, created=manifest.created, there=there)
     return finishing_files(manifest, body, seals, bodies[INSTALLER_NAME]), seals
+
+
+def _refuse_unreadable(manifest: Manifest) -> None:
+    """See to it that whoever reads the bundle can take it: a mirror may hold names that not every medium keeps apart.
+
+    Raises:
+        UsageError: ``cannot-be-packed``.
+    """
+    try:
+        parse_manifest(render_manifest(manifest))
+    except IntegrityError as error:
+        raise UsageError(
+            "cannot-be-packed",
+            error.message.replace("cannot be used", "could not be read"),
+            facts=error.facts,
+            hint="pack targets that do not go together into bundles of their own, with --target",
+        ) from error
+
+
+def _refuse_to_replace(there: Manifest | None, manifest: Manifest, wishes: BundleWishes) -> None:
+    """Keep what lies there, unless it is this very bundle, packed alike, or is meant to go.
+
+    Raises:
+        UsageError: ``bundle-exists``.
+    """
+    if there is None or wishes.force:
+        return
+    if (there.id, there.base, there.volume_size) == (manifest.id, manifest.base, wishes.volume_size):
+        return
+    raise UsageError(
+        "bundle-exists",
+        f"{wishes.out} holds another bundle, number {there.counter} of {there.created}",
+        facts={"it has": _packing_of(there), "asked for": _packing_of(manifest, wishes.volume_size)},
+        hint="name a new directory, or write over it with --force",
+    )
+
+
+def _packing_of(manifest: Manifest, volume_size: int | None = None) -> str:
+    size = manifest.volume_size or volume_size
+    parts = [f"content {manifest.id[:12]}", "complete" if manifest.base is None else f"on top of {manifest.base[:12]}"]
+    return ", ".join([*parts, "in one directory" if size is None else f"in volumes of {size:,} bytes"])
 
 
 def finishing_files(manifest: Manifest, body: bytes, seals: Mapping[str, bytes], installer: bytes) -> dict[str, bytes]:
