@@ -2,7 +2,7 @@
 
 ``docs/evidence.md`` describes the document. It is left in the environment below ``share/pytorch-offline/``: as JSON, as
 a page for a browser and as a text for ``less``. A proof that failed is left under another name, beside the evidence of
-what is still there; if the environment itself is gone, beside its place.
+what is still there; where the environment itself is gone, only at the place that the user named for it.
 """
 
 import json
@@ -228,16 +228,8 @@ def render_evidence_json(evidence: Evidence) -> str:
     return json.dumps(evidence_document(evidence), indent=2) + "\n"
 
 
-def evidence_paths(prefix: str, *, proven: bool, standing: bool) -> str:
-    """Return where the evidence is left, without a suffix.
-
-    Args:
-        prefix: the environment's.
-        proven: whether the proof went well.
-        standing: whether the environment is (still) there.
-    """
-    if not standing:
-        return prefix.rstrip("/\\") + ".pytorch-offline-evidence"
+def evidence_path(prefix: str, *, proven: bool) -> str:
+    """Return where the evidence is left in an environment, without a suffix; a failure hides no earlier success."""
     return os.path.join(prefix, *EVIDENCE_FOLDER, "evidence" if proven else "evidence-failed")
 
 
@@ -274,6 +266,8 @@ def proof_error(evidence: Evidence, left_at: Optional[str] = None) -> PytorchOff
         facts["evidence"] = left_at
     message = "the wheels are in place, but the proof failed" if evidence.installing else "the proof failed"
     hint = telling[0].remedy if telling else None
+    data = {"findings": printable([finding_document_of(one) for one in evidence.findings])}
+    data["diagnosis"] = printable([dict(one._asdict()) for one in evidence.diagnoses])
     if by_bytes:
-        return IntegrityError("proof-failed", message, facts=facts, hint=hint)
-    return UnsatisfiableError("proof-failed", message, facts=facts, hint=hint)
+        return IntegrityError("proof-failed", message, facts=facts, hint=hint, data=data)
+    return UnsatisfiableError("proof-failed", message, facts=facts, hint=hint, data=data)

@@ -23,7 +23,7 @@ from pytorch_offline.installer.evidence import (
     EVIDENCE_SUFFIXES,
     Evidence,
     Stopwatch,
-    evidence_paths,
+    evidence_path,
     render_evidence_json,
     write_whole,
 )
@@ -278,7 +278,7 @@ def with_remedies(findings: Sequence[Finding], diagnoses: Sequence[Diagnosis]) -
 
 
 def leave_evidence(evidence: Evidence, context: Context, *, standing: bool = True) -> Optional[str]:
-    """Leave the evidence in the environment, or beside its place, and where the user asked for it.
+    """Leave the evidence in the environment, if it is there, and where the user asked for it.
 
     Returns the path of the JSON document, None where nothing could be written; that is told, and no failure: what was
     proven is proven.
@@ -290,7 +290,7 @@ def leave_evidence(evidence: Evidence, context: Context, *, standing: bool = Tru
     """
     proven = not evidence.failures
     texts = (render_evidence_json(evidence), render_evidence_html(evidence), render_evidence_text(evidence))
-    beginnings = [evidence_paths(evidence.prefix, proven=proven, standing=standing)]
+    beginnings = [evidence_path(evidence.prefix, proven=proven)] if standing else []
     asked = evidence.plan.request.evidence
     if asked is not None:
         beginnings.insert(0, asked[:-5] if asked.endswith(".json") else asked)

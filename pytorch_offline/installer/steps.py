@@ -107,7 +107,8 @@ def install(request: Request, context: Context, source: Source, plan: Plan) -> O
         if failed is not None:
             left = leave_evidence(failed, context, standing=plan.destination.creates is None)
             error.facts["state"] = "what was there before is there again"
-            error.facts["evidence"] = left
+            if left is not None:
+                error.facts["evidence"] = left
         raise
     if source.manifest_bytes:
         prefix = plan.destination.creates or plan.survey.prefix
