@@ -45,11 +45,16 @@ class Case:
 
 def cases(versions: Sequence[str] = MINORS) -> Iterator[Case]:
     """Give every case that this machine has the interpreters for."""
-    oldest = next(version for version in MINORS if find_interpreter(version))
+    oldest = find_oldest()
     for version in versions:
         for shape in SHAPES if find_interpreter(version) else ():
             for run_by in dict.fromkeys((oldest, version)):
                 yield Case(version=version, shape=shape, run_by=run_by)
+
+
+def find_oldest() -> str:
+    """Name the oldest CPython of this machine."""
+    return next(version for version in MINORS if find_interpreter(version))
 
 
 def write_bundle(directory: Path, versions: Sequence[str] = MINORS) -> Path:
