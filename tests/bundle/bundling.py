@@ -31,7 +31,7 @@ def small_mirror(root: Path, *, torch_version: str = "2.4.0+cpu", pip: bool = Tr
 
 def wished(mirror: Path, out: Path, **wishes: Any) -> BundleReport:  # noqa: ANN401  (any field of BundleWishes)
     """Write a bundle as the command does, with no network."""
-    asked = BundleWishes(mirror=mirror, out=out, **wishes)
+    asked = BundleWishes(mirror=mirror, out=out, **{"sbom": False, **wishes})
     contents, _ = gather(asked, lambda *_: None)
     return write_bundle(asked, contents, now=lambda: NOW, progress=Silent())
 
