@@ -43,6 +43,8 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 }
 # How often a user's Ctrl-C or the system's shutdown stands in for a kill.
 _SIGNALS = (signal.SIGKILL,) * 8 + (signal.SIGINT, signal.SIGTERM)
+# How many of the kills come while a run writes; before that, a moment is as good as another.
+_LATE = 0.9
 # What a mirror keeps that is no leftover: which bundles it gave, took, and the lock of writing some.
 _KEPT = {"bundles.json", "taken-bundles.json", "bundling"}
 
@@ -98,12 +100,17 @@ class Campaign(ABC):
     def __init__(self, scratch: Path, *, chance: random.Random) -> None:
         self.tally = Tally()
         self.scratch = scratch
-        self.seconds = (0.0, 1.0)
+        self.begins = 1.0  # seconds from a run's start until it writes
+        self.works = 1.0  # and from there to its end
         self._chance = chance
 
     @abstractmethod
     def prepare(self, number: int) -> list[str]:
         """Make a fresh place, and give the command that works on it."""
+
+    @abstractmethod
+    def begun(self) -> bool:
+        """Say whether a run has begun to write."""
 
     @abstractmethod
     def check_killed(self) -> None:
@@ -132,13 +139,18 @@ class Campaign(ABC):
         return self.tally
 
     def measure(self, command: list[str]) -> None:
-        """Learn how long an undisturbed run takes, and how long until it begins to work."""
+        """Learn how long an undisturbed run takes until it begins to write, and until its end."""
         started = time.monotonic()
-        run([sys.executable, "-m", "pytorch_offline", command[3], "--help"], self.scratch)
-        begins = time.monotonic() - started
-        started = time.monotonic()
-        run(command, self.scratch)
-        self.seconds = (begins * 0.7, 0.95 * (time.monotonic() - started))
+        with subprocess.Popen(
+            command, cwd=self.scratch, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            while not self.begun() and process.poll() is None:
+                time.sleep(0.002)
+            self.begins = time.monotonic() - started
+            _, errors = process.communicate()
+        self.works = time.monotonic() - started - self.begins
+        if process.returncode:
+            raise RuntimeError(f"{command}: {errors.decode()}")
 
     def _one_run(self, command: list[str], *, patient: bool) -> bool:
         """Start a run, and kill it unless it is quicker; say whether it has finished."""
@@ -152,9 +164,13 @@ class Campaign(ABC):
             start_new_session=True,
         ) as process:
             if not patient:
-                deadline = time.monotonic() + self._chance.uniform(*self.seconds)
+                deadline = time.monotonic() + self._chance.uniform(0.2, 1.0) * self.begins
+                if self._chance.random() < _LATE:
+                    while not self.begun() and process.poll() is None:
+                        time.sleep(0.001)
+                    deadline = time.monotonic() + self._chance.uniform(0.0, 0.9) * self.works
                 while time.monotonic() < deadline and process.poll() is None:
-                    time.sleep(0.005)
+                    time.sleep(0.001)
                 if process.poll() is None:
                     os.killpg(process.pid, number)
             _, errors = process.communicate(timeout=300)
@@ -175,9 +191,9 @@ class BundleCampaign(Campaign):
         super().__init__(scratch, chance=chance)
         self._options = options
         mirror_of(scratch / "mirror", sizes)
-        self.measure(self._command("undisturbed"))
-        self._expected = _described(scratch / "undisturbed")
         self._out = scratch / "undisturbed"
+        self.measure(self._command("undisturbed"))
+        self._expected = _described(self._out)
 
     def _command(self, out: str) -> list[str]:
         return tool("bundle", "-o", out, "--mirror", "mirror", "--offline", *self._options)
@@ -188,6 +204,10 @@ class BundleCampaign(Campaign):
         self._out = self.scratch / f"out{number}"
         self._out.mkdir()
         return self._command(self._out.name)
+
+    def begun(self) -> bool:
+        """Say whether anything lies there."""
+        return self._out.is_dir() and any(self._out.iterdir())
 
     def check_killed(self) -> None:
         """See that what was written is whole, or says that it is none."""
@@ -244,6 +264,11 @@ class ImportCampaign(Campaign):
         self._served = ServeProcess(self.scratch / "far").__enter__()
         self._hammer = Hammer(self.scratch / "far", self._served.port, clients=1).__enter__()
         return tool("import", "second", "--mirror", "far")
+
+    def begun(self) -> bool:
+        """Say whether bytes of the bundle have come, or what came goes to its place."""
+        state = self.scratch / "far/.state"
+        return any(state.glob("partial/*")) or (state / "admitted.jsonl").exists()
 
     def check_killed(self) -> None:
         """See that locks are all old or all new, and whether anything waits for the next run."""
