@@ -12,6 +12,7 @@ import click
 
 from pytorch_offline.bundle.format.manifest import INSTALLER_NAME
 from pytorch_offline.bundle.writing.destination import check_place
+from pytorch_offline.bundle.writing.gathering import BundleWishes, gather
 from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
 from pytorch_offline.bundle.writing.parity import parse_percent
@@ -19,7 +20,7 @@ from pytorch_offline.bundle.writing.protecting import ParityWish
 from pytorch_offline.bundle.writing.since import Saving, read_since
 from pytorch_offline.bundle.writing.tools import PIP
 from pytorch_offline.bundle.writing.volumes import tops_of
-from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
+from pytorch_offline.bundle.writing.write import BundleReport, write_bundle
 from pytorch_offline.cli.bundled_tools import ToolSupply
 from pytorch_offline.cli.help_sections import SectionedCommand
 from pytorch_offline.cli.network_options import network_options

@@ -6,7 +6,8 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
+from pytorch_offline.bundle.writing.gathering import BundleWishes, gather
+from pytorch_offline.bundle.writing.write import BundleReport, write_bundle
 from pytorch_offline.mirror.progress import Silent
 from tests.installer.crafted import linux_target, pure, torch, write_mirror
 

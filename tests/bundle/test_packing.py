@@ -14,7 +14,8 @@ import pytest
 from pytorch_offline.bundle.reading.labels import LABEL_NAME
 from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.reading.verification import verify_source
-from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
+from pytorch_offline.bundle.writing.gathering import BundleWishes, gather
+from pytorch_offline.bundle.writing.write import BundleReport, write_bundle
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
 from pytorch_offline.mirror.disk import Disk
 from pytorch_offline.mirror.progress import Silent

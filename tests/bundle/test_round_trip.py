@@ -15,8 +15,9 @@ from pytorch_offline.bundle.importing.run import import_bundle
 from pytorch_offline.bundle.reading.bases import require_base
 from pytorch_offline.bundle.reading.exporting import holdings_of_source, read_mirror_holdings, write_holdings
 from pytorch_offline.bundle.reading.opening import open_source
+from pytorch_offline.bundle.writing.gathering import BundleWishes, gather
 from pytorch_offline.bundle.writing.since import parse_since, read_since
-from pytorch_offline.bundle.writing.write import BundleReport, BundleWishes, gather, write_bundle
+from pytorch_offline.bundle.writing.write import BundleReport, write_bundle
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
 from pytorch_offline.mirror.progress import Silent
 from pytorch_offline.mirror.store import Mirror

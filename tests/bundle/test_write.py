@@ -15,7 +15,7 @@ import pytest
 from pytorch_offline.bundle.format.manifest import MANIFEST_NAME, UNFINISHED_NAME, parse_manifest
 from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.reading.verification import verify_source
-from pytorch_offline.bundle.writing import write
+from pytorch_offline.bundle.writing import copying, remembering
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
 from tests.bundle.bundling import PIP, small_mirror, tree, wished
 from tests.installer.crafted import linux_target, pure, write_mirror
@@ -216,7 +216,7 @@ def test_a_wheel_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_found_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror, out = small_mirror(tmp_path / "mirror"), tmp_path / "out"
-    monkeypatch.setattr(write, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(copying, "free_bytes", lambda _: 1000)
     error = refused(mirror, out)
     assert isinstance(error, UpstreamError)
     assert error.code == "disk-full"
@@ -227,7 +227,7 @@ def test_a_file_too_large_for_the_medium_is_found_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror, out = small_mirror(tmp_path / "mirror"), tmp_path / "out"
-    monkeypatch.setattr(write, "largest_file", lambda _: 1000)
+    monkeypatch.setattr(copying, "largest_file", lambda _: 1000)
     error = refused(mirror, out)
     assert error.code == "file-too-large"
     assert "--volume-size" in (error.hint or "")
@@ -264,7 +264,7 @@ def test_a_mirror_that_takes_no_notes_still_gives_bundles_and_says_what_that_mea
     def read_only(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(write, "make_directories", read_only)
+    monkeypatch.setattr(remembering, "make_directories", read_only)
     report = wished(mirror, tmp_path / "out")
     assert report.manifest.counter == 1
     assert "cannot remember" in report.warnings[0]
