@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytorch_offline.bundle.format.holdings import HeldFile, Holdings
 from pytorch_offline.bundle.format.manifest import MANIFEST_NAME, UNFINISHED_NAME, parse_manifest
 from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.reading.verification import verify_source
@@ -135,16 +136,18 @@ def test_another_bundle_is_not_written_over_unless_that_is_meant(tmp_path: Path)
     assert_whole(out)
 
 
-def test_a_whole_bundle_is_not_cut_into_volumes_where_it_lies_unless_that_is_meant(tmp_path: Path) -> None:
+def test_a_whole_bundle_does_not_give_way_to_a_delta_of_the_same_content_unasked(tmp_path: Path) -> None:
     mirror, out = small_mirror(tmp_path / "mirror"), tmp_path / "out"
-    wished(mirror, out)
-    error = refused(mirror, out, volume_size=3_000_000)
+    manifest = wished(mirror, out).manifest
+    held = [HeldFile(file.path, file.size, file.sha256) for file in manifest.files if file.path.startswith("whl/")]
+    since = Holdings(bundles=(), files=tuple(held))
+    error = refused(mirror, out, since=since)
     assert error.code == "bundle-exists"
-    assert "in volumes of 3,000,000 bytes" in str(error.facts["asked for"])
-    assert "in one directory" in str(error.facts["it has"])
-    wished(mirror, out, volume_size=3_000_000, force=True)
-    assert not (out / "whl").exists()
+    assert "complete" in str(error.facts["it has"])
+    assert "on top of" in str(error.facts["asked for"])
     assert_whole(out)
+    assert wished(mirror, out, since=since, force=True).manifest.id == manifest.id
+    assert not (out / TORCH).exists()
 
 
 def test_names_that_some_media_take_for_one_are_not_packed_together(tmp_path: Path) -> None:

@@ -164,27 +164,26 @@ def _refuse_unreadable(manifest: Manifest) -> None:
 
 
 def _refuse_to_replace(there: Manifest | None, manifest: Manifest, wishes: BundleWishes) -> None:
-    """Keep what lies there, unless it is this very bundle, packed alike, or is meant to go.
+    """Keep what lies there, unless it is of the same content and as complete, or is meant to go.
 
     Raises:
         UsageError: ``bundle-exists``.
     """
     if there is None or wishes.force:
         return
-    if (there.id, there.base, there.volume_size) == (manifest.id, manifest.base, wishes.volume_size):
+    if (there.id, there.base) == (manifest.id, manifest.base):
         return
     raise UsageError(
         "bundle-exists",
         f"{wishes.out} holds another bundle, number {there.counter} of {there.created}",
-        facts={"it has": _packing_of(there), "asked for": _packing_of(manifest, wishes.volume_size)},
+        facts={"it has": _said_of(there), "asked for": _said_of(manifest)},
         hint="name a new directory, or write over it with --force",
     )
 
 
-def _packing_of(manifest: Manifest, volume_size: int | None = None) -> str:
-    size = manifest.volume_size or volume_size
-    parts = [f"content {manifest.id[:12]}", "complete" if manifest.base is None else f"on top of {manifest.base[:12]}"]
-    return ", ".join([*parts, "in one directory" if size is None else f"in volumes of {size:,} bytes"])
+def _said_of(manifest: Manifest) -> str:
+    kind = "complete" if manifest.base is None else f"on top of {manifest.base[:12]}"
+    return f"content {manifest.id[:12]}, {kind}"
 
 
 def finishing_files(manifest: Manifest, body: bytes, seals: Mapping[str, bytes], installer: bytes) -> dict[str, bytes]:
