@@ -146,10 +146,9 @@ class _Import:
     def carried_out(self, free: Callable[[Path], int]) -> ImportReport:
         """Do it; the mirror's lock is held."""
         plan = self._plan()
-        locks = self._read_locks(plan)
-        self._check_locks(plan, locks)
         self._look_at_room(plan, free)
-        self._stage(plan)
+        locks = self._read_locks(plan, self._stage(plan))
+        self._check_locks(plan, locks)
         self._admit(plan)
         changed = self._changed(locks)
         memory = read_bundle_memory(self._mirror.root / _MEMORY).remembering(self._manifest)
@@ -201,17 +200,13 @@ class _Import:
         left_out = [file for file in self._manifest.files if not file.carried]
         return {file.sha256 for file in left_out if not self._source.locate(file).missing}
 
-    def _read_locks(self, plan: ImportPlan) -> dict[PurePosixPath, bytes]:
-        locks, troubles = {}, []
-        for file in plan.locks:
-            body = read_small_file(self._source, file)
-            if isinstance(body, Trouble):
-                troubles.append(body)
-            else:
-                locks[PurePosixPath(file.path)] = body
-        if troubles:
-            raise bundle_damaged(self._source, troubles)
-        return locks
+    def _read_locks(self, plan: ImportPlan, troubles: Sequence[Trouble] = ()) -> dict[PurePosixPath, bytes]:
+        """Read the locks; tell with what did not come of them what else did not come."""
+        read = {PurePosixPath(file.path): read_small_file(self._source, file) for file in plan.locks}
+        met = [*troubles, *(body for body in read.values() if isinstance(body, Trouble))]
+        if met:
+            raise bundle_damaged(self._source, met)
+        return {path: body for path, body in read.items() if isinstance(body, bytes)}
 
     def _check_locks(self, plan: ImportPlan, locks: Mapping[PurePosixPath, bytes]) -> None:
         """Refuse a lock that the mirror could not serve."""
@@ -228,13 +223,13 @@ class _Import:
         room = Room(self._mirror.root, staging=self._mirror.partial, jobs=1, free=free)
         for files in _by_bytes(plan.incoming).values():
             for number, one in enumerate(files):
-                there = _size_of(part_of(self._mirror, one.wanted)) or 0
+                there = _room_of(part_of(self._mirror, one.wanted))
                 missing = max(0, one.row.size - there) if number == 0 else 0
                 room.expect(one.row.path, missing, size=one.row.size, place=(self._mirror.root / one.row.path).parent)
         room.check()
 
-    def _stage(self, plan: ImportPlan) -> None:
-        """Bring all that is lacking, one file after another as they lie on the media; see that all of it is right."""
+    def _stage(self, plan: ImportPlan) -> list[Trouble]:
+        """Bring all that is lacking, one file after another as they lie on the media; say what did not come."""
         groups = [files[0] for digest, files in _by_bytes(plan.incoming).items() if digest not in plan.twins]
         self._progress.plan(
             {str(one.row.path): one.row.size for one in groups},
@@ -244,21 +239,20 @@ class _Import:
         )
         if groups:
             make_directories(self._mirror.disk, self._mirror.partial)
-        troubles = []
+        troubles: list[Trouble] = []
         for one in sorted(groups, key=_place_on_media):
             name, outcome = str(one.row.path), Outcome.FAILED
             self._progress.begin(name, one.row.size, 0)
             self._progress.doing(name, Doing.RECEIVING)
             try:
-                trouble = self._stage_one(one)
-                outcome = Outcome.DONE if trouble is None else Outcome.FAILED
+                met = self._stage_one(one)
+                outcome = Outcome.FAILED if met else Outcome.DONE
             finally:
                 self._progress.end(name, outcome)
-            troubles += [trouble] if trouble else []
-        if troubles:
-            raise bundle_damaged(self._source, troubles)
+            troubles += met
+        return troubles
 
-    def _stage_one(self, one: Incoming) -> Trouble | None:
+    def _stage_one(self, one: Incoming) -> list[Trouble]:
         name, size = str(one.row.path), one.row.size
         part = part_of(self._mirror, one.wanted)
         return stage_file(self._source, one.file, part, lambda position: self._progress.advance(name, position, size))
@@ -305,13 +299,11 @@ class _Import:
         if adopted is not None:
             return adopted
         make_directories(self._mirror.disk, self._mirror.partial)
-        trouble = self._stage_one(one)
+        troubles = self._stage_one(one)
         twins = [path for path, file in self._mirror.read_files().items() if file.sha256 == one.row.sha256]
-        for path in twins if trouble else ():
-            if copy_file(self._mirror.root / path, one.file, part_of(self._mirror, one.wanted)):
-                return None
-        if trouble is not None:
-            raise bundle_damaged(self._source, [trouble])
+        part = part_of(self._mirror, one.wanted)
+        if troubles and not any(copy_file(self._mirror.root / path, one.file, part) for path in twins):
+            raise bundle_damaged(self._source, troubles)
         return None
 
     def _report(self, plan: ImportPlan, brought: Iterable[MirrorFile], locks: tuple[str, ...]) -> ImportReport:
@@ -352,6 +344,15 @@ def _place_on_media(one: Incoming) -> tuple[int, str]:
     """Sort files as they lie on media, which are read from their beginning to their end."""
     first = next(iter(one.file.pieces), None)
     return (0, one.file.path) if first is None else (first.volume, first.name)
+
+
+def _room_of(part: Path) -> int:
+    """Say how much room a file takes that came in pieces: it may have holes."""
+    try:
+        found = part.stat()
+    except FileNotFoundError:
+        return 0
+    return min(found.st_size, getattr(found, "st_blocks", 1 << 60) * 512)
 
 
 def _size_of(path: Path) -> int | None:

@@ -44,8 +44,10 @@ class MediumError(Exception):
     """A run of bytes is not to be had in the place that was tried."""
 
 
-def stage_file(source: Source, file: BundleFile, part: Path, advanced: Callable[[int], None]) -> Trouble | None:
+def stage_file(source: Source, file: BundleFile, part: Path, advanced: Callable[[int], None]) -> list[Trouble]:
     """Bring a file to ``part``, whole and right; say what is in the way if it cannot be had.
+
+    What can be had of it comes, and stays for the next run: its other pieces may lie on a disc that is put in later.
 
     Args:
         source: the media.
@@ -56,31 +58,55 @@ def stage_file(source: Source, file: BundleFile, part: Path, advanced: Callable[
     Raises:
         OSError: what the disk of ``part`` said.
     """
-    if _is_there(part, file, advanced):
-        return None
     location = source.locate(file)
-    if len(location.pieces) == 1 and location.paths[0] and _share_blocks(location.paths[0][0], part):  # noqa: SIM102
-        if _is_there(part, file, advanced):
-            return None
+    whole = location.paths[0][0] if len(location.pieces) == 1 and location.paths[0] else None
+    if _is_there(part, file, advanced):
+        return []
+    if whole is not None and _share_blocks(whole, part) and _is_there(part, file, advanced):
+        return []
     advanced(0)
-    with part.open("wb") as target:
-        begins = 0
+    troubles, begins = [], 0
+    with part.open("r+b" if part.exists() else "w+b") as target:
         for piece, paths in zip(location.pieces, location.paths, strict=True):
-            reason, tried = "it is not there", None
-            for path in paths:
-                try:
-                    _copy_piece(path, piece, target, begins, advanced)
-                except MediumError as error:
-                    reason, tried = str(error), path
-                    target.seek(begins)
-                    target.truncate()
-                else:
-                    break
-            else:
-                return Trouble(file=file, piece=piece, path=tried, reason=reason)
+            if len(location.pieces) == 1 or not _holds_piece(target, piece, begins):
+                troubles += _bring_piece(file, piece, paths, target, begins, advanced=advanced)
             begins += piece.size
-        target.truncate()
-    return None
+        target.truncate(begins)
+    return troubles
+
+
+def _bring_piece(
+    file: BundleFile,
+    piece: Piece,
+    paths: tuple[str, ...],
+    target: BinaryIO,
+    begins: int,
+    *,
+    advanced: Callable[[int], None] = lambda _: None,
+) -> list[Trouble]:
+    """Copy a piece to its place from the first of several files that has it right."""
+    reason, tried = "it is not there", None
+    for path in paths:
+        target.seek(begins)
+        try:
+            _copy_piece(path, piece, target, begins, advanced)
+        except MediumError as error:
+            reason, tried = str(error), path
+        else:
+            return []
+    return [Trouble(file=file, piece=piece, path=tried, reason=reason)]
+
+
+def _holds_piece(target: BinaryIO, piece: Piece, begins: int) -> bool:
+    """Say whether a piece came in an earlier run."""
+    if os.fstat(target.fileno()).st_size < begins + piece.size:
+        return False
+    target.seek(begins)
+    digest, left = hashlib.sha256(), piece.size
+    while left and (run := target.read(min(left, READ_BYTES))):
+        digest.update(run)
+        left -= len(run)
+    return digest.hexdigest() == piece.sha256
 
 
 def copy_file(path: Path, file: BundleFile, part: Path) -> bool:
@@ -103,20 +129,11 @@ def read_small_file(source: Source, file: BundleFile) -> bytes | Trouble:
     location = source.locate(file)
     body = io.BytesIO()
     for piece, paths in zip(location.pieces, location.paths, strict=True):
-        reason, tried, begins = "it is not there", None, body.tell()
         if file.size > LARGEST_LOCK:
             return Trouble(file=file, piece=piece, path=None, reason=f"no lock has {file.size} bytes")
-        for path in paths:
-            try:
-                _copy_piece(path, piece, body, begins, lambda _: None)
-            except MediumError as error:
-                reason, tried = str(error), path
-                body.seek(begins)
-                body.truncate()
-            else:
-                break
-        else:
-            return Trouble(file=file, piece=piece, path=tried, reason=reason)
+        begins = body.tell()
+        for trouble in _bring_piece(file, piece, paths, body, begins):
+            return trouble
     return body.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,6 +15,7 @@ from pytorch_offline.bundle.format.holdings import holdings_id
 from pytorch_offline.bundle.importing import staging
 from pytorch_offline.bundle.importing.plan import holdings_of
 from pytorch_offline.bundle.importing.run import ImportReport, ImportRules, import_bundle
+from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UpstreamError, UsageError
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import verify_mirror
@@ -128,8 +130,6 @@ def test_a_delta_for_another_base_comes_in_by_content_if_nothing_is_lacking(tmp_
 
 
 def test_a_delta_beside_its_base_is_a_whole_bundle(tmp_path: Path, far: Path) -> None:
-    from pytorch_offline.bundle.reading.opening import open_source
-
     FIRST.write(tmp_path / "1")
     SECOND.after(FIRST).write(tmp_path / "2")
     merge(far, open_source([str(tmp_path / "1"), str(tmp_path / "2")]))
@@ -217,9 +217,23 @@ def test_a_damaged_volume_is_named(tmp_path: Path, far: Path) -> None:
     again = tmp_path / "brought-again" / place.name
     again.parent.mkdir()
     again.write_bytes(sound)
-    from pytorch_offline.bundle.reading.opening import open_source
-
     merge(far, open_source([str(tmp_path / "v"), str(again.parent)]))
+    check_mirror(far)
+
+
+def test_discs_can_be_put_in_one_after_another_those_with_locks_last(tmp_path: Path, far: Path) -> None:
+    """Each volume lies in the one drive for a while, in an order that is nobody's."""
+    made = FIRST.write_volumes(tmp_path / "v").manifest
+    drive = tmp_path / "drive"
+    locks = {piece.volume for file in made.files if file.path.startswith("locks/") for piece in file.pieces}
+    order = sorted(range(1, made.volumes + 1), key=lambda volume: (volume in locks, -volume))
+    for number in order:
+        shutil.copytree(tmp_path / "v" / f"volume-{number:03d}", drive)
+        if number != order[-1]:
+            assert refused(far, open_source([str(drive)])).code == "bundle-damaged"
+        else:
+            merge(far, open_source([str(drive)]))
+        shutil.rmtree(drive)
     check_mirror(far)
 
 
