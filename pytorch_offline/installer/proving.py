@@ -170,14 +170,17 @@ def prove(
     kept = {wheel.project for wheel in plan.keep} if installing else set()
     for one in hashed:
         findings.extend(judge_files(one, kept=one.project in kept))
-    broken = list_broken(interpreter, context, judging_pip(survey))
-    findings.extend(judge_change(broken if not installing else broken_before, broken))
-    watch.lap("conflicts", context.now())
     facts = read_machine_facts(context.environment)
     report, diagnoses = None, ()  # type: Optional[TorchReport], Tuple[Diagnosis, ...]
     torch = locked_torch(plan)
-    if torch is not None:
-        report = try_in_destination(plan, survey, interpreter, context, seconds)
+    with ThreadPoolExecutor(1) as beside:  # both wait for an interpreter that starts
+        asked = beside.submit(list_broken, interpreter, context, judging_pip(survey))
+        if torch is not None:
+            report = try_in_destination(plan, survey, interpreter, context, seconds)
+        broken = asked.result()
+    findings.extend(judge_change(broken if not installing else broken_before, broken))
+    watch.lap("conflicts, torch", context.now())
+    if torch is not None and report is not None:
         machine_kind = str((survey.machine.get("accelerator") or {}).get("kind"))
         judged = judge_torch(
             report,
@@ -188,7 +191,6 @@ def prove(
         )
         diagnoses = diagnose(seen_here(plan, survey, report, facts), KNOWN_CAUSES)
         findings.extend(with_remedies(judged, diagnoses))
-        watch.lap("torch", context.now())
     return Evidence(
         at=context.now(),
         installing=installing,
