@@ -2,10 +2,10 @@
 
 Run it as ``python -m benchmarks.verifying_bundles WHEEL [--copies N] [--rounds N] [--volume-size BYTES]``. A bundle of
 ``copies`` files with the wheel's bytes, each with bytes of its own on disk, is laid out as a directory or in volumes;
-all of it is in the page cache. What is measured for us is a process of its own that opens the bundle, reads its manifest
-and verifies all of it, as ``install.py --verify-only`` does, interpreter start included. Against it: one process of
-``sha256sum`` for each file, and of ``openssl dgst`` (which uses the processor's own instructions, as hashlib does), as
-many at once as cores; and a bare hashlib loop in as many threads. These compare nothing.
+all of it is in the page cache. What is measured for us is a process of its own that opens the bundle, reads its
+manifest and verifies all of it, as ``install.py --verify-only`` does, interpreter start included. Against it: one
+process of ``sha256sum`` for each file, and of ``openssl dgst`` (which uses the processor's own instructions, as hashlib
+does), as many at once as cores; and a bare hashlib loop in as many threads. These compare nothing.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 
 from pytorch_offline.simulator.server import Simulator
 from pytorch_offline.simulator.spec import Spec
+from tests.bundle.media_images import fat32
 from tests.e2e.tool import can_unshare, run_json, run_tool
 from tests.interpreters import interpreter
 
@@ -72,4 +74,26 @@ def test_crawl_select_fetch_verify_install_import(upstream: Simulator, tmp_path:
     assert (again["downloaded"], again["bytes_downloaded"]) == ([], 0)
     run_tool("verify", "--deep", cwd=tmp_path)
     run_tool("install", "--from", "cache", "--venv", "env", "--python", python, cwd=tmp_path, without_network=True)
+    subprocess.run(["unshare", "-n", tmp_path / "env" / "bin" / "python", "-W", "ignore", "-c", PROGRAM], check=True)
+
+
+@pytest.mark.parametrize(("size", "image"), [("700MB", 700_000_000), ("100MB", 100_000_000)])
+def test_volumes_on_fat32_are_installed_from_without_network(
+    upstream: Simulator, tmp_path: Path, size: str, image: int
+) -> None:
+    """In volumes of 100 MB torch itself lies in pieces; the images are mounted read-only."""
+    python = interpreter("3.11")
+    if not can_unshare():
+        pytest.skip("this process may not make a network namespace")
+    run_tool("detect", "--python", python, "-o", "far.json", cwd=tmp_path)
+    run_tool("fetch", "torch==2.13.0", "--target", "far.json", "--upstream", upstream.url, cwd=tmp_path)
+    run_tool("bundle", "-o", "out", "--volume-size", size, cwd=tmp_path)
+    with ExitStack() as stack:
+        places = [
+            stack.enter_context(fat32(volume, tmp_path, image)) for volume in sorted((tmp_path / "out").iterdir())
+        ]
+        installer = next(path for path in places[-1].iterdir() if path.name.lower() == "install.py")
+        sources = [argument for place in places for argument in ("--from", place)]
+        command = ["unshare", "-n", python, installer, "--venv", tmp_path / "env", *sources]
+        subprocess.run(command, check=True, capture_output=True)
     subprocess.run(["unshare", "-n", tmp_path / "env" / "bin" / "python", "-W", "ignore", "-c", PROGRAM], check=True)
