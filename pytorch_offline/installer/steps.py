@@ -5,6 +5,7 @@ preflight → check every file → stage → switch → prove → leave evidence
 every file was checked; from the switch on, whatever fails puts back what was there.
 """
 
+import os
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -24,7 +25,12 @@ from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.verification import Verification, verify_source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
-from pytorch_offline.installer.damaged_media import damaged_but_mendable, repair_media, require_mendable
+from pytorch_offline.installer.damaged_media import (
+    damaged_but_mendable,
+    mend_what_is_needed,
+    repair_media,
+    require_mendable,
+)
 from pytorch_offline.installer.destination import find_destination, read_survey
 from pytorch_offline.installer.evidence import Evidence, Stopwatch, proof_error
 from pytorch_offline.installer.exporting import export_manifest, holds_mirror
@@ -91,6 +97,7 @@ def install(request: Request, context: Context, source: Source, plan: Plan) -> O
     failed = None  # type: Optional[Evidence]
     try:
         with workplace(plan, context) as work:
+            mend_what_is_needed(source, files_needed(plan), os.path.join(work.directory, "mended"), context)
             watch.lap("preparing", context.now())
             staged = stage(plan, source, work, context, compiles=request.compile)
             watch.lap("unpacking, hashing, compiling", context.now())
@@ -148,7 +155,7 @@ def prove_what_is_there(request: Request, context: Context, source: Source) -> O
         signature=signature_words(source, status),
         signer=status,
     )
-    check_files(source, [file for file in files_needed(plan) if file.carried], context)
+    check_files(source, [file for file in files_needed(plan) if file.carried], context, mended=False)
     watch.lap("checking the bundle", context.now())
     evidence = prove(plan, source, destination.interpreter, context, watch=watch, installing=False)
     if evidence.failures:

@@ -12,11 +12,10 @@ from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME
 from pytorch_offline.bundle.format.model import BundleFile, Manifest, Piece
 from pytorch_offline.bundle.reading.labels import LABEL_NAME, render_label, volume_name
 from pytorch_offline.bundle.reading.media import read_regular
-from pytorch_offline.bundle.reading.names import fold_name
-from pytorch_offline.bundle.reading.parity import PARITY_PREFIX
+from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, fold_name
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS, parse_rotations
 from pytorch_offline.bundle.reading.signature import check_signature
-from pytorch_offline.bundle.reading.sources import Root, Source
+from pytorch_offline.bundle.reading.sources import MAX_SIGNATURE_BYTES, Root, Source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
 
 # A label is a few lines.
@@ -89,7 +88,9 @@ class Tops:
                 installer = _bodies_at_top(
                     {piece: path for piece, path in sound.items() if piece.name == INSTALLER_NAME}
                 )
-                found[os.path.join(root.directory, PARITY_PREFIX[:-1])] = {**bodies, **installer}
+                kept = self._source.kept_copy(root.directory, MANIFEST_NAME)
+                place = os.path.join(root.directory, COPIES_DIRECTORY) if kept is None else os.path.dirname(kept)
+                found[place] = {**bodies, **installer}
         return found
 
     def _sound_copy(self, file: BundleFile) -> bytes:
@@ -135,13 +136,23 @@ def volume_of_root(manifest: Manifest, root: Root) -> int:
 
 
 def sound_signature(source: Source) -> Optional[bytes]:
-    """Find, of several copies of a signature, one that belongs to the manifest; by whom it is, is not asked here."""
-    for signature in source.signatures:
+    """Find, of several copies of a signature, the one that most have of those that belong to the manifest.
+
+    By whom it is, is not asked here.
+    """
+    held: Dict[bytes, int] = {}
+    for path in source.copies_of(SIGNATURE_NAME):
         try:
-            check_signature(source.manifest_bytes, signature, pins=None)
+            body = read_regular(path, MAX_SIGNATURE_BYTES)
+        except OSError:
+            continue
+        held[body] = held.get(body, 0) + 1
+    for body in sorted(held, key=lambda body: (-held[body], not body.endswith(b"\n"))):  # else one may be cut short
+        try:
+            check_signature(source.manifest_bytes, body, pins=None, program="none")
         except PytorchOfflineError:
             continue
-        return signature
+        return body
     return None
 
 

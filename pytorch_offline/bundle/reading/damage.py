@@ -13,7 +13,7 @@ from pytorch_offline.bundle.reading.findings import BundleFinding
 from pytorch_offline.bundle.reading.labels import volume_name
 from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
 from pytorch_offline.bundle.reading.mending import Mending
-from pytorch_offline.bundle.reading.parity import PARITY_PREFIX, ToBring, parity_map, parts_to_bring
+from pytorch_offline.bundle.reading.parity import ToBring, parity_map, parts_to_bring
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.verification import tell_nobody, verify_source
 from pytorch_offline.errors import IntegrityError
@@ -84,10 +84,7 @@ def _found_elsewhere(source: Source, bad: Sequence[Piece]) -> Dict[Piece, str]:
 
 def _copies_of_part(source: Source, piece: Piece) -> Tuple[str, ...]:
     """Give the files that have a part's name, and the copy in ``parity/`` of what lies at a bundle's top."""
-    beside = ()  # type: Tuple[str, ...]
-    if "/" not in piece.name:
-        beside = tuple(os.path.join(root.directory, PARITY_PREFIX, piece.name) for root in source.roots)
-    return source.find(piece) + tuple(path for path in beside if os.path.isfile(path))
+    return source.find(piece) if "/" in piece.name else source.copies_of(piece.name)
 
 
 def _mending_of(

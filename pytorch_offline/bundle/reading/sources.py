@@ -129,9 +129,13 @@ class Source:
 
     def copies_of(self, name: str) -> Tuple[str, ...]:
         """Give the same, and then the copies that a bundle with parity keeps."""
-        beside = self.beside_manifest(name)
-        kept = {os.path.join(root.directory, COPIES_DIRECTORY) for root in self.roots}
-        return beside + tuple(path for _, path in self._met.get(fold_name(name), ()) if os.path.dirname(path) in kept)
+        tops = {root.directory for root in self.roots}
+        met = [path for _, path in self._met.get(fold_name(name), ())]
+        return self.beside_manifest(name) + tuple(path for path in met if _kept_below(path) in tops)
+
+    def kept_copy(self, top: str, name: str) -> Optional[str]:
+        """Give the copy of a file that a bundle with parity keeps below a top; None where there is none."""
+        return next((path for path in self.copies_of(name) if _kept_below(path) == top), None)
 
     def pieces_of(self, file: BundleFile) -> Tuple[Piece, ...]:
         """Give the runs of bytes that make a file: of one that lies whole under its path, one of that name."""
@@ -246,6 +250,12 @@ def _read_label(path: str) -> bytes:
         return read_regular(path, MAX_LABEL_BYTES)
     except OSError:
         return b""
+
+
+def _kept_below(path: str) -> Optional[str]:
+    """Give the directory whose copies lie where a file lies; None where there are none."""
+    directory, name = os.path.split(os.path.dirname(path))
+    return directory if fold_name(name) == COPIES_DIRECTORY else None
 
 
 def _below_a_top(place: str, tops: Set[str]) -> Tuple[str, ...]:

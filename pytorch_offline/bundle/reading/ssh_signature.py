@@ -202,7 +202,9 @@ def _ssh_string(data: bytes) -> bytes:
 
 
 def _not_a_signature(reason: str) -> IntegrityError:
-    return IntegrityError("bad-signature", f"The signature cannot be read: {reason}.")
+    return IntegrityError(
+        "bad-signature", f"The signature cannot be read: {reason}.", hint="Bring manifest.json.sig again."
+    )
 
 
 def _proof_of(signature: SshSignature, algorithm: str) -> Tuple[bytes, bytes]:

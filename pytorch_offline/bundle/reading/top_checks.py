@@ -6,6 +6,7 @@ from typing import Dict, Iterator, List, Optional, Set
 
 from pytorch_offline.bundle.format.manifest import INSTALLER_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME
 from pytorch_offline.bundle.format.model import Manifest, Piece
+from pytorch_offline.bundle.reading.copies import sound_signature
 from pytorch_offline.bundle.reading.explaining import ReadMedia, explain_part
 from pytorch_offline.bundle.reading.findings import DAMAGED, MISSING, SWAPPED, BundleFinding
 from pytorch_offline.bundle.reading.labels import LABEL_NAME, render_label
@@ -96,17 +97,17 @@ def _check_label(
 
 
 def _check_signatures(source: Source, labelled: Dict[str, int]) -> Iterator[BundleFinding]:
-    """All volumes carry one signature; of one directory, whether it is right is for who knows the key to say."""
+    """All volumes carry one signature; where no copy belongs to the manifest, judging the signature says so."""
     held = {
         os.path.dirname(path): _read_small(path, MAX_SIGNATURE_BYTES) for path in source.beside_manifest(SIGNATURE_NAME)
     }
-    bodies = sorted(held.values())
-    for root in source.roots if held else ():
+    right = sound_signature(source)
+    for root in source.roots if right is not None else ():
         body = held.get(root.directory)
-        if body is not None and bodies.count(body) == max(bodies.count(other) for other in bodies):
+        if body == right:
             continue
         number = labelled.get(root.directory)
-        problem, detail = (MISSING, "it is not there") if body is None else (DAMAGED, "it is not as in other volumes")
+        problem, detail = (MISSING, "it is not there") if body is None else (DAMAGED, "another copy of it is right")
         bring = _bring_top(source.manifest, SIGNATURE_NAME, number)
         at = os.path.join(root.directory, SIGNATURE_NAME)
         yield BundleFinding(SIGNATURE_NAME, problem, detail, bring, volume=number, name=SIGNATURE_NAME, at=at)
@@ -120,11 +121,11 @@ def _check_copies(source: Source) -> Iterator[BundleFinding]:
     for root in source.roots:
         wanted = {MANIFEST_NAME: sha256(source.manifest_bytes).hexdigest()}
         wanted.update((file.path, file.sha256) for file in installer)
-        signature = _read_small(os.path.join(root.directory, SIGNATURE_NAME), MAX_SIGNATURE_BYTES)
+        signature = sound_signature(source)
         if signature:
             wanted[SIGNATURE_NAME] = sha256(signature).hexdigest()
         for name, digest in sorted(wanted.items()):
-            at = os.path.join(root.directory, COPIES_DIRECTORY, name)
+            at = source.kept_copy(root.directory, name) or os.path.join(root.directory, COPIES_DIRECTORY, name)
             body = _read_small(at, MAX_MANIFEST_BYTES)
             if sha256(body).hexdigest() != digest:
                 path = COPIES_DIRECTORY + "/" + name
