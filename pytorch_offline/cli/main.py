@@ -211,7 +211,7 @@ def report(
         say(f"error: {error.message}")
         for name, value in error.facts.items():
             for one in _lines_of(value, error.message):
-                say(f"  {name.replace('_', ' ')}: {one}")
+                say(f"  {name}: {one}")
         for heading, lines in error.sections.items():
             say(f"{heading}:")
             for line in lines:

@@ -90,7 +90,10 @@ def test_a_place_that_cannot_be_meant_is_refused_before_anything_is_fetched(tool
 
 def test_a_damaged_mirror_says_what_to_run(tool: Tool) -> None:
     mirror = small_mirror(tool.directory / "mirror")
-    (mirror / "whl/filelock-3.13-py3-none-any.whl").write_bytes(b"rotten")
+    wheel = "whl/cpu/torch-2.4.0+cpu-cp310-cp310-manylinux_2_28_x86_64.whl"
+    (mirror / wheel).write_bytes(b"rotten")
+    _, said = tool.run("bundle", "--mirror", "mirror", "-o", "out", "--offline", expect=4)
+    assert f"  {wheel}: has 6 bytes instead of " in said
     error = bundle(tool, "--offline", expect=4)["error"]
     assert error["code"] == "bad-files"
     assert "verify --repair" in error["hint"]
