@@ -8,7 +8,7 @@ malice there is the signature. The reader believes nothing: a bundle crosses a g
 import re
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Pattern, Sequence, Set, Tuple
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json, render_canonical
 from pytorch_offline.bundle.format.driver_facts import driver_facts_document, parse_driver_facts
@@ -50,6 +50,9 @@ _TOP_KEYS = (
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CREATED_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _UNSEEN_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# As PEP 503 normalises a project's name, and what PEP 440 makes of a version: both stand in lines that pip reads.
+_PROJECT_FORM = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_VERSION_FORM = re.compile(r"[0-9][0-9a-z.!]*(?:\+[0-9a-z.]+)?")
 _MAJOR_MINOR = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
 
 
@@ -245,6 +248,12 @@ class _ManifestObject:
             raise self.wrong(key, "is no path that may be used: " + problem)
         return value
 
+    def formed(self, key: str, form: "Pattern[str]", what: str) -> str:
+        value = self.text(key)
+        if form.fullmatch(value) is None:
+            raise self.wrong(key, "is not " + what)
+        return value
+
     def major_minor(self, key: str) -> str:
         value = self.text(key)
         if _MAJOR_MINOR.fullmatch(value) is None:
@@ -309,7 +318,7 @@ def _refuse_repetition(keys: Sequence[str], where: str) -> None:
 def _refuse_path_clashes(files: Sequence[BundleFile]) -> None:
     """Refuse paths out of order, two that some system takes for one, a file that is a directory too, our own names."""
     _refuse_path_order(files)
-    keys = {path_key(name) for name in (MANIFEST_NAME, SIGNATURE_NAME, UNFINISHED_NAME)}  # type: Set[str]
+    keys = {path_key(name) for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME, UNFINISHED_NAME)}  # type: Set[str]
     above = set()  # type: Set[str]
     pieces = {}  # type: Dict[str, Tuple[int, str]]
     for file in files:
@@ -414,8 +423,8 @@ def _parse_target_row(row: _ManifestObject, paths: Set[str]) -> TargetLock:
 
 def _parse_wheel_row(row: _ManifestObject, paths: Set[str]) -> LockedWheel:
     return LockedWheel(
-        project=row.text("project"),
-        version=row.text("version"),
+        project=row.formed("project", _PROJECT_FORM, "a project's name"),
+        version=row.formed("version", _VERSION_FORM, "a version"),
         path=_parse_listed_path(row, "path", paths),
         tags=row.texts("tags"),
         needs=row.texts("needs"),
