@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -26,6 +27,8 @@ DESTINATION_PARTS: Dict[str, Callable[[List[str]], Any]] = {
     "conflicts": find_broken,
     "survey": describe_environment,
 }
+# All but line feeds and tabs, which are ours; what turns the direction of writing; bytes that are no UTF-8.
+_TERMINAL_OBEYS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 EPILOGUE = """\
 into a new virtual environment:     python3 install.py --venv ENV
 of another Python:                  python3 install.py --venv ENV --python python3.11
@@ -173,11 +176,11 @@ def context_of(options: argparse.Namespace, text_path: str) -> Context:
 
     def say(line: str) -> None:
         if loudness >= 0:
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(for_terminal(line) + "\n")
             sys.stderr.flush()
 
     def warn(line: str) -> None:
-        sys.stderr.write(f"warning: {line}\n")
+        sys.stderr.write(f"warning: {for_terminal(line)}\n")
         sys.stderr.flush()
 
     return Context(
@@ -217,21 +220,26 @@ def speak_utf8() -> None:
             setattr(sys, name, io.TextIOWrapper(stream.detach(), spelt, errors, line_buffering=True))
 
 
+def for_terminal(text: str) -> str:
+    r"""Write what a terminal would obey instead of showing it as ``\xXX`` or ``\uXXXX``: names may hold anything."""
+    return _TERMINAL_OBEYS.sub(lambda match: match.group(0).encode("unicode_escape").decode("ascii"), text)
+
+
 def print_result(outcome: Outcome, *, as_json: bool) -> None:
     """Print a result on standard output."""
     document, text = outcome
-    sys.stdout.write((render_document(document) if as_json else text) + "\n")
+    sys.stdout.write((render_document(document) if as_json else for_terminal(text)) + "\n")
     sys.stdout.flush()
 
 
 def render_document(document: Mapping[str, Any]) -> str:
     """Make the one JSON document of standard output, in ASCII so that every terminal takes it."""
-    return json.dumps(document, indent=2, default=str)
+    return json.dumps(document, indent=2, default=str).replace("\x7f", "\\u007f")
 
 
 def tell_failure(error: PytorchOfflineError, *, as_json: bool, verbose: int) -> None:
     """Tell an error on standard error, and as the document of standard output where one was asked for."""
-    sys.stderr.write(render_failure(error) + "\n")
+    sys.stderr.write(for_terminal(render_failure(error)) + "\n")
     if as_json:
         sys.stdout.write(render_document(failure_document(error)) + "\n")
     if verbose > 1:
