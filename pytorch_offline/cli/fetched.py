@@ -30,17 +30,15 @@ def render_fetched(report: FetchReport, mirror: Path, targets: Sequence[str]) ->
     if troubles:
         lines.append("; ".join(troubles))
     lines.append(f"mirror: {mirror}")
-    lines += [
-        f"next, where {mirror.name or mirror} was carried to: {install_line(mirror, target)}" for target in targets
-    ]
+    lines.append(f"next: {bundle_line(mirror, targets)}")
+    lines.append("then, where DIR was carried to: python3 DIR/install.py --venv env")
     return lines
 
 
-def install_line(mirror: Path, target: str) -> str:
-    """Write the command that installs from the mirror on the machine that is ``target``."""
-    return shlex.join(
-        ["pytorch-offline", "install", "--from", mirror.name or str(mirror), "--target", target, "--venv", "env"]
-    )
+def bundle_line(mirror: Path, targets: Sequence[str]) -> str:
+    """Write the command that packs what was fetched, to be carried to the machines that are ``targets``."""
+    named = [word for target in targets for word in ("--target", target)]
+    return shlex.join(["pytorch-offline", "bundle", "--mirror", str(mirror), *named, "-o", "DIR"])
 
 
 def document_of_fetched(report: FetchReport) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def cli() -> None:
 
     \b
     On the connected machine:   pytorch-offline fetch torch torchvision --target gpu-node.json
-    On the air-gapped machine:  pytorch-offline install --from cache --venv env
+    To carry it across:         pytorch-offline bundle -o /media/usb/torch
+    On the air-gapped machine:  python3 /media/usb/torch/install.py --venv env
     """  # noqa: D301  (\b is click's mark for a paragraph that is not wrapped)
 
 

@@ -30,7 +30,8 @@ def test_what_came_how_quickly_and_from_whom() -> None:
         "from download.pytorch.org: 1 wheel, 100.0 MB",
         "tried again 3 times; 1 wheel from another host than the one asked first",
         "mirror: /srv/my mirror",
-        "next, where my mirror was carried to: pytorch-offline install --from 'my mirror' --target gpu-node --venv env",
+        "next: pytorch-offline bundle --mirror '/srv/my mirror' --target gpu-node -o DIR",
+        "then, where DIR was carried to: python3 DIR/install.py --venv env",
     ]
     document = document_of_fetched(report)
     assert (document["bytes_per_second"], document["seconds"]) == (47_222_222, 72.0)
@@ -43,7 +44,7 @@ def test_nothing_came() -> None:
     assert render_fetched(report, Path("cache"), ["a", "b"]) == [
         "0 wheels downloaded (0 B), 1 already there",
         "mirror: cache",
-        "next, where cache was carried to: pytorch-offline install --from cache --target a --venv env",
-        "next, where cache was carried to: pytorch-offline install --from cache --target b --venv env",
+        "next: pytorch-offline bundle --mirror cache --target a --target b -o DIR",
+        "then, where DIR was carried to: python3 DIR/install.py --venv env",
     ]
     assert document_of_fetched(report)["bytes_per_second"] is None
