@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # By an option's first name. What is under no heading comes last, under "Other options".
 SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Whose it is": ("--sign", "--rotate-from", "--allowed-signers", "--pin", "--allow-unsigned"),
     "What to check": ("--deep", "--older-than", "--watch", "--for"),
     "Repair": ("--repair", "--from"),
     "What to choose": (

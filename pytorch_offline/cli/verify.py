@@ -91,6 +91,12 @@ Examples:
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="How many files at once.  [default: one per core]"
 )
+@click.option(
+    "--allowed-signers",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Of a bundle: insist on a signature by these, as ssh-keygen reads it.",
+)
 @wait_option
 @network_options
 @click.pass_context
@@ -108,6 +114,7 @@ def command(
     minutes: float | None,
     limit_rate: int | None,
     jobs: int | None,
+    allowed_signers: Path | None,
     wait: float | None,
     reach: Reach,
 ) -> None:
@@ -129,7 +136,11 @@ def command(
     given = [option for option, used in of_mirrors.items() if used]
     if bundles or is_bundle(session.mirror):
         _refuse_with_bundle(given)
-        context.exit(verify_bundle(session, bundles or (session.mirror,), deep=deep, jobs=jobs))
+        context.exit(
+            verify_bundle(session, bundles or (session.mirror,), deep=deep, jobs=jobs, signers=allowed_signers)
+        )
+    if allowed_signers is not None:
+        raise UsageError("contradiction", "--allowed-signers is for bundles: a mirror is not signed")
     _refuse_contradictions(given)
     mirror = Mirror(session.mirror, work="verify --repair" if repair else "verify", patience=wait)
     now = partial(datetime.now, UTC)

@@ -12,7 +12,7 @@ from pytorch_offline.bundle.reading.findings import UNSOUND, BundleFinding, find
 from pytorch_offline.bundle.reading.labels import volume_name
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces
-from pytorch_offline.bundle.reading.signature import describe_signature
+from pytorch_offline.bundle.reading.signature import describe_signature, signature_document
 from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.verification import verify_source
 from pytorch_offline.cli.progress import shown_progress
@@ -48,7 +48,9 @@ def is_bundle(directory: Path) -> bool:
         return False
 
 
-def verify_bundle(session: Session, places: Sequence[Path], *, deep: bool, jobs: int | None) -> int:
+def verify_bundle(
+    session: Session, places: Sequence[Path], *, deep: bool, jobs: int | None, signers: Path | None
+) -> int:
     """Compare every byte of a bundle with its manifest; give the exit code.
 
     Raises:
@@ -56,7 +58,7 @@ def verify_bundle(session: Session, places: Sequence[Path], *, deep: bool, jobs:
         IntegrityError: ``bad-manifest``, ``bundle-unfinished``, ``mixed-bundles``, or of a signature that is wrong.
     """
     source = open_source(list(dict.fromkeys(beside for place in places for beside in media_beside(str(place)))))
-    status = judge_source(source, PinPlaces(), os.environ, time.time, allow_unsigned=True)
+    status = judge_source(source, PinPlaces(given=signers), os.environ, time.time, allow_unsigned=signers is None)
     started = time.monotonic()
     with shown_progress(session) as progress:
         found = verify_source(source, told=_Told(source, progress), jobs=jobs)
@@ -70,6 +72,7 @@ def verify_bundle(session: Session, places: Sequence[Path], *, deep: bool, jobs:
         "created": source.manifest.created,
         "volumes": source.manifest.volumes,
         "signed": status.signed,
+        "signature": signature_document(status),
         "files": found.files,
         "bytes": found.size,
         "bytes_read": found.bytes_read,
