@@ -9,6 +9,8 @@ STEERING_PREFIXES = ("PIP_", "UV_", "PYTHON")
 STEERING_NAMES = frozenset({"__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "NO_PROXY"})
 # Where Python looks for the directory of temporary files, on every system.
 TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+# Locales that know ASCII alone, and none at all.
+PLAIN_LOCALES = ("", "C", "POSIX")
 
 
 def clean_environment(environment: Mapping[str, str], temporary: Optional[str] = None) -> Dict[str, str]:
@@ -24,6 +26,12 @@ def clean_environment(environment: Mapping[str, str], temporary: Optional[str] =
         for name, value in environment.items()
         if not name.upper().startswith(STEERING_PREFIXES) and name.upper() not in STEERING_NAMES
     }
+    if all(kept.get(name, "") in PLAIN_LOCALES for name in ("LC_ALL", "LC_CTYPE", "LANG")) or (
+        kept.get("LC_ALL") in PLAIN_LOCALES[1:]
+    ):
+        # As Python does by itself since 3.7 (PEP 538): 3.6 and its pip fail at a path with letters beyond ASCII.
+        kept.pop("LC_ALL", None)
+        kept["LC_CTYPE"] = "C.UTF-8"
     kept["PIP_CONFIG_FILE"] = os.devnull  # --isolated alone does not keep a global pip.conf out
     kept["PYTHONNOUSERSITE"] = "1"  # without it pip falls back to a user install where it may not write
     kept["PYTHONIOENCODING"] = "utf-8"
