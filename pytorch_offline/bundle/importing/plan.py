@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pytorch_offline.bundle.format.model import BundleFile, Manifest
     from pytorch_offline.bundle.reading.memory import BundleMemory
 
+# A lock of the largest closure has 200 KB; it is held in memory.
+LARGEST_LOCK = 16 * 1024 * 1024
 # So many files an error names; it says how many there are.
 _SHOWN = 20
 
@@ -223,8 +225,8 @@ def _refuse_conflicts(rows: Sequence[MirrorFile], held: Mapping[PurePosixPath, M
 
 def _lock(file: BundleFile) -> BundleFile:
     path = PurePosixPath(file.path)
-    if path.parent != LOCKS or LOCK_NAME.fullmatch(path.name) is None:
-        raise UsageError("bad-lock-name", f"{file.path!r} cannot be the name of a lock file")
+    if path.parent != LOCKS or LOCK_NAME.fullmatch(path.name) is None or file.size > LARGEST_LOCK:
+        raise UsageError("bad-lock-name", f"{file.path!r} ({file.size} bytes) cannot be a lock file")
     return file
 
 

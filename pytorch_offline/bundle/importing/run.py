@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pytorch_offline.bundle.format.model import Manifest
+    from pytorch_offline.bundle.format.model import BundleFile, Manifest
     from pytorch_offline.bundle.importing.plan import ImportPlan
     from pytorch_offline.bundle.reading.sources import Source
     from pytorch_offline.mirror.model import MirrorFile
@@ -147,11 +147,13 @@ class _Import:
         """Do it; the mirror's lock is held."""
         plan = self._plan()
         self._look_at_room(plan, free)
-        locks = self._read_locks(plan, self._stage(plan))
+        locks = self._bring_locks(plan, self._stage(plan))
         self._check_locks(plan, locks)
         self._admit(plan)
         changed = self._changed(locks)
         memory = read_bundle_memory(self._mirror.root / _MEMORY).remembering(self._manifest)
+        for file in plan.locks:  # now, as nobody would come back for them after the switch
+            self._mirror.disk.remove(self._part_of_lock(file))
         held = self._mirror.read_files()
         self._mirror.publish(
             now=self._now,
@@ -200,13 +202,26 @@ class _Import:
         left_out = [file for file in self._manifest.files if not file.carried]
         return {file.sha256 for file in left_out if not self._source.locate(file).missing}
 
-    def _read_locks(self, plan: ImportPlan, troubles: Sequence[Trouble] = ()) -> dict[PurePosixPath, bytes]:
-        """Read the locks; tell with what did not come of them what else did not come."""
+    def _read_locks(self, plan: ImportPlan) -> dict[PurePosixPath, bytes]:
+        """Read the locks, keeping nothing of them."""
         read = {PurePosixPath(file.path): read_small_file(self._source, file) for file in plan.locks}
-        met = [*troubles, *(body for body in read.values() if isinstance(body, Trouble))]
+        if troubles := [body for body in read.values() if isinstance(body, Trouble)]:
+            raise bundle_damaged(self._source, troubles)
+        return {path: body for path, body in read.items() if isinstance(body, bytes)}
+
+    def _bring_locks(self, plan: ImportPlan, troubles: Sequence[Trouble]) -> dict[PurePosixPath, bytes]:
+        """Bring the locks as wheels are brought, each from its own disc; tell with theirs what else did not come."""
+        met = list(troubles)
+        if plan.locks:
+            make_directories(self._mirror.disk, self._mirror.partial)
+        for file in plan.locks:
+            met += stage_file(self._source, file, self._part_of_lock(file), lambda _: None)
         if met:
             raise bundle_damaged(self._source, met)
-        return {path: body for path, body in read.items() if isinstance(body, bytes)}
+        return {PurePosixPath(file.path): self._part_of_lock(file).read_bytes() for file in plan.locks}
+
+    def _part_of_lock(self, file: BundleFile) -> Path:
+        return self._mirror.partial / f"{file.sha256}.part"
 
     def _check_locks(self, plan: ImportPlan, locks: Mapping[PurePosixPath, bytes]) -> None:
         """Refuse a lock that the mirror could not serve."""

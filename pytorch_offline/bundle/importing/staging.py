@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytorch_offline.bundle.format.model import BundleFile
     from pytorch_offline.bundle.reading.sources import Source
 
-# A lock of the largest closure has 200 KB; it is held in memory.
-LARGEST_LOCK = 16 * 1024 * 1024
 # Shares a file's blocks instead of copying them, where the file system can (linux/fs.h, FICLONE): a later change of
 # the medium does not reach the copy, as it would through a hard link.
 _SHARE_BLOCKS = 0x40049409
@@ -129,8 +127,6 @@ def read_small_file(source: Source, file: BundleFile) -> bytes | Trouble:
     location = source.locate(file)
     body = io.BytesIO()
     for piece, paths in zip(location.pieces, location.paths, strict=True):
-        if file.size > LARGEST_LOCK:
-            return Trouble(file=file, piece=piece, path=None, reason=f"no lock has {file.size} bytes")
         begins = body.tell()
         for trouble in _bring_piece(file, piece, paths, body, begins):
             return trouble

@@ -221,12 +221,13 @@ def test_a_damaged_volume_is_named(tmp_path: Path, far: Path) -> None:
     check_mirror(far)
 
 
-def test_discs_can_be_put_in_one_after_another_those_with_locks_last(tmp_path: Path, far: Path) -> None:
+@pytest.mark.parametrize("locks_last", [False, True])
+def test_discs_can_be_put_in_one_after_another(tmp_path: Path, far: Path, *, locks_last: bool) -> None:
     """Each volume lies in the one drive for a while, in an order that is nobody's."""
     made = FIRST.write_volumes(tmp_path / "v").manifest
     drive = tmp_path / "drive"
     locks = {piece.volume for file in made.files if file.path.startswith("locks/") for piece in file.pieces}
-    order = sorted(range(1, made.volumes + 1), key=lambda volume: (volume in locks, -volume))
+    order = sorted(range(1, made.volumes + 1), key=lambda volume: ((volume in locks) is locks_last, -volume))
     for number in order:
         shutil.copytree(tmp_path / "v" / f"volume-{number:03d}", drive)
         if number != order[-1]:
