@@ -136,4 +136,5 @@ def _render(source: Source, found: Verification, findings: Sequence[BundleFindin
     manifest = source.manifest
     volumes = "" if manifest.volume_size is None else f" in {manifest.volumes} volumes"
     summed = f"bundle {manifest.counter} of {manifest.created}: {found.files} files, {render_size(found.size)}{volumes}"
-    yield f"{summed}: {len(findings)} things wrong" if findings else f"{summed}: all as the manifest says"
+    wrong = "1 thing" if len(findings) == 1 else f"{len(findings)} things"
+    yield f"{summed}: {wrong} wrong" if findings else f"{summed}: all as the manifest says"

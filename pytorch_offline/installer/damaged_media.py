@@ -33,12 +33,17 @@ def require_mendable(source: Source, found: Verification, context: Context) -> N
     except PytorchOfflineError as beyond:
         raise _damaged_beyond(source, found.findings, beyond) from beyond
     mended = {piece.name for _, piece in damage.bad}
-    strays = [finding for finding in damage.findings if finding.hinders and finding.at in source.strays]
-    if any(finding.piece is None and finding.problem != RENAMED for finding in strays):
+    if _strangers(source, damage.findings):
         raise damaged_bundle(damage.findings)
     told = [line.strip() for finding in damage.findings[:_MOST_TOLD] for line in render_bundle_finding(finding)[:1]]
     context.warn("the media are damaged, and carry what mends them: {}".format("; ".join(told)))
     context.say(f"{len(mended)} parts will be put together anew; `--repair` does so where the media can be written")
+
+
+def _strangers(source: Source, findings: Sequence[BundleFinding]) -> List[BundleFinding]:
+    """List files among the bundle's own that are none of them, and none of its parts under another name."""
+    strays = [finding for finding in findings if finding.hinders and finding.at in source.strays]
+    return [finding for finding in strays if finding.piece is None and finding.problem != RENAMED]
 
 
 def damaged_but_mendable(source: Source, found: Verification) -> PytorchOfflineError:
@@ -48,6 +53,8 @@ def damaged_but_mendable(source: Source, found: Verification) -> PytorchOfflineE
     except PytorchOfflineError as beyond:
         return _damaged_beyond(source, found.findings, beyond)
     damaged = damaged_bundle(found.findings)
+    if _strangers(source, found.findings):  # a repair leaves them to whoever knows whose they are
+        return damaged
     damaged.hint = "the media carry what mends it: --repair, or --repair-into DIR where they are read-only"
     damaged.data["mendable"] = True
     return damaged
