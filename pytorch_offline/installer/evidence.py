@@ -87,10 +87,16 @@ class Evidence(NamedTuple):
         return sum(len(wheel.on_disk) for wheel in self.hashed)
 
     @property
-    def devices(self) -> Tuple[str, ...]:
-        """The devices that torch computed on."""
-        steps = self.torch.devices if self.torch is not None else ()
-        return tuple(str(step.facts.get("name") or step.name) for step in steps if step.finished and not step.error)
+    def computed_on(self) -> Tuple[str, ...]:
+        """What torch computed on, the CPU first."""
+        if self.torch is None:
+            return ()
+        product = self.torch.step("cpu product")
+        works = product is not None and product.finished and not product.error
+        steps = self.torch.devices
+        return (("the CPU",) if works else ()) + tuple(
+            str(step.facts.get("name") or step.name) for step in steps if step.finished and not step.error
+        )
 
 
 def printable(value: Any) -> Any:  # noqa: ANN401  (whatever JSON can say, and paths of any bytes)

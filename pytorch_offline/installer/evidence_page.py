@@ -15,7 +15,7 @@ STYLE = """\
 body{font:15px/1.5 system-ui,"Noto Sans CJK SC",sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#1a1a1a}
 h1{font-size:1.5em}h2{font-size:1.1em;margin-top:1.8em;border-bottom:1px solid #ccc}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.2em .8em .2em 0}
-th{white-space:nowrap;font-weight:600;color:#555}code,td.t{font-family:ui-monospace,monospace;font-size:.92em}
+th{white-space:nowrap;width:11em;font-weight:600;color:#555}code,td.t{font-family:ui-monospace,monospace;font-size:.92em}
 td{overflow-wrap:anywhere}.ok{color:#0a6b2d}.bad{color:#a31515}.note{color:#7a5a00}
 .zh{color:#444}@media(prefers-color-scheme:dark){body{background:#16181c;color:#ddd}th,.zh{color:#aaa}
 .ok{color:#5fd38a}.bad{color:#ff8080}.note{color:#e0b84d}}
@@ -91,7 +91,7 @@ def verdict_section(evidence: Evidence) -> PageSection:
         rows.append(
             ("torch", f"{evidence.torch.version or 'could not be imported'}, backend {evidence.plan.lock.backend}")
         )
-        rows.append(("computed on", ", ".join(("the CPU", *evidence.devices)) if evidence.torch.version else "nothing"))
+        rows.append(("computed on", ", ".join(evidence.computed_on) or "nothing"))
     return PageSection("Result", "结果", tuple(rows), "ok" if proven else "bad")
 
 

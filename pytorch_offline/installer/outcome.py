@@ -46,7 +46,7 @@ def render_outcome(evidence: Evidence, left: Optional[str]) -> str:
     conflicts = ", no new conflict" if evidence.conflicts_judged else ""
     lines.append(f"proven: {evidence.files_checked:,} installed files hashed again{conflicts}")
     if evidence.torch is not None and evidence.torch.version is not None:
-        devices = ", ".join(("the CPU", *evidence.devices))
+        devices = ", ".join(evidence.computed_on) or "nothing"
         lines.append(f"torch {evidence.torch.version} imports and computes on {devices}")
     if left is not None:
         lines.append(f"evidence: {left}")

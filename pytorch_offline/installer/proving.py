@@ -167,7 +167,9 @@ def prove(
     hashed = (*staged, *hash_installed(others, survey, source, again=not installing))
     watch.lap("files", context.now())
     findings: List[Finding] = [*judge_versions(plan.wheels, survey.distributions)]
-    kept = {wheel.project for wheel in plan.keep} if installing else set()
+    kept = {wheel.project for wheel in plan.keep}
+    if not installing:  # what conda put there has no RECORD, and nobody can prove its files
+        kept = {name for name in kept if name in survey.distributions and not survey.distributions[name].record}
     for one in hashed:
         findings.extend(judge_files(one, kept=one.project in kept))
     facts = read_machine_facts(context.environment)

@@ -6,6 +6,7 @@ Torch needs its real dependencies to be imported, which come from the index that
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -74,6 +75,14 @@ def test_crawl_select_fetch_verify_install_import(upstream: Simulator, tmp_path:
     assert (again["downloaded"], again["bytes_downloaded"]) == ([], 0)
     run_tool("verify", "--deep", cwd=tmp_path)
     run_tool("install", "--from", "cache", "--venv", "env", "--python", python, cwd=tmp_path, without_network=True)
+    evidence = json.loads(
+        (tmp_path / "env" / "share" / "pytorch-offline" / "evidence.json").read_text(encoding="utf-8")
+    )
+    steps = {step["name"]: step for step in evidence["torch"]["steps"]}
+    assert {"import", "cpu product", "cpu linear", "cpu convolution", "cpu threads"} <= set(steps)
+    assert not any(step["error"] for step in steps.values())
+    assert evidence["checked"]["files"] > 10_000
+    run_tool("install", "--from", "cache", "--venv", "env", "--prove-only", cwd=tmp_path, without_network=True)
     subprocess.run(["unshare", "-n", tmp_path / "env" / "bin" / "python", "-W", "ignore", "-c", PROGRAM], check=True)
 
 

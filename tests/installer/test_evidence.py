@@ -53,7 +53,8 @@ def evidence(prefix: str = "/env", **changes: Any) -> Evidence:  # noqa: ANN401
         needed_bytes=0,
         findings=(),
     )
-    steps = (TrialStep("import", True, 1.0, {"version": "2.4.0+cpu"}), DEVICE)  # noqa: FBT003
+    imported = TrialStep("import", True, 1.0, {"version": "2.4.0+cpu"})  # noqa: FBT003
+    steps = (imported, TrialStep("cpu product", True), DEVICE)  # noqa: FBT003
     one = Evidence(
         at=1767323045.9,
         installing=True,
@@ -87,7 +88,7 @@ def test_the_document_says_what_was_asked_done_and_found() -> None:
         "files": 1,
         "bytes": 5,
         "conflicts": True,
-        "torch": ["import", "cuda:0"],
+        "torch": ["import", "cpu product", "cuda:0"],
     }
     assert document["seconds"] == {"torch": 2.5}
     assert "compatible_tags" not in document["machine"]
@@ -196,6 +197,13 @@ def test_what_is_summed_up() -> None:
     assert "wheels of target" in render_outcome(again, None)
     assert render_findings(FAILED._replace(findings=()))[0].startswith("It means this. Do that. (seen: ")
     assert evidence_document(again)["kind"] == "proof"
+
+
+def test_only_what_computed_is_said_to_have_computed() -> None:
+    wrong = TrialStep("cpu product", True, error="ArithmeticError: a matrix product came out wrong")  # noqa: FBT003
+    assert evidence().computed_on == ("the CPU", "NVIDIA A100")
+    assert evidence(torch=TorchReport((wrong, DEVICE._replace(error="no")), 0)).computed_on == ()
+    assert evidence(torch=None).computed_on == ()
 
 
 def test_steps_are_measured() -> None:
