@@ -15,7 +15,7 @@ from pytorch_offline.bundle.writing.destination import check_place
 from pytorch_offline.bundle.writing.gathering import BundleWishes, gather
 from pytorch_offline.bundle.writing.handing_over import Signing
 from pytorch_offline.bundle.writing.numbering import declared_date
-from pytorch_offline.bundle.writing.parity import parse_percent
+from pytorch_offline.bundle.writing.parity import parity_encoder, parse_percent
 from pytorch_offline.bundle.writing.protecting import ParityWish
 from pytorch_offline.bundle.writing.since import Saving, read_since
 from pytorch_offline.bundle.writing.tools import PIP
@@ -151,6 +151,8 @@ def command(
         parity=None if parity is None else ParityWish(percent=parse_percent(parity)),
     )
     check_place(out, session.mirror)
+    if wishes.parity is not None:
+        parity_encoder(wishes.parity.percent)  # before anything is fetched
     supply = ToolSupply(
         session,
         default_index=default_index,

@@ -135,10 +135,9 @@ def command(
     }
     given = [option for option, used in of_mirrors.items() if used]
     if bundles or is_bundle(session.mirror):
-        _refuse_with_bundle(given)
-        context.exit(
-            verify_bundle(session, bundles or (session.mirror,), deep=deep, jobs=jobs, signers=allowed_signers)
-        )
+        _refuse_with_bundle([option for option in given if option != "--repair"])
+        places = bundles or (session.mirror,)
+        context.exit(verify_bundle(session, places, deep=deep, jobs=jobs, signers=allowed_signers, repair=repair))
     if allowed_signers is not None:
         raise UsageError("contradiction", "--allowed-signers is for bundles: a mirror is not signed")
     _refuse_contradictions(given)
@@ -212,7 +211,7 @@ def _refuse_with_bundle(options: Sequence[str]) -> None:
         raise UsageError(
             "contradiction",
             f"{options[0]} is for mirrors: a bundle is read as a whole, and has no upstream",
-            hint="install.py --repair, in the bundle, mends what its own parity can",
+            hint="--repair, without a place to fetch from, mends what the bundle's own parity can",
         )
 
 

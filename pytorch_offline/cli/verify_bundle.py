@@ -12,6 +12,7 @@ from pytorch_offline.bundle.reading.findings import UNSOUND, BundleFinding, find
 from pytorch_offline.bundle.reading.labels import volume_name
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces
+from pytorch_offline.bundle.reading.repair import repair_bundle
 from pytorch_offline.bundle.reading.signature import describe_signature, signature_document
 from pytorch_offline.bundle.reading.signed_source import judge_source
 from pytorch_offline.bundle.reading.verification import verify_source
@@ -48,16 +49,46 @@ def is_bundle(directory: Path) -> bool:
         return False
 
 
+def repair_where_it_lies(session: Session, places: Sequence[Path], *, signers: Path | None) -> None:
+    """Mend a bundle with what it carries itself, and tell of each part; what is left is for ``verify_bundle`` to say.
+
+    Raises:
+        UsageError: ``no-bundle``, ``cannot-repair-there``.
+        IntegrityError: of a manifest or signature that is wrong.
+    """
+    source = _open_beside(places)
+    judge_source(source, PinPlaces(given=signers), os.environ, time.time, allow_unsigned=signers is None)
+    try:
+        repair = repair_bundle(source)
+    except IntegrityError as beyond:
+        session.warn(f"{beyond.message} {'; '.join(f'{name}: {fact}' for name, fact in beyond.facts.items())}")
+        return
+    for part in repair.mended:
+        session.message(f"{part.how}: {part.place}")
+
+
+def _open_beside(places: Sequence[Path]) -> Source:
+    return open_source(list(dict.fromkeys(beside for place in places for beside in media_beside(str(place)))))
+
+
 def verify_bundle(
-    session: Session, places: Sequence[Path], *, deep: bool, jobs: int | None, signers: Path | None
+    session: Session,
+    places: Sequence[Path],
+    *,
+    deep: bool,
+    jobs: int | None,
+    signers: Path | None,
+    repair: bool = False,
 ) -> int:
-    """Compare every byte of a bundle with its manifest; give the exit code.
+    """Compare every byte of a bundle with its manifest, after a repair where one is asked for; give the exit code.
 
     Raises:
         UsageError: ``no-bundle``.
         IntegrityError: ``bad-manifest``, ``bundle-unfinished``, ``mixed-bundles``, or of a signature that is wrong.
     """
-    source = open_source(list(dict.fromkeys(beside for place in places for beside in media_beside(str(place)))))
+    if repair:
+        repair_where_it_lies(session, places, signers=signers)
+    source = _open_beside(places)
     status = judge_source(source, PinPlaces(given=signers), os.environ, time.time, allow_unsigned=signers is None)
     started = time.monotonic()
     with shown_progress(session) as progress:

@@ -77,7 +77,9 @@ def mend_what_is_needed(
         raise _damaged_beyond(source, verify_source(source).findings, beyond) from beyond
     os.makedirs(place, exist_ok=True)
     mended = repair_damage(source, damage, place).mended
-    context.say(f"put together anew for this installation: {name_mended(mended)}")
+    parts = {piece.name for _, piece in damage.bad}
+    told = name_mended([part for part in mended if part.name in parts])
+    context.say(f"put together anew for this installation: {told}")
     return mended
 
 

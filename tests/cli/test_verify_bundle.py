@@ -13,6 +13,7 @@ import pytest
 from pytorch_offline.cli.main import main
 from tests.bundle.crafted_manifests import TORCH
 from tests.bundle.crafted_media import flip, write_plain, write_volumes
+from tests.bundle.crafted_parity import write_plain_bundle
 from tests.installer.crafted import pure
 
 if TYPE_CHECKING:
@@ -59,9 +60,27 @@ def test_a_bundle_where_a_mirror_could_be_is_known_as_one(tmp_path: Path, capsys
 
 def test_options_of_mirrors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_plain(tmp_path / "bundle")
-    code, _, err = run(capsys, tmp_path / "bundle", "--repair")
+    code, _, err = run(capsys, tmp_path / "bundle", "--repair", "--offline")
     assert code == 2
-    assert "--repair is for mirrors" in err
+    assert "--offline is for mirrors" in err
+
+
+def test_a_bundle_is_repaired_with_what_it_carries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("zfec")
+    bodies = {"install.py": b"#" * 999, TORCH: b"torch" * 9999, "whl/small.whl": b"small"}
+    write_plain_bundle(tmp_path / "bundle", bodies, 5)
+    flip(tmp_path / "bundle" / TORCH)
+    (tmp_path / "bundle/whl/small.whl").unlink()
+    assert run(capsys, tmp_path / "bundle")[0] == 4
+    code, _, err = run(capsys, tmp_path / "bundle", "--repair")
+    assert code == 0
+    assert err.count("rebuilt: ") == 2
+    assert (tmp_path / "bundle" / TORCH).read_bytes() == bodies[TORCH]
+
+    (tmp_path / "bundle" / TORCH).unlink()
+    code, _, err = run(capsys, tmp_path / "bundle", "--repair")
+    assert code == 4
+    assert f"bring again: {TORCH}" in err
 
 
 def test_deep_compares_wheels_with_their_own_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
