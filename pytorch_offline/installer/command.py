@@ -1,6 +1,7 @@
 """The command line of ``install.py``, and what it runs under the destination's interpreter by the same text."""
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -222,6 +223,9 @@ def speak_utf8() -> None:
 
 def for_terminal(text: str) -> str:
     r"""Write what a terminal would obey instead of showing it as ``\xXX`` or ``\uXXXX``: names may hold anything."""
+    with contextlib.suppress(UnicodeEncodeError):  # half a character that stands for no byte
+        # A path that a C locale under 3.6 took for bytes is what those bytes say.
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     return _TERMINAL_OBEYS.sub(lambda match: match.group(0).encode("unicode_escape").decode("ascii"), text)
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from pytorch_offline.installer.command import for_terminal
 from pytorch_offline.installer.surroundings import clean_environment, local_path, portable_path
 
 
@@ -50,3 +51,10 @@ def test_a_path_comes_back_as_the_bytes_that_it_is() -> None:
     for name in ("环境 ü".encode(), b"\xff\xfe", b"plain"):
         path = os.fsdecode(name)
         assert os.fsencode(local_path(portable_path(path))) == name
+
+
+def test_a_path_that_was_taken_for_bytes_is_shown_as_its_letters() -> None:
+    taken_for_bytes = "/media/环境".encode().decode("ascii", "surrogateescape")
+    assert for_terminal(f"{taken_for_bytes} é") == "/media/环境 é"
+    assert for_terminal("\udcff\ud800\x1b[2J") == "\\udcff\\ud800\\x1b[2J"
+    assert for_terminal("\udcff") == "\\udcff"
