@@ -204,6 +204,7 @@ def test_the_tables_travel() -> None:
         {**document, "toolkits": {"Linux": [["12.8", "570 or so"]]}},
         {**document, "toolkits": {"Linux": [["12.8", "1" * 40]]}},
         {**document, "floors": None},
+        {**document, "floors": {"Linux": []}},
         {**document, "chips": [["9.0", None, None]] * 2000},
         {**document, "exceptions": ["x" * 200]},
         {},

@@ -12,6 +12,8 @@ from pytorch_offline.errors import IntegrityError
 # Far above what the tables will ever hold; a manifest that says more is none.
 MAX_DRIVER_ROWS = 1000
 MAX_VERSION_LENGTH = 32
+# The systems whose drivers have numbers of their own.
+DRIVER_SYSTEMS = ("Linux", "Windows")
 MAX_PRODUCT_LENGTH = 100
 # GeForce and its kin: "forward compatibility is for data-centre GPUs and select NGC-ready RTX cards".
 CONSUMER_BRANDS = ("geforce", "titan")
@@ -109,9 +111,10 @@ def parse_driver_facts(value: Any) -> DriverFacts:  # noqa: ANN401  (whatever a 
 
 def _least_drivers_by_system(value: Any) -> Dict[str, Tuple[LeastDriver, ...]]:  # noqa: ANN401
     return {
-        system: tuple(LeastDriver(_version_text(cuda), _version_text(driver)) for cuda, driver in _bounded_rows(rows))
-        for system, rows in value.items()
-        if system in ("Linux", "Windows")
+        system: tuple(
+            LeastDriver(_version_text(cuda), _version_text(driver)) for cuda, driver in _bounded_rows(value[system])
+        )
+        for system in DRIVER_SYSTEMS
     }
 
 
