@@ -45,6 +45,8 @@ SECONDS_BETWEEN_LOOKS = 0.05
 # How much of an installer's output an error repeats, and what pip says of every wheel before anything can go wrong.
 LINES_REPEATED = 15
 BYTES_OF_OUTPUT_READ = 1024 * 1024
+# Where less is free than this when an installer has failed, the disk is why.
+LITTLE_ROOM = 1024 * 1024
 ROUTINE = ("Looking in links:", "Processing ", "Collecting ")
 
 
@@ -107,7 +109,8 @@ def stage(plan: Plan, source: Source, work: Work, context: Context, *, compiles:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         for share, process in zip(shares, running):
             if process.returncode != 0:
-                raise _installer_error(_installer_output(share), str(program), work.survey.prefix)
+                full = shutil.disk_usage(work.directory).free < LITTLE_ROOM  # then its words found no room either
+                raise _installer_error(_installer_output(share), str(program), work.survey.prefix, full=full)
         if not by_pip:
             _into_final_layout(shares[0].root, work.survey)
         _hand_over(shares, hands, work.survey)
@@ -324,10 +327,10 @@ def _last_words_of_installer(output: str) -> str:
     return "\n    ".join(lines[-LINES_REPEATED:])
 
 
-def _installer_error(output: str, program: str, prefix: str) -> PytorchOfflineError:
+def _installer_error(output: str, program: str, prefix: str, *, full: bool) -> PytorchOfflineError:
     """Turn an installer's failure into ours."""
     facts = {"it says": _last_words_of_installer(output), "state": f"{prefix} is as it was"}
-    if "No space left on device" in output or "os error 28" in output:
+    if full or "No space left on device" in output or "os error 28" in output:
         return UpstreamError("disk-full", f"the destination's disk filled up while {program} ran", facts=facts)
     if "DO NOT MATCH THE HASHES" in output or "Hash mismatch" in output:
         return IntegrityError(

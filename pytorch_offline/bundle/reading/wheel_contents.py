@@ -27,6 +27,7 @@ _ZIP64_LOCATOR = struct.Struct("<4sLQL")
 _ZIP64_END = struct.Struct("<4sQ2H2L4Q")
 _LONGEST_ZIP_END = _ZIP_END.size + 65535 + _ZIP64_LOCATOR.size
 _UNSAFE_MEMBER_CHARACTER = re.compile(r"[\x00-\x1f\x7f\\]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")  # of torch's 14,000 names none needs the look at each letter
 _MEMBER_DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_MEMBER_NAME = 1024
 _MAX_MEMBER_COMPONENT = 255
@@ -94,7 +95,7 @@ def unsafe_member(name: str) -> Optional[str]:
         return "it leaves its directory or names it twice"
     if any(len(part.encode("utf-8", "surrogatepass")) > _MAX_MEMBER_COMPONENT for part in parts):
         return "it is longer than file systems allow"
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in name):
+    if _BEYOND_ASCII.search(name) and any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in name):
         return "it holds a character that cannot be seen"
     return None
 
