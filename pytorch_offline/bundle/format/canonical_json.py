@@ -9,6 +9,8 @@ from typing import Any, Dict, List, Tuple
 
 # No number of ours needs more digits: sizes end at 2^63.
 MAX_DIGITS = 20
+# Objects and lists in one document: a file of a bundle has a few, and each takes far more memory than its two brackets.
+MAX_CONTAINERS = 1_000_000
 
 
 def render_canonical(value: Any) -> str:  # noqa: ANN401  (any value of JSON)
@@ -22,6 +24,8 @@ def parse_strict_json(body: bytes) -> Any:  # noqa: ANN401  (any value of JSON)
     Raises:
         ValueError: it is none, in whichever way.
     """
+    if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
+        raise ValueError("it holds more objects and lists than any document of ours")
     try:
         return json.loads(
             body.decode("utf-8"),
