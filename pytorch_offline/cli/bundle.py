@@ -197,7 +197,11 @@ def render(report: BundleReport, out: Path) -> Iterator[str]:
     yield f"id: {manifest.id}"
     yield f"signed by: {report.signed_by or 'nobody (--sign KEY)'}"
     where = Path(out.name or "DIR", tops_of(manifest)[0], INSTALLER_NAME)
-    yield f"on the other side: python3 {where} --venv env"
+    if manifest.base is None:
+        yield f"on the other side: python3 {where} --venv env"
+    else:
+        yield f"on the other side: pytorch-offline import {out.name} --mirror MIRROR"
+        yield f"or, with its base beside it: python3 {where} --from BASE --from {out.name} --venv env"
 
 
 def _render_saving(saving: Saving) -> Iterator[str]:

@@ -85,7 +85,8 @@ def in_columns(rows: Sequence[Tuple[str, ...]]) -> List[str]:
 def render_failure(error: PytorchOfflineError) -> str:
     """Say an error as every command of the package does: one sentence, what was seen, what to do."""
     lines = [f"error: {error.message}"]
-    lines += [f"  {name}: {value}" for name, value in error.facts.items()]
+    for name, value in error.facts.items():
+        lines += [f"  {name}: {one}" for one in (value if isinstance(value, list) else [value])]
     for heading, sentences in error.sections.items():
         lines.append(f"{heading}:")
         lines += [f"  - {sentence}" for sentence in sentences]

@@ -218,6 +218,7 @@ def test_the_whole_way_on_the_command_line(tmp_path: Path) -> None:
     near(tmp_path / "near", SECOND)
     told = run_tool("bundle", "--offline", "-o", "2", "--since", "held.json.gz", "--mirror", "near", cwd=tmp_path)
     assert "a delta: " in told.stdout
+    assert "pytorch-offline import 2 --mirror" in told.stdout
     brought = run_json("import", "2", "--mirror", "far", cwd=tmp_path)["brought"]
     assert [row["path"] for row in brought] == ["whl/numpy-2.0-py3-none-any.whl"]
     again = run_json("bundle", "--offline", "-o", "3", "--since", "2", "--mirror", "near", cwd=tmp_path)

@@ -73,3 +73,14 @@ def test_a_delta_alone_names_its_base_and_what_lies_there(both: tuple[Path, Path
     places = ("--from", delta, "--from", base)
     plan = far_side(*places, "--venv", tmp_path / "env", "--dry-run", script=delta)
     assert sorted(row["project"] for row in plan["install"]) == ["filelock", "numpy", "torch"]
+
+
+def test_an_environment_remembers_what_it_was_installed_from(both: tuple[Path, Path], tmp_path: Path) -> None:
+    base, delta = both
+    where = ("--venv", tmp_path / "env", "--no-compile")
+    far_side("--from", base, "--from", delta, *where, script=delta)
+    far_side("--from", base, "--from", delta, *where, "--dry-run", script=delta)
+    error = far_side("--from", base, *where, script=base, expect=4)["error"]
+    assert error["code"] == "older-bundle"
+    assert error["facts"]["highest counter taken"] == 2
+    far_side("--from", base, *where, "--allow-older", "--dry-run", script=base)
