@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -254,3 +256,13 @@ def test_a_mirror_is_read_with_the_manifest_that_was_made_for_it(tmp_path: Path)
     source = open_source([str(tmp_path)], made)
     assert contents(source) == bodies()
     assert source.strays == ()
+
+
+def test_what_became_a_pipe_or_a_link_is_not_waited_for_nor_followed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    program = "import sys; from pytorch_offline.bundle.reading.media import open_regular; open_regular(sys.argv[1])"
+    for name in ("pipe", "link"):
+        command = [sys.executable, "-c", program, str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert "OSError" in done.stderr
