@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.reading.verification import verify_source
+from pytorch_offline.bundle.writing.protecting import ParityWish
+from pytorch_offline.errors import IntegrityError
 from pytorch_offline.installer.damaged_media import damaged_but_mendable
+from pytorch_offline.installer.model import Request
+from pytorch_offline.installer.steps import carry_out
+from tests.bundle.bundling import tree, wished
 from tests.bundle.crafted_media import INSTALLER, NUMPY, flip, write, write_plain, write_volumes
+from tests.installer.ways import make_mirror, of_the_package, versions_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,3 +42,36 @@ def test_without_parity_a_lost_wheel_must_be_brought(tmp_path: Path) -> None:
     write_plain(tmp_path)
     (tmp_path / NUMPY).unlink()
     assert hint(tmp_path).startswith(f"bring {NUMPY}")
+
+
+def test_an_installation_mends_what_it_needs_and_leaves_the_media_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("zfec")
+    out, venv = tmp_path / "out", tmp_path / "env"
+    wished(make_mirror(tmp_path / "mirror"), out, parity=ParityWish(percent=5))
+    next(out.glob("whl/cpu/torch-*.whl")).unlink()
+    flip(next(out.glob("whl/filelock-*.whl")))
+    (out / "install.py").write_bytes(b"")
+    damaged = tree(out)
+    outcome = carry_out(Request(places=(str(out),), venv=str(venv)), of_the_package())
+
+    assert outcome.document["proven"] is True
+    assert versions_in(venv).items() >= {"torch": "2.4.0+cpu", "filelock": "3.0"}.items()
+    assert tree(out) == damaged
+    assert not list(venv.rglob("mended*"))
+
+
+def test_beyond_repair_no_environment_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("zfec")
+    out, venv = tmp_path / "out", tmp_path / "env"
+    wished(make_mirror(tmp_path / "mirror"), out, parity=ParityWish(percent=5))
+    next(out.glob("whl/cpu/torch-*.whl")).unlink()
+    for row in sorted((out / "parity").glob("row-*"))[:-2]:
+        row.unlink()
+    (out / "install.py").unlink()
+    (out / "parity" / "install.py").unlink()
+    with pytest.raises(IntegrityError) as refused:
+        carry_out(Request(places=(str(out),), venv=str(venv)), of_the_package())
+
+    assert refused.value.code == "bundle-damaged"
+    assert refused.value.facts["bring again"] == "install.py"
+    assert not venv.exists()
