@@ -42,8 +42,9 @@ def require_mendable(source: Source, found: Verification, context: Context) -> N
 
 def _strangers(source: Source, findings: Sequence[BundleFinding]) -> List[BundleFinding]:
     """List files among the bundle's own that are none of them, and none of its parts under another name."""
-    strays = [finding for finding in findings if finding.hinders and finding.at in source.strays]
-    return [finding for finding in strays if finding.piece is None and finding.problem != RENAMED]
+    strays = set(source.strays)  # sorted anew whenever it is asked for
+    lying = [finding for finding in findings if finding.hinders and finding.at in strays]
+    return [finding for finding in lying if finding.piece is None and finding.problem != RENAMED]
 
 
 def damaged_but_mendable(source: Source, found: Verification) -> PytorchOfflineError:

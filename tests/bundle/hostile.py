@@ -398,7 +398,6 @@ def manifest_cases() -> Iterator[Case]:
         "lineage",
         "counter",
         "created",
-        "id",
         "format",
         "kind",
         "volumes",
