@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 VERIFY = """
 import sys
 from pytorch_offline.bundle.reading.opening import open_source
-from pytorch_offline.bundle.reading.verification import require_verified
-assert require_verified(open_source(sys.argv[1:])).findings == ()
+from pytorch_offline.bundle.reading.verification import verify_source
+assert verify_source(open_source(sys.argv[1:])).findings == ()
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """

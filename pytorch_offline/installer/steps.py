@@ -12,12 +12,7 @@ from typing import Optional, Sequence, Tuple
 from pytorch_offline.bundle.format.model import BundleFile
 from pytorch_offline.bundle.reading.bases import open_with_base, require_base
 from pytorch_offline.bundle.reading.findings import finding_document, render_bundle_finding, say_bytes
-from pytorch_offline.bundle.reading.memory import (
-    check_counter,
-    memory_of_environment,
-    read_bundle_memory,
-    remember_bundle,
-)
+from pytorch_offline.bundle.reading.memory import refuse_older, remember_bundle
 from pytorch_offline.bundle.reading.opening import media_beside, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces, pins_after, pins_of_prefix, write_pins
 from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_signature
@@ -179,8 +174,7 @@ def prepare(request: Request, context: Context, source: Source) -> Plan:
         survey = settle(survey, destination, request, context)
     status = judge_signature(request, context, source, prefix)
     if prefix is not None and source.manifest_bytes:
-        memory = read_bundle_memory(memory_of_environment(prefix))
-        note = check_counter(memory, source.manifest, place=prefix, allow_older=request.allow_older)
+        note = refuse_older(source.manifest, prefix, allow=request.allow_older)
         if note:
             context.warn(note)
     plan = plan_installation(

@@ -17,10 +17,9 @@ from pytorch_offline.bundle.format.holdings import (
     Holdings,
     compress_holdings,
     holdings_id,
-    parse_holdings,
     render_holdings,
-    uncompress_holdings,
 )
+from pytorch_offline.bundle.writing.told_holdings import parse_holdings, uncompress_holdings
 from pytorch_offline.errors import IntegrityError, UsageError
 
 

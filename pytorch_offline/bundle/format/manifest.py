@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Patte
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json, render_canonical
 from pytorch_offline.bundle.format.driver_facts import driver_facts_document, parse_driver_facts
 from pytorch_offline.bundle.format.model import (
+    SHA256_FORM,
     BundleFile,
     CudaNeed,
     LockedWheel,
@@ -47,7 +48,6 @@ _TOP_KEYS = (
     "format", "kind", "id", "lineage", "counter", "base", "created", "volume_size", "volumes", "parity", "drivers",
     "targets", "tools", "files",
 )  # fmt: skip
-_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CREATED_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _UNSEEN_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # As PEP 503 normalises a project's name, and what PEP 440 makes of a version: both stand in lines that pip reads.
@@ -77,7 +77,7 @@ def is_content(path: str) -> bool:
 
 def render_manifest(manifest: Manifest) -> bytes:
     """Render a manifest in its one form."""
-    document = {
+    document: Dict[str, Any] = {
         "format": BUNDLE_FORMAT,
         "kind": BUNDLE_KIND,
         "id": manifest.id,
@@ -92,7 +92,7 @@ def render_manifest(manifest: Manifest) -> bytes:
         "targets": [_render_target_row(target) for target in manifest.targets],
         "tools": [tool._asdict() for tool in manifest.tools],
         "files": [_render_file_row(file) for file in manifest.files],
-    }  # type: Dict[str, Any]
+    }
     document["checksum"] = _manifest_checksum(document)
     return b"".join(_manifest_lines(document))
 
@@ -134,7 +134,7 @@ def _is_rendered_as(document: Mapping[str, Any], body: bytes) -> bool:
 
 
 def _render_target_row(target: TargetLock) -> Dict[str, Any]:
-    row = target._asdict()  # type: Dict[str, Any]
+    row: Dict[str, Any] = target._asdict()
     row["markers"] = {name: list(values) for name, values in target.markers.items()}
     row["cuda"] = None if target.cuda is None else target.cuda._asdict()
     row["wheels"] = [wheel._asdict() for wheel in target.wheels]
@@ -144,7 +144,7 @@ def _render_target_row(target: TargetLock) -> Dict[str, Any]:
 
 def _render_file_row(file: BundleFile) -> Dict[str, Any]:
     """Make a file's row; what every plain file has alike is left out."""
-    row = {"path": file.path, "size": file.size, "sha256": file.sha256}  # type: Dict[str, Any]
+    row: Dict[str, Any] = {"path": file.path, "size": file.size, "sha256": file.sha256}
     if not file.carried:
         row["carried"] = False
     if file.pieces:
@@ -211,7 +211,7 @@ class _ManifestObject:
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise bad_manifest("{} is no object".format(where or "it"), found=value)
-        self.value = value  # type: Dict[str, Any]
+        self.value: Dict[str, Any] = value
         self.where = where
 
     def wrong(self, key: str, what: str) -> PytorchOfflineError:
@@ -230,10 +230,7 @@ class _ManifestObject:
         return None if self.value.get(key) is None else self.text(key)
 
     def digest(self, key: str) -> str:
-        value = self.text(key)
-        if _HEX_DIGEST.fullmatch(value) is None:
-            raise self.wrong(key, "is no sha256 in lower-case hex")
-        return value
+        return self.formed(key, SHA256_FORM, "a sha256 in lower-case hex")
 
     def number(self, key: str, least: int, most: int) -> int:
         value = self.value.get(key)
@@ -255,10 +252,7 @@ class _ManifestObject:
         return value
 
     def major_minor(self, key: str) -> str:
-        value = self.text(key)
-        if _MAJOR_MINOR.fullmatch(value) is None:
-            raise self.wrong(key, "is not of the form 3.11")
-        return value
+        return self.formed(key, _MAJOR_MINOR, "of the form 3.11")
 
     def texts(self, key: str) -> Tuple[str, ...]:
         values = self.value.get(key)
@@ -318,9 +312,9 @@ def _refuse_repetition(keys: Sequence[str], where: str) -> None:
 def _refuse_path_clashes(files: Sequence[BundleFile]) -> None:
     """Refuse paths out of order, two that some system takes for one, a file that is a directory too, our own names."""
     _refuse_path_order(files)
-    keys = {path_key(name) for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME, UNFINISHED_NAME)}  # type: Set[str]
-    above = set()  # type: Set[str]
-    pieces = {}  # type: Dict[str, Tuple[int, str]]
+    keys = {path_key(name) for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME, UNFINISHED_NAME)}
+    above: Set[str] = set()
+    pieces: Dict[str, Tuple[int, str]] = {}
     for file in files:
         key = path_key(file.path)
         if key in keys:

@@ -4,9 +4,12 @@ Whatever takes a library to find out (markers, specifiers, tags that a pip takes
 connected machine and is written down here as plain values: the far side only compares.
 """
 
+import re
 from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.format.driver_facts import DriverFacts
+
+SHA256_FORM = re.compile("[0-9a-f]{64}")
 
 
 class Piece(NamedTuple):
@@ -43,6 +46,16 @@ class BundleFile(NamedTuple):
     carried: bool = True
     pieces: Tuple[Piece, ...] = ()
     row: Optional[Mapping[str, Any]] = None
+
+    @property
+    def whole(self) -> Piece:
+        """All of its bytes as one piece, under its own path."""
+        return Piece(1, self.path, self.size, self.sha256)
+
+    @property
+    def own_pieces(self) -> Tuple[Piece, ...]:
+        """The pieces that it lies in; of one that lies under its path, that one."""
+        return self.pieces or (self.whole,)
 
 
 class LockedWheel(NamedTuple):

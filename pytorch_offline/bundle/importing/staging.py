@@ -12,7 +12,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from pytorch_offline.bundle.format.model import Piece
 from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
 from pytorch_offline.mirror.hashing import read_sha256
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytorch_offline.bundle.format.model import BundleFile
+    from pytorch_offline.bundle.format.model import BundleFile, Piece
     from pytorch_offline.bundle.reading.sources import Source
 
 # Shares a file's blocks instead of copying them, where the file system can (linux/fs.h, FICLONE): a later change of
@@ -115,8 +114,7 @@ def copy_file(path: Path, file: BundleFile, part: Path) -> bool:
     """
     with part.open("wb") as target:
         try:
-            whole = Piece(1, file.path, file.size, file.sha256)
-            _copy_piece(str(path), whole, target, 0, lambda _: None)
+            _copy_piece(str(path), file.whole, target, 0, lambda _: None)
         except MediumError:
             return False
     return True

@@ -15,11 +15,9 @@ from pytorch_offline.bundle.reading.media import read_regular
 from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, fold_name
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS, parse_rotations
 from pytorch_offline.bundle.reading.signature import check_signature
-from pytorch_offline.bundle.reading.sources import MAX_SIGNATURE_BYTES, Root, Source
+from pytorch_offline.bundle.reading.sources import MAX_LABEL_BYTES, Root, Source
+from pytorch_offline.bundle.reading.ssh_signature import MAX_SIGNATURE_BYTES
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError
-
-# A label is a few lines.
-_MAX_LABEL_BYTES = 4096
 
 
 class Tops:
@@ -94,7 +92,7 @@ class Tops:
         return found
 
     def _sound_copy(self, file: BundleFile) -> bytes:
-        for path in self._source.find(Piece(1, file.path, file.size, file.sha256)):
+        for path in self._source.find(file.whole):
             body = exact_body(path, file.size)
             if body is not None and sha256(body).hexdigest() == file.sha256:
                 return body
@@ -123,7 +121,7 @@ def volume_of_root(manifest: Manifest, root: Root) -> int:
     if manifest.volume_size is None:
         return 1
     try:
-        label = read_regular(os.path.join(root.directory, LABEL_NAME), _MAX_LABEL_BYTES)
+        label = read_regular(os.path.join(root.directory, LABEL_NAME), MAX_LABEL_BYTES)
     except OSError:
         label = b""
     for number in range(1, manifest.volumes + 1):

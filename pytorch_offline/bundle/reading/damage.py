@@ -4,14 +4,14 @@ Beside parity, parts may lie whole under other names: renamed, or with the name 
 """
 
 import os
-from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import Manifest, Piece
 from pytorch_offline.bundle.reading.copies import in_every_volume
 from pytorch_offline.bundle.reading.findings import BundleFinding
+from pytorch_offline.bundle.reading.hashing_media import hash_file
 from pytorch_offline.bundle.reading.labels import volume_name
-from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
+from pytorch_offline.bundle.reading.media import READ_BYTES
 from pytorch_offline.bundle.reading.mending import Mending
 from pytorch_offline.bundle.reading.parity import ToBring, parity_map, parts_to_bring
 from pytorch_offline.bundle.reading.sources import Source
@@ -63,7 +63,7 @@ def _carried_parts(manifest: Manifest) -> List[Tuple[str, Piece]]:
     found: Dict[Piece, str] = {}
     for file in manifest.files:
         if file.carried and not in_every_volume(manifest, file):
-            for piece in file.pieces or (Piece(1, file.path, file.size, file.sha256),):
+            for piece in file.own_pieces:
                 found.setdefault(piece, file.path)
     return [(path, piece) for piece, path in found.items()]
 
@@ -162,13 +162,4 @@ def size_on_disk(path: str) -> int:
 
 def sha256_on_disk(path: str) -> str:
     """Hash a file; nothing where it cannot be read."""
-    found = sha256()
-    try:
-        with open_regular(path) as file:
-            while True:
-                data = file.read(READ_BYTES)
-                if not data:
-                    return found.hexdigest()
-                found.update(data)
-    except OSError:
-        return ""
+    return hash_file(path, tell_nobody, memoryview(bytearray(READ_BYTES))).sha256

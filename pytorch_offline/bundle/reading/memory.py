@@ -7,19 +7,17 @@ whole or absent, and no clock has a part in it: the far side's may be wrong.
 
 import json
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Mapping, NamedTuple, Optional, Tuple
 
-from pytorch_offline.bundle.format.model import Manifest
+from pytorch_offline.bundle.format.model import SHA256_FORM, Manifest
 from pytorch_offline.errors import IntegrityError
 
 MEMORY_NAME = "taken-bundles.json"
 MEMORY_FORMAT = 1
 # Far more lineages than anyone has mirrors; what is longer was not written by us.
 _MEMORY_LARGEST = 1024 * 1024
-_MEMORY_ID = re.compile("[0-9a-f]{64}")
 # What JSON keeps as a whole number everywhere (RFC 8259, section 6).
 _HIGHEST_COUNTER = 2**53
 
@@ -194,7 +192,7 @@ def _parse_taken(lineage: str, row: Mapping[str, object]) -> TakenBundle:
 
 
 def _taken_id(value: object) -> str:
-    if not isinstance(value, str) or _MEMORY_ID.fullmatch(value) is None:
+    if not isinstance(value, str) or SHA256_FORM.fullmatch(value) is None:
         raise ValueError(f"{value!r} is no id")
     return value
 

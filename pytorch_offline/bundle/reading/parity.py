@@ -115,7 +115,7 @@ def carried_stream(manifest: Manifest) -> List[Tuple[str, Piece]]:
         for piece in file.pieces:
             parts.setdefault(piece, file.path)
         if manifest.volume_size is None:
-            parts[Piece(1, file.path, file.size, file.sha256)] = file.path
+            parts[file.whole] = file.path
     return sorted(((path, piece) for piece, path in parts.items()), key=_volume_of_part)
 
 
@@ -204,7 +204,7 @@ def _number_parts(manifest: Manifest, shape: ParityShape, rows: Sequence[str]) -
         row = manifest.file_at(path)
         if row.size != shape.row_size:
             raise ValueError(f"{path} of {row.size} bytes instead of {shape.row_size}")
-        for piece in row.pieces or (Piece(1, row.path, row.size, row.sha256),):
+        for piece in row.own_pieces:
             parts.append(StreamPart(piece, path, at))
             at += piece.size
     return parts

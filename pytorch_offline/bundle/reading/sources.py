@@ -22,10 +22,9 @@ from pytorch_offline.bundle.reading.media import (
     walk_media,
 )
 from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, MEDIA_DIRECTORIES, fold_name, fold_path
+from pytorch_offline.bundle.reading.ssh_signature import MAX_SIGNATURE_BYTES
 from pytorch_offline.errors import IntegrityError
 
-# A signature of an RSA key of 16 KiB is below 6 KB.
-MAX_SIGNATURE_BYTES = 64 * 1024
 # A label has ten lines.
 MAX_LABEL_BYTES = 64 * 1024
 # So many strays are named; of more, nobody reads the list.
@@ -92,7 +91,7 @@ class Source:
         for base in bases:
             for file in base.files:
                 if file.carried:
-                    self._in_bases.setdefault(file.sha256, _own_pieces(file))
+                    self._in_bases.setdefault(file.sha256, file.own_pieces)
         self._read: Dict[Piece, Tuple[str, FileStamp]] = {}
         self._met: Dict[str, List[Tuple[Tuple[str, ...], str]]] = {}
         self._strays: Set[str] = set()
@@ -141,7 +140,7 @@ class Source:
         """Give the runs of bytes that make a file: of one that lies whole under its path, one of that name."""
         if not file.carried and file.sha256 in self._in_bases:
             return self._in_bases[file.sha256]
-        return _own_pieces(file)
+        return file.own_pieces
 
     def find(self, piece: Piece) -> Tuple[str, ...]:
         """Give the paths of files with the name of a piece: the one that was read and is right; else by likeness."""
@@ -333,7 +332,3 @@ class _JoinedFile(io.RawIOBase):
     def close(self) -> None:
         self._close_part()
         super().close()
-
-
-def _own_pieces(file: BundleFile) -> Tuple[Piece, ...]:
-    return file.pieces or (Piece(1, file.path, file.size, file.sha256),)

@@ -15,7 +15,7 @@ from pytorch_offline.bundle.reading.ed25519 import verify_ed25519
 from pytorch_offline.errors import IntegrityError
 
 # An RSA key of 16384 bits, the longest that OpenSSH reads, signs in under 8 KiB with its armour.
-MAX_SIGNATURE = 64 * 1024
+MAX_SIGNATURE_BYTES = 64 * 1024
 _ARMOUR_BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _ARMOUR_END = "-----END SSH SIGNATURE-----"
 _SSHSIG_MAGIC = b"SSHSIG"
@@ -59,7 +59,7 @@ def parse_ssh_signature(data: bytes) -> SshSignature:
     Raises:
         IntegrityError: ``bad-signature`` if it is none, or longer than one is.
     """
-    if len(data) > MAX_SIGNATURE:
+    if len(data) > MAX_SIGNATURE_BYTES:
         raise _not_a_signature("it is longer than any signature")
     try:
         text = data.decode("ascii").strip()

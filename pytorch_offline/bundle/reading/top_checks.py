@@ -12,7 +12,8 @@ from pytorch_offline.bundle.reading.findings import DAMAGED, MISSING, SWAPPED, B
 from pytorch_offline.bundle.reading.labels import LABEL_NAME, render_label
 from pytorch_offline.bundle.reading.media import read_regular
 from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY
-from pytorch_offline.bundle.reading.sources import MAX_LABEL_BYTES, MAX_SIGNATURE_BYTES, Source
+from pytorch_offline.bundle.reading.sources import MAX_LABEL_BYTES, Source
+from pytorch_offline.bundle.reading.ssh_signature import MAX_SIGNATURE_BYTES
 
 
 def check_tops(source: Source, read: ReadMedia) -> List[BundleFinding]:

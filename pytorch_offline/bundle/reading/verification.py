@@ -9,7 +9,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from pytorch_offline.bundle.format.model import BundleFile, Piece
 from pytorch_offline.bundle.reading.comparing import ComparedParts
 from pytorch_offline.bundle.reading.explaining import ReadMedia, explain_parts, explain_strays
-from pytorch_offline.bundle.reading.findings import BundleFinding, damaged_bundle, gather_volumes
+from pytorch_offline.bundle.reading.findings import BundleFinding, gather_volumes
 from pytorch_offline.bundle.reading.names import fold_name
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.bundle.reading.top_checks import check_tops, label_numbers
@@ -41,24 +41,6 @@ class Verification(NamedTuple):
     def hindering(self) -> Tuple[BundleFinding, ...]:
         """The findings with which nothing may be installed."""
         return tuple(finding for finding in self.findings if finding.hinders)
-
-
-def require_verified(
-    source: Source,
-    files: Optional[Sequence[BundleFile]] = None,
-    *,
-    told: Callable[[int], None] = tell_nobody,
-    jobs: Optional[int] = None,
-) -> Verification:
-    """Compare a bundle with its manifest, and let nobody go on with one that is wrong; ``verify_source`` says more.
-
-    Raises:
-        IntegrityError: ``bundle-damaged``, with everything that is wrong.
-    """
-    verification = verify_source(source, files, told=told, jobs=jobs)
-    if verification.hindering:
-        raise damaged_bundle(verification.findings)
-    return verification
 
 
 def verify_source(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from packaging.pylock import Package, Pylock, PylockUnsupportedVersionError, PylockValidationError
 
+from pytorch_offline.bundle.format.model import SHA256_FORM
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.layout import LOCKS, place_of_locked
 from pytorch_offline.wheels.backend import Backend, is_backend, parse_backend
@@ -88,7 +89,7 @@ def _locked_wheel(package: Package, target: str) -> LockedWheel:
     if path.is_absolute() or ".." in path.parts:
         raise _bad_lock(target, f"the path of {package.name} leaves the mirror: {wheel.path}")
     sha256 = wheel.hashes.get("sha256", "")
-    if not re.fullmatch("[0-9a-f]{64}", sha256):
+    if SHA256_FORM.fullmatch(sha256) is None:
         raise _bad_lock(target, f"{package.name} has no sha256")
     try:
         name = parse_wheel_name(path.name)

@@ -7,13 +7,13 @@ compared, is named after the first content that came from a mirror: equal mirror
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json, render_canonical
 from pytorch_offline.bundle.format.manifest import MAX_COUNTER, content_id
+from pytorch_offline.bundle.format.model import SHA256_FORM
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.moments import spell_moment
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 # So many bundles are remembered, the last ones: whoever writes an older content again gives it a new number.
 _MOST_REMEMBERED = 10_000
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATE_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -139,10 +138,10 @@ def _given_of(document: Any) -> Given:  # noqa: ANN401  (whatever the file holds
     bundles = []
     for row in document["bundles"]:
         counter, created = row["counter"], row["created"]
-        if _SHA256.fullmatch(row["id"]) is None or isinstance(counter, bool) or not 1 <= counter <= MAX_COUNTER:
+        if SHA256_FORM.fullmatch(row["id"]) is None or isinstance(counter, bool) or not 1 <= counter <= MAX_COUNTER:
             raise ValueError("a bundle has no id or no counter")
         seconds_of(created)
         bundles.append(GivenBundle(id=row["id"], counter=counter, created=created))
-    if _SHA256.fullmatch(document["lineage"]) is None:
+    if SHA256_FORM.fullmatch(document["lineage"]) is None:
         raise ValueError("it names no lineage")
     return Given(lineage=document["lineage"], bundles=tuple(bundles))

@@ -70,8 +70,3 @@ def add_root_files(manifest: Manifest, bodies: Mapping[str, bytes]) -> Manifest:
 def sorted_files(files: Collection[BundleFile]) -> tuple[BundleFile, ...]:
     """Sort rows as a manifest has them."""
     return tuple(sorted(files, key=lambda file: file.path))
-
-
-def carried_files(manifest: Manifest) -> tuple[BundleFile, ...]:
-    """List what lies in the bundle itself, and not with its base."""
-    return tuple(file for file in manifest.files if file.carried)

@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json
-from pytorch_offline.bundle.format.holdings import (
+from pytorch_offline.bundle.format.holdings import HeldBundle, HeldFile, Holdings, is_wheel_path
+from pytorch_offline.bundle.format.manifest import BUNDLE_KIND, MANIFEST_NAME, parse_manifest
+from pytorch_offline.bundle.writing.plan import leave_with_base
+from pytorch_offline.bundle.writing.told_holdings import (
     HOLDINGS_LARGEST,
-    HeldBundle,
-    HeldFile,
-    Holdings,
     is_holdings,
-    is_wheel_path,
     parse_holdings,
     uncompress_holdings,
 )
-from pytorch_offline.bundle.format.manifest import BUNDLE_KIND, MANIFEST_NAME, parse_manifest
-from pytorch_offline.bundle.writing.plan import leave_with_base
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import UsageError
 from pytorch_offline.mirror.manifest import parse_manifest as parse_mirror_manifest
