@@ -110,6 +110,7 @@ def request_of(options: argparse.Namespace, places: Sequence[str]) -> Request:
     """Make the request out of the options."""
     return Request(
         places=tuple(options.places or places),
+        places_named=bool(options.places),
         python=options.python,
         venv=options.venv,
         prefix=options.prefix,

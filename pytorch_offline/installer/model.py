@@ -25,6 +25,7 @@ class Request(NamedTuple):
 
     Args:
         places: the directories that hold the bundle: itself, or its volumes, in any order.
+        places_named: whether the user named them; else it is where install.py lies, and only what belongs to it counts.
         python: the interpreter to install for, or the base of ``venv``.
         venv: the virtual environment to install into, created if it is missing.
         prefix: an environment, virtual or conda's, by its directory.
@@ -48,6 +49,7 @@ class Request(NamedTuple):
     """
 
     places: Tuple[str, ...]
+    places_named: bool = True
     python: Optional[str] = None
     venv: Optional[str] = None
     prefix: Optional[str] = None

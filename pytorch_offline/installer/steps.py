@@ -13,7 +13,7 @@ from pytorch_offline.bundle.format.model import BundleFile
 from pytorch_offline.bundle.reading.bases import open_with_base, require_base
 from pytorch_offline.bundle.reading.findings import finding_document, render_bundle_finding, say_bytes
 from pytorch_offline.bundle.reading.memory import refuse_older, remember_bundle
-from pytorch_offline.bundle.reading.opening import media_beside, open_source
+from pytorch_offline.bundle.reading.opening import media_beside, media_of_program, open_source
 from pytorch_offline.bundle.reading.pins import PinPlaces, pins_after, pins_of_prefix, write_pins
 from pytorch_offline.bundle.reading.signature import SignatureStatus, describe_signature
 from pytorch_offline.bundle.reading.signed_source import judge_source
@@ -50,8 +50,9 @@ def open_bundle(request: Request) -> Source:
         UsageError: ``no-bundle``.
         IntegrityError: of a bundle that is damaged, unfinished or mixed.
     """
-    places = [place for named in request.places for place in media_beside(named)]
-    return open_source(list(dict.fromkeys(places)))
+    beside = media_beside if request.places_named else media_of_program
+    places = [place for named in request.places for place in beside(named)]
+    return open_source(list(dict.fromkeys(places)), deep=request.places_named)
 
 
 def carry_out(request: Request, context: Context, source: Optional[Source] = None) -> Outcome:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytorch_offline.bundle.format.manifest import render_manifest
-from pytorch_offline.bundle.reading.opening import media_beside, open_source
+from pytorch_offline.bundle.reading.opening import media_beside, media_of_program, open_source
 from pytorch_offline.errors import IntegrityError, UsageError
 from tests.bundle.crafted_manifests import PYLOCK, TORCH, bundle_file, manifest
 from tests.bundle.crafted_media import NUMPY, bodies, write, write_plain, write_volumes
@@ -246,6 +246,43 @@ def test_other_volumes_are_found_beside_the_one_that_is_started_from(tmp_path: P
     assert str(tmp_path / "out" / "volume-002") in media_beside(str(tmp_path / "out" / "volume-001"))
     write_plain(tmp_path / "plain" / "a")
     assert media_beside(str(tmp_path / "plain" / "a")) == (str(tmp_path / "plain" / "a"),)
+
+
+def test_a_program_that_lies_alone_takes_nobody_elses_bundle(tmp_path: Path) -> None:
+    write_plain(tmp_path / "somebody's")
+    write_plain(tmp_path / "deeper" / "down")
+    write_plain(tmp_path / "here" / "whl")
+    for place in (tmp_path, tmp_path / "deeper", tmp_path / "here"):
+        assert media_of_program(str(place)) == (str(place),)
+        with pytest.raises(UsageError) as failure:
+            open_source(media_of_program(str(place)), deep=False)
+        assert failure.value.code == "no-bundle"
+        assert str(place) in failure.value.message
+        assert "nothing deeper" in str(failure.value.facts["looked at"])
+        assert "--from" in str(failure.value.hint)
+
+
+@pytest.mark.parametrize("spelling", ["volume-{}", "VOLUME-{}", "Volume-{}"])
+def test_a_program_above_volumes_takes_them_and_no_other_neighbour(spelling: str, tmp_path: Path) -> None:
+    write_volumes(tmp_path / "out")
+    for volume in sorted((tmp_path / "out").iterdir()):
+        volume.rename(volume.with_name(spelling.format(volume.name[-3:])))
+    volumes = {str(path) for path in (tmp_path / "out").iterdir()}
+    write_plain(tmp_path / "out" / "other", bodies(2))
+    assert set(media_of_program(str(tmp_path / "out"))) == volumes
+    source = open_source(media_of_program(str(tmp_path / "out")), deep=False)
+    assert contents(source) == bodies()
+    beside = open_source(media_of_program(sorted(volumes)[1]), deep=False)
+    assert contents(beside) == bodies()
+
+
+def test_a_program_in_its_bundle_takes_the_copy_that_parity_keeps_of_the_manifest(tmp_path: Path) -> None:
+    write_plain(tmp_path)
+    (tmp_path / "Parity").mkdir()
+    (tmp_path / "manifest.json").rename(tmp_path / "Parity" / "MANIFEST.JSON")
+    source = open_source(media_of_program(str(tmp_path)), deep=False)
+    assert [(root.directory, root.manifest) for root in source.roots] == [(str(tmp_path), "missing")]
+    assert contents(source) == bodies()
 
 
 def test_a_mirror_is_read_with_the_manifest_that_was_made_for_it(tmp_path: Path) -> None:

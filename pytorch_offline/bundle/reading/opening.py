@@ -3,7 +3,7 @@
 import os
 import re
 from hashlib import sha256
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json
 from pytorch_offline.bundle.format.manifest import (
@@ -14,7 +14,7 @@ from pytorch_offline.bundle.format.manifest import (
     parse_manifest,
 )
 from pytorch_offline.bundle.format.model import Manifest
-from pytorch_offline.bundle.reading.media import read_regular, walk_media
+from pytorch_offline.bundle.reading.media import Met, read_regular, walk_media
 from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY, MEDIA_DIRECTORIES, fold_name
 from pytorch_offline.bundle.reading.sources import Root, Source
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UsageError
@@ -34,12 +34,13 @@ class _Copy(NamedTuple):
     digest: Optional[str]
 
 
-def open_source(directories: Sequence[str], manifest: Optional[Manifest] = None) -> Source:
+def open_source(directories: Sequence[str], manifest: Optional[Manifest] = None, *, deep: bool = True) -> Source:
     """Open what lies in one or several directories: a bundle, its volumes, a delta and its base, a mirror.
 
     Args:
         directories: each a bundle, a volume, or holds some of them, in any order.
         manifest: what should be there, where that is known already; no manifest is looked for then.
+        deep: whether a bundle also counts that lies further down in one of them.
 
     Raises:
         UsageError: ``no-bundle`` if there is none, ``unknown-manifest-format`` if it is of a later format.
@@ -49,9 +50,9 @@ def open_source(directories: Sequence[str], manifest: Optional[Manifest] = None)
     given = _real_directories(directories)
     if manifest is not None:
         return Source(given, manifest)
-    copies, unfinished, bodies = _find_manifests(given)
+    copies, unfinished, bodies = _find_manifests(given, _MANIFEST_DEPTH if deep else 0)
     if not any(copy.digest for copy in copies):
-        raise _nothing_sound(given, copies, unfinished)
+        raise _nothing_sound(given, copies, unfinished, deep=deep)
     manifests = {digest: parse_manifest(body) for digest, body in bodies.items()}
     chosen = _choose_manifest(copies, manifests)
     roots = _roots_of(chosen, copies, manifests)
@@ -60,6 +61,24 @@ def open_source(directories: Sequence[str], manifest: Optional[Manifest] = None)
             raise _unfinished_bundle(unfinished)
     others = [other for digest, other in manifests.items() if other.id != manifests[chosen].id]
     return Source(given, manifests[chosen], bodies[chosen], others, roots)
+
+
+def media_of_program(directory: str) -> Tuple[str, ...]:
+    """Give the directories that count where install.py was started and none was named: to be opened without ``deep``.
+
+    Its own, or where that is a volume also those beside it, or the volumes that lie in it. Whatever else is near may be
+    somebody else's: install.py may have been copied alone into a directory that everybody writes to.
+    """
+    own = os.path.realpath(directory)
+    try:
+        names = sorted(os.listdir(own))
+    except OSError:
+        return (own,)
+    of_bundles = (MANIFEST_NAME, UNFINISHED_NAME.lower(), COPIES_DIRECTORY)
+    if _is_volume_name(own) or any(fold_name(name) in of_bundles for name in names):
+        return media_beside(own)
+    inside = [os.path.join(own, name) for name in names if _is_volume_name(name)]
+    return tuple(place for place in inside[:_MAX_NEIGHBOURS] if os.path.isdir(place)) or (own,)
 
 
 def media_beside(directory: str) -> Tuple[str, ...]:
@@ -73,7 +92,7 @@ def media_beside(directory: str) -> Tuple[str, ...]:
         manifest = parse_manifest(body)
     except PytorchOfflineError:
         # The name still says that it is a volume, and another has the manifest too.
-        mark = None if _VOLUME_NAME.fullmatch(fold_name(os.path.basename(own))) else b""
+        mark = None if _is_volume_name(own) else b""
     else:
         mark = b"" if manifest.volume_size is None else manifest.id.encode("ascii")
     if mark == b"":
@@ -87,9 +106,13 @@ def media_beside(directory: str) -> Tuple[str, ...]:
         beside = os.path.realpath(os.path.join(os.path.dirname(own), name))
         if beside in found or not os.path.isdir(beside):
             continue
-        if _VOLUME_NAME.fullmatch(fold_name(name)) or (mark is not None and mark in _manifest_in(beside)):
+        if _is_volume_name(name) or (mark is not None and mark in _manifest_in(beside)):
             found.append(beside)
     return tuple(found)
+
+
+def _is_volume_name(path: str) -> bool:
+    return _VOLUME_NAME.fullmatch(fold_name(os.path.basename(path))) is not None
 
 
 def _manifest_in(directory: str) -> bytes:
@@ -118,14 +141,13 @@ def _real_directories(directories: Sequence[str]) -> List[str]:
     return given
 
 
-def _find_manifests(given: Sequence[str]) -> Tuple[List[_Copy], List[str], Dict[str, bytes]]:
+def _find_manifests(given: Sequence[str], depth: int) -> Tuple[List[_Copy], List[str], Dict[str, bytes]]:
     """Read every bundle's manifest; give the copies, directories that are marked as unfinished, and distinct bytes."""
     copies: List[_Copy] = []
     unfinished: List[str] = []
     bodies: Dict[str, bytes] = {}
-    inside = [name for name in MEDIA_DIRECTORIES if name != COPIES_DIRECTORY]
     for directory in given:
-        for met in walk_media(directory, given, skipped=inside, depth=_MANIFEST_DEPTH):
+        for met in _meet_manifests(directory, given, depth):
             top = os.path.join(directory, *met.folders)
             folded = fold_name(met.name)
             if met.kind != "file" or folded not in (MANIFEST_NAME, UNFINISHED_NAME.lower()):
@@ -143,6 +165,18 @@ def _find_manifests(given: Sequence[str]) -> Tuple[List[_Copy], List[str], Dict[
                     if digest is not None:
                         bodies.setdefault(digest, kept)
     return copies, unfinished, bodies
+
+
+def _meet_manifests(directory: str, given: Sequence[str], depth: int) -> Iterator[Met]:
+    """Go through the places where a manifest may lie; the copies that parity keeps are of the directory itself."""
+    inside = [name for name in MEDIA_DIRECTORIES if name != COPIES_DIRECTORY]
+    yield from walk_media(directory, given, skipped=inside, depth=depth)
+    if depth == 0:
+        for name in sorted(os.listdir(directory)):
+            place = os.path.join(directory, name)
+            if fold_name(name) == COPIES_DIRECTORY and os.path.isdir(place) and not os.path.islink(place):
+                for met in walk_media(place, given, depth=0):
+                    yield met._replace(folders=(name,))
 
 
 def _read_copy(path: str) -> Optional[bytes]:
@@ -198,7 +232,9 @@ def _roots_of(chosen: str, copies: Sequence[_Copy], manifests: Dict[str, Manifes
     return [Root(top, state) for top, state in states.items()]
 
 
-def _nothing_sound(given: Sequence[str], copies: Sequence[_Copy], unfinished: Sequence[str]) -> PytorchOfflineError:
+def _nothing_sound(
+    given: Sequence[str], copies: Sequence[_Copy], unfinished: Sequence[str], *, deep: bool
+) -> PytorchOfflineError:
     if unfinished:
         return _unfinished_bundle(unfinished)
     if copies:
@@ -211,7 +247,8 @@ def _nothing_sound(given: Sequence[str], copies: Sequence[_Copy], unfinished: Se
     return UsageError(
         "no-bundle",
         "there is no bundle in {}".format(", ".join(given)),
-        hint=f"name the directory that holds {MANIFEST_NAME}, or those of the volumes",
+        facts={} if deep else {"looked at": "this directory itself and volumes in it or beside it, nothing deeper"},
+        hint=f"name the directory that holds {MANIFEST_NAME}, or those of the volumes: --from DIR",
     )
 
 
