@@ -11,7 +11,12 @@ from pytorch_offline.bundle.format.model import LockedWheel
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.installer.model import Survey, same_version
 from pytorch_offline.installer.preflight import is_in_environment
-from pytorch_offline.installer.record_files import LONGEST_RECORD, hash_as_in_record, hashes_in_record, record_of_wheel
+from pytorch_offline.installer.record_files import (
+    hash_as_in_record,
+    keeping_their_place,
+    read_installed_record,
+    record_of_wheel,
+)
 
 
 def split_by_presence(
@@ -41,14 +46,12 @@ def split_by_presence(
 def is_whole(information: str, wheel: LockedWheel, open_file: Callable[[str], BinaryIO]) -> bool:
     """Whether an installed distribution has the files of a wheel, byte for byte."""
     try:
-        with open(os.path.join(information, "RECORD"), "rb") as file:
-            installed = hashes_in_record(file.read(LONGEST_RECORD).decode("utf-8"))
+        installed = read_installed_record(information)
         with open_file(wheel.path) as stream:
             of_wheel = record_of_wheel(stream)
     except (OSError, ValueError, IntegrityError):
         return False
-    own = {path: sha256 for path, sha256 in of_wheel.items() if not path.split("/", 1)[0].endswith(".data")}
-    if any(installed.get(path) != sha256 for path, sha256 in own.items()):
+    if any(installed.get(path) != sha256 for path, sha256 in keeping_their_place(of_wheel).items()):
         return False
     site = os.path.dirname(information)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

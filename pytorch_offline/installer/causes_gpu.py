@@ -7,6 +7,7 @@ toolkit's documentation the variables.
 
 from typing import Tuple
 
+from pytorch_offline.installer.accelerator_fit import FIRST_COMMON_L4T, dotted_numbers
 from pytorch_offline.installer.diagnosis import Cause, Seen
 
 
@@ -159,7 +160,8 @@ def see_mig(seen: Seen) -> str:
 def see_jetson(seen: Seen) -> str:
     """See a Jetson before L4T R38."""
     release = seen.accelerator.get("l4t")
-    old = bool(release) and int(str(release).split(".")[0]) < 38  # noqa: PLR2004  (as target/model.py has it)
+    numbers = dotted_numbers(release)
+    old = numbers is not None and numbers[0] < FIRST_COMMON_L4T
     return f"L4T R{release}" if old and seen.gpu_missing else ""
 
 

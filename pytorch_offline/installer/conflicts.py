@@ -52,7 +52,7 @@ def judge_conflicts(
     """
     if not may_conflict(survey, install):
         return ()
-    asked = {"versions": {wheel.project: wheel.version for wheel in install}, "pip": None}  # type: Dict[str, Any]
+    asked: Dict[str, Any] = {"versions": {wheel.project: wheel.version for wheel in install}, "pip": None}
     if survey.pip is None and pip is not None:
         asked["pip"] = portable_path(pip)
     try:
@@ -111,6 +111,6 @@ def find_broken(arguments: List[str]) -> Mapping[str, Any]:
     return rows
 
 
-def pip_that_judges(survey: Survey, carried: Optional[str]) -> Optional[str]:
+def pip_that_judges(survey: Survey, carried: Optional[str] = None) -> Optional[str]:
     """Choose the pip wheel whose ``packaging`` is used where the destination has no pip of its own."""
     return None if survey.pip is not None else carried or survey.bundled_pip

@@ -16,6 +16,7 @@ from pytorch_offline.installer.diagnosis import Diagnosis
 from pytorch_offline.installer.hashed_wheels import HashedWheel
 from pytorch_offline.installer.machine_facts import MachineFacts
 from pytorch_offline.installer.model import Finding, Plan
+from pytorch_offline.installer.render import finding_row
 from pytorch_offline.installer.torch_report import TorchReport
 
 EVIDENCE_FORMAT = 1
@@ -152,7 +153,7 @@ def evidence_document(evidence: Evidence) -> Dict[str, Any]:
             "torch": None if evidence.torch is None else [step.name for step in evidence.torch.steps],
         },
         "torch": None if evidence.torch is None else torch_document(evidence.torch),
-        "findings": [finding_document_of(finding) for finding in evidence.findings],
+        "findings": [finding_row(finding) for finding in evidence.findings],
         "diagnosis": [dict(one._asdict()) for one in evidence.diagnoses],
         "seconds": dict(evidence.timings),
     }
@@ -224,11 +225,6 @@ def torch_document(report: TorchReport) -> Dict[str, Any]:
     }
 
 
-def finding_document_of(finding: Finding) -> Dict[str, Any]:
-    """Make the document of a finding."""
-    return dict(finding._asdict(), hint=finding.hint or None)
-
-
 def render_evidence_json(evidence: Evidence) -> str:
     """Write an evidence as JSON text, in ASCII."""
     return json.dumps(evidence_document(evidence), indent=2) + "\n"
@@ -237,24 +233,6 @@ def render_evidence_json(evidence: Evidence) -> str:
 def evidence_path(prefix: str, *, proven: bool) -> str:
     """Return where the evidence is left in an environment, without a suffix; a failure hides no earlier success."""
     return os.path.join(prefix, *EVIDENCE_FOLDER, "evidence" if proven else "evidence-failed")
-
-
-def write_whole(path: str, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with open(partial, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
 
 
 def proof_error(evidence: Evidence, left_at: Optional[str] = None) -> PytorchOfflineError:
@@ -272,7 +250,7 @@ def proof_error(evidence: Evidence, left_at: Optional[str] = None) -> PytorchOff
         facts["evidence"] = left_at
     message = "the wheels are in place, but the proof failed" if evidence.installing else "the proof failed"
     hint = telling[0].remedy if telling else None
-    data = {"findings": printable([finding_document_of(one) for one in evidence.findings])}
+    data = {"findings": printable([finding_row(one) for one in evidence.findings])}
     data["diagnosis"] = printable([dict(one._asdict()) for one in evidence.diagnoses])
     if by_bytes:
         return IntegrityError("proof-failed", message, facts=facts, hint=hint, data=data)

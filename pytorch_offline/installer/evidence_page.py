@@ -7,6 +7,7 @@ loads nothing and runs nothing.
 from html import escape
 from typing import List, NamedTuple, Tuple
 
+from pytorch_offline.bundle.reading.findings import say_bytes
 from pytorch_offline.installer.evidence import Evidence, printable, utc_moment
 from pytorch_offline.installer.torch_report import TorchReport, TrialStep
 
@@ -37,11 +38,6 @@ def visible(text: str) -> str:
     """Make a text harmless for a terminal: one line, without control characters."""
     plain = "".join(letter if letter.isprintable() or letter == " " else " " for letter in printable(text))
     return " ".join(plain.split())
-
-
-def size_text(size: int) -> str:
-    """Say a size in megabytes."""
-    return f"{size / 1e6:,.1f} MB"
 
 
 def page_sections(evidence: Evidence) -> Tuple[PageSection, ...]:
@@ -142,7 +138,7 @@ def wheels_section(evidence: Evidence) -> PageSection:
     rows = []
     for wheel in evidence.plan.wheels:
         found = hashed.get(wheel.project)
-        told = f"{len(found.on_disk):,} files, {size_text(found.size)}" if found is not None else "not looked at"
+        told = f"{len(found.on_disk):,} files, {say_bytes(found.size)}" if found is not None else "not looked at"
         kept = ", was there before" if wheel.project in evidence.kept else ""
         rows.append((wheel.project, f"{wheel.version}  {told}{kept}"))
     return PageSection("Wheels", "软件包", tuple(rows))

@@ -11,6 +11,7 @@ import os
 import stat
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from pytorch_offline.bundle.reading.lasting_files import sync_directory, write_whole
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.installer.surroundings import local_path, portable_path
 from pytorch_offline.installer.switch import Step
@@ -94,14 +95,7 @@ def read_journal(directory: str) -> Optional[Journal]:
 
 def write_journal(journal: Journal, directory: str) -> None:
     """Write the journal so that it is there in whole, on the disk itself, or not at all."""
-    path = os.path.join(directory, JOURNAL_NAME)
-    beside = path + ".new"
-    with open(beside, "w", encoding="ascii") as file:
-        file.write(render_journal(journal, directory))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    sync_directory(directory)
+    write_whole(os.path.join(directory, JOURNAL_NAME), render_journal(journal, directory).encode("ascii"))
 
 
 def remove_journal(directory: str) -> None:
@@ -220,21 +214,6 @@ def _step_in_parts(step: Step) -> Tuple[List[Step], Dict[str, int]]:
             Step("out", os.path.join(directory, name), os.path.join(target, name)) for name in sorted(files + links)
         )
     return steps + emptied[::-1], times
-
-
-def sync_directory(directory: str) -> None:
-    """Make what a directory lists durable, where the system can: Windows and some file systems cannot."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _is_real_directory(path: str) -> bool:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from pytorch_offline.installer.surroundings import first_text_of
 from pytorch_offline.target.probe import find_nvidia_smi, run_command
 
 # Variables that decide which devices and which libraries a process sees.
@@ -25,6 +26,8 @@ TELLING_MODULES = frozenset(
 # Files of /dev that processes compute through.
 DEVICE_NAMES = re.compile(r"(?:nvidia\d+|nvidiactl|nvidia-uvm|nvidia-uvm-tools|kfd|dxg|nvmap|nvhost-gpu)$")
 MAX_TEXT = 4000
+# Files of the kernel have no size that could be asked for; what is looked for stands on their first pages.
+LONGEST_FACTS = 65536
 NVIDIA_VENDOR = "0x10de"
 BRIDGE_CLASS = "0x0680"  # NVSwitches are bridges of class "other"
 LIBRARY_FOLDERS = (
@@ -117,11 +120,7 @@ def read_machine_facts(environment: Mapping[str, str], root: str = "/") -> Machi
 
 def read_small(path: Path) -> str:
     """Read the beginning of a small text file; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(65536).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    return first_text_of(path, LONGEST_FACTS)
 
 
 def list_folder(path: Path) -> List[Path]:

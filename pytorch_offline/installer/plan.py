@@ -55,7 +55,8 @@ def plan_installation(
     """
     choice, projects = choose_wheels(request, manifest, survey, context)
     wheels = tuple(wheel for wheel in choice.lock.wheels if wheel.project in projects)
-    install, keep = wheels, ()  # type: Tuple[LockedWheel, ...], Tuple[LockedWheel, ...]
+    install = wheels
+    keep: Tuple[LockedWheel, ...] = ()
     if destination.creates is None:
         install, keep = split_by_presence(wheels, survey, open_file)
     program = None

@@ -4,12 +4,13 @@ Each rule takes what the survey saw and what the plan wants, and gives findings;
 """
 
 import os
+from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import LockedWheel
 from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.installer.model import Destination, Distribution, Finding, Survey, version_numbers
-from pytorch_offline.installer.survey import CONDA_RECORDS
+from pytorch_offline.installer.survey import CONDA_RECORDS, may_write_to
 
 # The oldest Python whose standard library the travelling code is written for.
 OLDEST_PYTHON = (3, 6)
@@ -42,7 +43,7 @@ def judge_destination(
                     hint="name another base: --python EXE --venv DIR (Debian: the package python3-venv has it)",
                 )
             )
-        if not _can_be_made(destination.creates):
+        if not may_write_to(Path(destination.creates)):
             found.append(Finding("writable", destination.creates, "cannot be written to by this user"))
     else:
         found += _judge_ownership(survey)
@@ -53,12 +54,6 @@ def judge_destination(
         place = destination.creates or survey.paths["purelib"]
         found.append(Finding("space", place, f"needs {needed:,} bytes, {free:,} are free"))
     return tuple(found)
-
-
-def _can_be_made(directory: str) -> bool:
-    while not os.path.exists(directory) and os.path.dirname(directory) != directory:
-        directory = os.path.dirname(directory)
-    return os.access(directory, os.W_OK | os.X_OK)
 
 
 def _judge_ownership(survey: Survey) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pytorch_offline.bundle.format.model import LockedWheel
 from pytorch_offline.installer.accelerator_fit import kind_of_backend
 from pytorch_offline.installer.hashed_wheels import HashedWheel
 from pytorch_offline.installer.model import Distribution, Finding, same_version
+from pytorch_offline.installer.record_files import keeping_their_place
 from pytorch_offline.installer.torch_report import TorchReport, TrialStep
 
 # A broken RECORD can name every file of torch; the first few tell the story, the number tells the rest.
@@ -42,9 +43,7 @@ def judge_files(hashed: HashedWheel, *, kept: bool) -> Tuple[Finding, ...]:
     """
     problems = [f"{path}: {detail}" for path, detail in hashed.problems]
     named = {path for path, _ in hashed.problems}
-    for path, expected in sorted(hashed.expected.items()):
-        if path.split("/", 1)[0].endswith(".data"):
-            continue  # installers put it elsewhere, under the same hash but another name
+    for path, expected in sorted(keeping_their_place(hashed.expected).items()):
         found = hashed.on_disk.get(path)
         if found is None and path not in named:
             problems.append(f"{path}: is in the wheel and not in the installed RECORD")

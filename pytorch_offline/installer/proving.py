@@ -12,10 +12,12 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import LockedWheel
 from pytorch_offline.bundle.reading.bases import open_with_base
+from pytorch_offline.bundle.reading.lasting_files import write_whole
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.installer.accelerator_fit import judge_backend, kind_of_backend, system_of
 from pytorch_offline.installer.causes_loading import KNOWN_CAUSES
+from pytorch_offline.installer.conflicts import pip_that_judges
 from pytorch_offline.installer.destination import ask_destination, read_survey
 from pytorch_offline.installer.diagnosis import Diagnosis, Seen, diagnose
 from pytorch_offline.installer.evidence import (
@@ -25,14 +27,18 @@ from pytorch_offline.installer.evidence import (
     Stopwatch,
     evidence_path,
     render_evidence_json,
-    write_whole,
 )
 from pytorch_offline.installer.evidence_page import render_evidence_html, render_evidence_text
 from pytorch_offline.installer.hashed_wheels import HashedWheel
 from pytorch_offline.installer.machine_facts import MachineFacts, read_machine_facts
 from pytorch_offline.installer.model import Context, Finding, Plan, Survey
 from pytorch_offline.installer.proof import judge_change, judge_files, judge_torch, judge_versions
-from pytorch_offline.installer.record_files import LONGEST_RECORD, hash_as_in_record, hashes_in_record, record_of_wheel
+from pytorch_offline.installer.record_files import (
+    hash_as_in_record,
+    keeping_their_place,
+    read_installed_record,
+    record_of_wheel,
+)
 from pytorch_offline.installer.surroundings import portable_path
 from pytorch_offline.installer.torch_report import TORCH_SECONDS, TorchReport, run_trial
 
@@ -63,12 +69,7 @@ def conflicts_before(plan: Plan, context: Context) -> Optional[Tuple[str, ...]]:
         return ()
     if not plan.install:
         return None
-    return list_broken(plan.destination.interpreter, context, judging_pip(plan.survey))
-
-
-def judging_pip(survey: Survey) -> Optional[str]:
-    """Choose the pip wheel whose rules are used where the environment has no pip."""
-    return survey.bundled_pip if survey.pip is None else None
+    return list_broken(plan.destination.interpreter, context, pip_that_judges(plan.survey))
 
 
 def hash_installed(
@@ -91,8 +92,7 @@ def hash_installed(
             expected, problems = expected_files(wheel, source)
             site = os.path.dirname(held.information)
             try:
-                with open(os.path.join(held.information, "RECORD"), "rb") as file:
-                    recorded = hashes_in_record(file.read(LONGEST_RECORD).decode("utf-8"))
+                recorded = read_installed_record(held.information)
             except (OSError, ValueError) as error:
                 told = (*problems, ("RECORD", f"cannot be read: {error}"))
                 found.append(HashedWheel(wheel.project, wheel.version, site, {}, told, {}))
@@ -123,7 +123,7 @@ def expected_files(wheel: LockedWheel, source: Source) -> Tuple[Mapping[str, str
         return {}, ()  # a delta whose base is not here; the finding says so
     except (OSError, IntegrityError) as error:
         return {}, ((wheel.path, f"cannot be read in the bundle: {error}"),)
-    return {path: one for path, one in record.items() if not path.split("/", 1)[0].endswith(".data")}, ()
+    return keeping_their_place(record), ()
 
 
 def installed_size(place: str) -> int:
@@ -173,10 +173,11 @@ def prove(
     for one in hashed:
         findings.extend(judge_files(one, kept=one.project in kept))
     facts = read_machine_facts(context.environment)
-    report, diagnoses = None, ()  # type: Optional[TorchReport], Tuple[Diagnosis, ...]
+    report: Optional[TorchReport] = None
+    diagnoses: Tuple[Diagnosis, ...] = ()
     torch = locked_torch(plan)
     with ThreadPoolExecutor(1) as beside:  # both wait for an interpreter that starts
-        asked = beside.submit(list_broken, interpreter, context, judging_pip(survey))
+        asked = beside.submit(list_broken, interpreter, context, pip_that_judges(survey))
         if torch is not None:
             report = try_in_destination(plan, survey, interpreter, context, seconds)
         broken = asked.result()
@@ -298,12 +299,12 @@ def leave_evidence(evidence: Evidence, context: Context, *, standing: bool = Tru
     asked = evidence.plan.request.evidence
     if asked is not None:
         beginnings.insert(0, asked[:-5] if asked.endswith(".json") else asked)
-    left = None  # type: Optional[str]
+    left: Optional[str] = None
     for beginning in beginnings:
         try:
             os.makedirs(os.path.dirname(os.path.abspath(beginning)), exist_ok=True)
             for suffix, text in zip(EVIDENCE_SUFFIXES, texts):
-                write_whole(beginning + suffix, text)
+                write_whole(beginning + suffix, text.encode("utf-8"))
         except OSError as error:
             context.warn(f"the evidence could not be left at {beginning}.json: {error.strerror or error}")
             continue

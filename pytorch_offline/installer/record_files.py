@@ -7,9 +7,10 @@ import base64
 import csv
 import hashlib
 import io
+import os
 import zipfile
 import zlib
-from typing import BinaryIO, Dict, Optional
+from typing import BinaryIO, Dict, Mapping, Optional
 
 from pytorch_offline.errors import IntegrityError
 
@@ -37,6 +38,21 @@ def record_of_wheel(stream: BinaryIO) -> Dict[str, str]:
             return hashes_in_record(archive.read(member).decode("utf-8"))
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, LookupError, ValueError) as error:
         raise IntegrityError("bad-wheel", f"RECORD cannot be read: {error!r}") from error
+
+
+def read_installed_record(information: str) -> Dict[str, str]:
+    """Read the hashes in the RECORD of an installed distribution.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    with open(os.path.join(information, "RECORD"), "rb") as file:
+        return hashes_in_record(file.read(LONGEST_RECORD).decode("utf-8"))
+
+
+def keeping_their_place(record: Mapping[str, str]) -> Dict[str, str]:
+    """Leave out what a wheel has below ``.data``: installers put that elsewhere, scripts with other bytes."""
+    return {path: one for path, one in record.items() if not path.split("/", 1)[0].endswith(".data")}
 
 
 def hashes_in_record(text: str) -> Dict[str, str]:

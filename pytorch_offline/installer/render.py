@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import BundleFile, LockedWheel
+from pytorch_offline.bundle.reading.findings import say_bytes
 from pytorch_offline.bundle.reading.signature import signature_document
 from pytorch_offline.errors import PytorchOfflineError
 from pytorch_offline.installer.model import Finding, Plan
@@ -66,7 +67,7 @@ def render_plan(plan: Plan) -> str:
     else:
         lines = [f"would install into {into} with {plan.program}, from the lock of target {plan.lock.target}:"]
     lines += in_columns([(wheel.project, wheel.version, wheel.path) for wheel in plan.install])
-    lines.append(f"{len(plan.keep)} are there already; {plan.needed_bytes / 1e6:,.1f} MB of disk are needed")
+    lines.append(f"{len(plan.keep)} are there already; {say_bytes(plan.needed_bytes)} of disk are needed")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from pytorch_offline.errors import IntegrityError
 from pytorch_offline.installer.byte_code import ByteCompiler
 from pytorch_offline.installer.hashed_wheels import HashedWheel
 from pytorch_offline.installer.model import project_name
-from pytorch_offline.installer.record_files import hash_as_in_record
+from pytorch_offline.installer.record_files import hash_as_in_record, keeping_their_place
 
 # Files that one thread takes at a time: enough that handing them out costs nothing, few enough to share torch's 15,000.
 FILES_AT_A_TIME = 64
@@ -172,10 +172,9 @@ def hashed_wheel(
         if result.sha256 != file.expected and file.path not in rewritten
     ]
     # What lies in .data goes elsewhere, and scripts there get the interpreter's name: the installed RECORD vouches.
-    own = {path: sha256 for path, sha256 in expected.items() if not path.split("/", 1)[0].endswith(".data")}
     problems += [
         (path, f"the wheel has {sha256}, unpacked is {on_disk.get(path, 'nothing')}")
-        for path, sha256 in sorted(own.items())
+        for path, sha256 in sorted(keeping_their_place(expected).items())
         if on_disk.get(path) != sha256
     ]
     if problems:

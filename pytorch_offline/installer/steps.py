@@ -90,7 +90,7 @@ def install(request: Request, context: Context, source: Source, plan: Plan) -> O
     """Carry a plan out and prove it; whatever fails puts back what was there."""
     watch = Stopwatch(context.now())
     before = conflicts_before(plan, context)
-    failed = None  # type: Optional[Evidence]
+    failed: Optional[Evidence] = None
     try:
         with workplace(plan, context) as work:
             mend_what_is_needed(source, files_needed(plan), os.path.join(work.directory, "mended"), context)

@@ -1,6 +1,7 @@
-"""What a program that we start sees of the user's surroundings: variables and paths, made harmless and portable."""
+"""What a program that we start sees of the user's surroundings: variables, paths, small files, harmless and bounded."""
 
 import os
+from pathlib import Path
 from typing import Dict, Mapping, Optional
 
 # What steers pip, uv or Python by its name's beginning.
@@ -48,3 +49,12 @@ def portable_path(path: str) -> str:
 def local_path(text: str) -> str:
     """Read a path that another interpreter spelt with ``portable_path``: a C locale under 3.6 knows ASCII alone."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def first_text_of(path: Path, most: int) -> str:
+    """Read the first bytes of a file as text; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most).decode("utf-8", "replace")
+    except OSError:
+        return ""

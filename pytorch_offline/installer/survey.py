@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from pytorch_offline.installer.model import Distribution, Shadow, Survey, project_name
-from pytorch_offline.installer.surroundings import local_path, portable_path
+from pytorch_offline.installer.surroundings import first_text_of, local_path, portable_path
 from pytorch_offline.target.probe import describe
 
 # An information file is a few kilobytes; torch's licences make METADATA longer, by less than this.
@@ -157,15 +157,6 @@ def read_distribution(information: Path) -> Optional[Distribution]:
         record=(information / "RECORD").is_file(),
         requires=tuple(str(line) for line in headers.get_all("Requires-Dist") or ()),
     )
-
-
-def first_text_of(path: Path, most: int) -> str:
-    """Read the first bytes of a file as text; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(most).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def list_shadows(variables: Mapping[str, str]) -> List[Shadow]:

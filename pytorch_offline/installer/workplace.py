@@ -5,9 +5,10 @@ import subprocess
 from contextlib import contextmanager, suppress
 from typing import Iterator, List, NamedTuple, Tuple
 
+from pytorch_offline.bundle.reading.lasting_files import sync_directory
 from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UsageError
-from pytorch_offline.installer.destination import interpreter_of, read_survey
-from pytorch_offline.installer.journal import remove_journal_if_any, sync_directory
+from pytorch_offline.installer.destination import interpreter_of, last_words, read_survey
+from pytorch_offline.installer.journal import remove_journal_if_any
 from pytorch_offline.installer.model import Context, Plan, Survey
 from pytorch_offline.installer.surroundings import clean_environment
 from pytorch_offline.installer.workshop import (
@@ -160,10 +161,9 @@ def _create_environment(base: Survey, directory: str, held: HeldWorkshop, contex
     interpreter = interpreter_of(directory)
     if completed.returncode == 0 and interpreter is not None:
         return interpreter
-    lines = [line.strip() for line in completed.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
     raise UnsatisfiableError(
         "no-virtual-environment",
         f"{base.executable} cannot create a virtual environment at {directory}",
-        facts={"it says": lines[-1] if lines else "nothing"},
+        facts={"it says": last_words(completed.stdout.decode("utf-8", "replace"))},
         hint="name another base interpreter: --python EXE --venv DIR",
     )

@@ -14,8 +14,9 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import Dict, Iterator, List, NamedTuple, Optional
 
+from pytorch_offline.bundle.reading.lasting_files import sync_directory
 from pytorch_offline.errors import PytorchOfflineError, UpstreamError, UsageError
-from pytorch_offline.installer.journal import read_journal, remove_journal, sync_directory, undo_steps
+from pytorch_offline.installer.journal import JOURNAL_NAME, read_journal, remove_journal, undo_steps
 from pytorch_offline.installer.model import Context, Survey
 
 WORKSHOP = ".pytorch-offline"
@@ -121,7 +122,7 @@ def undo_switch(held: HeldWorkshop) -> bool:
 def clear_workshop(held: HeldWorkshop) -> None:
     """Remove what lies in a workshop, but for the lock, the mark of a new environment and the journal."""
     for name in sorted(os.listdir(held.directory)):
-        if name not in (LOCK_NAME, UNFINISHED_MARK, "journal.json"):
+        if name not in (LOCK_NAME, UNFINISHED_MARK, JOURNAL_NAME):
             remove_tree(os.path.join(held.directory, name))
 
 

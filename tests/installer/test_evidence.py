@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytorch_offline.bundle.format.model import BundleFile, Manifest
+from pytorch_offline.bundle.reading.lasting_files import write_whole
 from pytorch_offline.errors import IntegrityError, UnsatisfiableError
 from pytorch_offline.installer.diagnosis import Diagnosis
 from pytorch_offline.installer.evidence import (
@@ -19,7 +20,6 @@ from pytorch_offline.installer.evidence import (
     proof_error,
     render_evidence_json,
     utc_moment,
-    write_whole,
 )
 from pytorch_offline.installer.evidence_page import render_evidence_html, render_evidence_text, visible
 from pytorch_offline.installer.hashed_wheels import HashedWheel
@@ -174,7 +174,7 @@ def test_what_cannot_be_written_is_told_and_no_failure(tmp_path: Path) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "evidence.json"
-    write_whole(str(place), "old")
+    write_whole(str(place), b"old")
 
     def full(number: int) -> None:
         assert number
@@ -182,7 +182,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        write_whole(str(place), "new")
+        write_whole(str(place), b"new")
     assert (place.read_text(), [path.name for path in tmp_path.iterdir()]) == ("old", ["evidence.json"])
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular
+from pytorch_offline.mirror.disk import share_blocks
 from pytorch_offline.mirror.hashing import read_sha256
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
     from pytorch_offline.bundle.format.model import BundleFile, Piece
     from pytorch_offline.bundle.reading.sources import Source
-
-# Shares a file's blocks instead of copying them, where the file system can (linux/fs.h, FICLONE): a later change of
-# the medium does not reach the copy, as it would through a hard link.
-_SHARE_BLOCKS = 0x40049409
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +145,10 @@ def _is_there(part: Path, file: BundleFile, advanced: Callable[[int], None]) -> 
 def _share_blocks(path: str, part: Path) -> bool:
     """Make ``part`` of the blocks of another file, where both lie on one file system that can; say whether it did."""
     try:
-        import fcntl  # noqa: PLC0415  (Windows has none)
-
         with open_regular(path) as shared, part.open("wb") as target:
-            fcntl.ioctl(target.fileno(), _SHARE_BLOCKS, shared.fileno())
-    except (ImportError, OSError):
+            return share_blocks(shared, target)
+    except OSError:
         return False
-    return True
 
 
 def _copy_piece(path: str, piece: Piece, target: BinaryIO, begins: int, advanced: Callable[[int], None]) -> None:

@@ -17,6 +17,7 @@ from pytorch_offline.bundle.format.holdings import (
     render_holdings,
 )
 from pytorch_offline.bundle.format.manifest import MANIFEST_NAME
+from pytorch_offline.bundle.reading.lasting_files import write_whole
 from pytorch_offline.bundle.reading.media import read_regular
 from pytorch_offline.bundle.reading.memory import MEMORY_NAME, BundleMemory, read_bundle_memory
 from pytorch_offline.bundle.reading.sources import Source
@@ -45,12 +46,7 @@ def write_holdings(path: Path, holdings: Holdings) -> Exported:
     body = render_holdings(holdings)
     if path.name.lower().endswith(".gz"):
         body = compress_holdings(body)
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    write_whole(str(path), body)
     return Exported(str(path), len(holdings.files), len(body), holdings.bundles)
 
 

@@ -6,12 +6,11 @@ whole or absent, and no clock has a part in it: the far side's may be wrong.
 """
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.format.model import SHA256_FORM, Manifest
+from pytorch_offline.bundle.reading.lasting_files import write_whole
 from pytorch_offline.errors import IntegrityError
 
 MEMORY_NAME = "taken-bundles.json"
@@ -162,18 +161,7 @@ def write_bundle_memory(path: Path, memory: BundleMemory) -> None:
         OSError: what the disk said; the file is then what it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
-        file.write(render_bundle_memory(memory))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    with suppress(OSError):  # Windows opens no directories, and some file systems sync none
-        names = os.open(str(path.parent), os.O_RDONLY)
-        try:
-            os.fsync(names)
-        finally:
-            os.close(names)
+    write_whole(str(path), render_bundle_memory(memory))
 
 
 def _check_memory_format(found: object) -> None:

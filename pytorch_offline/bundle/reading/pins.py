@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.reading.allowed_signers import MAX_ALLOWED_SIGNERS
+from pytorch_offline.bundle.reading.lasting_files import write_whole
 from pytorch_offline.bundle.reading.signature import Pins, SignatureStatus
 from pytorch_offline.errors import UsageError
 
@@ -124,14 +125,7 @@ def write_pins(path: Path, text: str) -> None:
         OSError: if the place cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    if beside.is_symlink() or beside.exists():
-        beside.unlink()
-    with beside.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    write_whole(str(path), text.encode("utf-8"))
 
 
 def _read_signers(path: Path) -> str:

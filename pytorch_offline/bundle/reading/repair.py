@@ -12,6 +12,7 @@ from pytorch_offline.bundle.format.model import Piece
 from pytorch_offline.bundle.reading.copies import Tops, exact_body
 from pytorch_offline.bundle.reading.damage import UNFINISHED_END, Damage, assess_damage, sha256_on_disk
 from pytorch_offline.bundle.reading.findings import RENAMED, BundleFinding
+from pytorch_offline.bundle.reading.lasting_files import sync_directory
 from pytorch_offline.bundle.reading.media import READ_BYTES, open_regular, read_stamp
 from pytorch_offline.bundle.reading.names import fold_name
 from pytorch_offline.bundle.reading.sources import Source
@@ -181,13 +182,4 @@ def _rename_into(unfinished: str, place: str) -> None:
     with open(unfinished, "r+b") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, place)
-    try:
-        directory = os.open(os.path.dirname(place), os.O_RDONLY)
-    except OSError:  # Windows opens no directories
-        return
-    try:
-        os.fsync(directory)
-    except OSError:  # nor do some network file systems
-        pass
-    finally:
-        os.close(directory)
+    sync_directory(os.path.dirname(place))

@@ -26,13 +26,14 @@ def not_there(destination: BundleDirectory, laid: tuple[Laid, ...], progress: Pr
     for part in laid:
         progress.begin(part.file.path, part.file.size, 0)
         progress.doing(part.file.path, Doing.HASHING)
-        if not destination.holds(part.file, advanced=_advancing(progress, part.file)):
+        if not destination.holds(part.file, advanced=advancing(progress, part.file)):
             missing.append(part)
         progress.end(part.file.path)
     return tuple(missing)
 
 
-def _advancing(progress: Progress, file: BundleFile) -> Callable[[int], None]:
+def advancing(progress: Progress, file: BundleFile) -> Callable[[int], None]:
+    """Tell the progress how far a file was read: the function gets the bytes of each run."""
     position = 0
 
     def advanced(count: int) -> None:
@@ -88,7 +89,7 @@ def copy_all(
             progress.advance(file.path, file.size, file.size)
         else:
             run = (part.offset, file.size) if part.is_run else None
-            problem = destination.copy(places[part.of], file, advanced=_advancing(progress, file), run=run)
+            problem = destination.copy(places[part.of], file, advanced=advancing(progress, file), run=run)
         if problem is not None:
             bad[part.of] = problem
         progress.end(file.path, Outcome.DONE if problem is None else Outcome.FAILED)

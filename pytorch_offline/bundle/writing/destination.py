@@ -29,7 +29,7 @@ from pytorch_offline.bundle.format.model import BundleFile
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import PytorchOfflineError, UsageError
-from pytorch_offline.mirror.disk import Disk, make_directories
+from pytorch_offline.mirror.disk import Disk, make_directories, share_blocks
 from pytorch_offline.mirror.hashing import CHUNK, read_sha256
 
 try:
@@ -48,8 +48,6 @@ Run the same command again: it goes on with what is whole. Do not carry it away 
 """
 PARITY_DIRECTORY = "parity"
 VOLUME_PREFIX = "volume-"
-# Linux's FICLONE: the copy shares its blocks with the original until one of them is changed (ioctl_ficlone(2)).
-_FICLONE = 0x40049409
 _READABLE, _RUNNABLE = 0o644, 0o755
 
 
@@ -278,7 +276,7 @@ def _copied(
 ) -> tuple[str, int]:
     """Copy bytes, or share them where the file system can; hash those of the copy."""
     digest, size = hashlib.sha256(), 0
-    shared = run is None and _cloned(original, copy)
+    shared = run is None and share_blocks(original, copy)
     if run is not None:
         original.seek(run[0])
     buffer = memoryview(bytearray(CHUNK))
@@ -301,13 +299,3 @@ def _read_into(buffer: memoryview, reading: BinaryIO) -> int:
     except OSError as error:
         raise _UnreadableError(error.strerror or str(error)) from error
     return count
-
-
-def _cloned(original: BinaryIO, copy: BinaryIO) -> bool:
-    if fcntl is None:
-        return False
-    try:
-        fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
-    except OSError:
-        return False
-    return True

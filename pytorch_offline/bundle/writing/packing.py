@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_offline.bundle.format.manifest import render_manifest
 from pytorch_offline.bundle.reading.labels import render_label
+from pytorch_offline.bundle.writing.copying import advancing
 from pytorch_offline.bundle.writing.volumes import hash_runs, plan_volumes, room_in_volume, split_files, with_pieces
 from pytorch_offline.errors import IntegrityError
 from pytorch_offline.mirror.progress import Doing, Outcome, Stage
@@ -117,7 +118,7 @@ def _hash_cut(
     for path, file in files.items():
         progress.begin(path, file.size, 0)
         progress.doing(path, Doing.HASHING)
-        found = hash_runs(places[path], sizes[path], file.sha256, advanced=_Advance(progress, file))
+        found = hash_runs(places[path], sizes[path], file.sha256, advanced=advancing(progress, file))
         if isinstance(found, str):
             wrong[path] = found
         else:
@@ -126,14 +127,3 @@ def _hash_cut(
     if wrong:
         raise bad(wrong)
     return digests
-
-
-class _Advance:
-    """Tells the progress how far a file was read."""
-
-    def __init__(self, progress: Progress, file: BundleFile) -> None:
-        self._progress, self._file, self._position = progress, file, 0
-
-    def __call__(self, count: int) -> None:
-        self._position += count
-        self._progress.advance(self._file.path, self._position, self._file.size)
