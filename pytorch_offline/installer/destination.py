@@ -17,7 +17,7 @@ from pytorch_offline.errors import UsageError
 from pytorch_offline.installer.model import Context, Destination, Request, Survey
 from pytorch_offline.installer.surroundings import clean_environment
 from pytorch_offline.installer.survey import CONDA_RECORDS, survey_of, variables_of_a_normal_run
-from pytorch_offline.installer.workshop import was_being_created
+from pytorch_offline.installer.workshop import WORKSHOP, was_being_created
 
 # A cold interpreter on a slow network file system, or nvidia-smi on a machine of many GPUs; more means that it hangs.
 ANSWER_SECONDS = 300
@@ -182,7 +182,8 @@ def is_free_for_environment(directory: str) -> bool:
         return True
     except OSError:
         return False
-    return not there or was_being_created(directory)
+    # A run that was killed before it could leave its mark left an empty workshop.
+    return set(there) <= {WORKSHOP} or was_being_created(directory)
 
 
 def ask_destination(

@@ -162,6 +162,9 @@ def test_interpreters_are_found_by_file_command_and_environment(tmp_path: Path) 
 def test_only_an_empty_place_may_be_filled(tmp_path: Path) -> None:
     assert is_free_for_environment(str(tmp_path))
     assert is_free_for_environment(str(tmp_path / "new"))
+    (tmp_path / ".pytorch-offline").mkdir()  # of a run that was killed before it could leave its mark
+    (tmp_path / ".pytorch-offline/lock").touch()
+    assert is_free_for_environment(str(tmp_path))
     (tmp_path / "file").touch()
     assert not is_free_for_environment(str(tmp_path))
     assert not is_free_for_environment(str(tmp_path / "file"))
