@@ -75,3 +75,18 @@ def test_beyond_repair_no_environment_is_made(tmp_path: Path) -> None:
     assert refused.value.code == "bundle-damaged"
     assert refused.value.facts["bring again"] == "install.py"
     assert not venv.exists()
+
+
+def test_damaged_parity_hinders_no_installation_and_whoever_looks_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("zfec")
+    out, venv = tmp_path / "out", tmp_path / "env"
+    wished(make_mirror(tmp_path / "mirror"), out, parity=ParityWish(percent=5))
+    row = next((out / "parity").glob("row-*"))
+    body = bytearray(row.read_bytes())
+    body[len(body) // 2] ^= 1
+    row.write_bytes(body)
+    with pytest.raises(IntegrityError) as told:
+        carry_out(Request(places=(str(out),), verify_only=True), of_the_package())
+
+    assert [finding["path"] for finding in told.value.data["findings"]] == [f"parity/{row.name}"]  # type: ignore[attr-defined]
+    assert carry_out(Request(places=(str(out),), venv=str(venv)), of_the_package()).document["proven"] is True

@@ -119,19 +119,25 @@ def _check_copies(source: Source) -> Iterator[BundleFinding]:
     if source.manifest.parity is None or source.manifest.volume_size is not None:
         return
     installer = [file for file in source.manifest.files if file.path == INSTALLER_NAME]
-    for root in source.roots:
-        wanted = {MANIFEST_NAME: sha256(source.manifest_bytes).hexdigest()}
-        wanted.update((file.path, file.sha256) for file in installer)
-        signature = sound_signature(source)
-        if signature:
-            wanted[SIGNATURE_NAME] = sha256(signature).hexdigest()
-        for name, digest in sorted(wanted.items()):
-            at = source.kept_copy(root.directory, name) or os.path.join(root.directory, COPIES_DIRECTORY, name)
-            body = _read_small(at, MAX_MANIFEST_BYTES)
-            if sha256(body).hexdigest() != digest:
-                path = COPIES_DIRECTORY + "/" + name
-                problem, detail = (DAMAGED, "it is not a copy of " + name) if body else (MISSING, "it is not there")
-                yield BundleFinding(path, problem, detail, f"copy {name} to {path}", name=path, at=at)
+    wanted = {MANIFEST_NAME: sha256(source.manifest_bytes).hexdigest()}
+    wanted.update((file.path, file.sha256) for file in installer)
+    signature = sound_signature(source)
+    if signature:
+        wanted[SIGNATURE_NAME] = sha256(signature).hexdigest()
+    for name, digest in sorted(wanted.items()):
+        path = COPIES_DIRECTORY + "/" + name
+        places = [
+            source.kept_copy(root.directory, name) or os.path.join(root.directory, COPIES_DIRECTORY, name)
+            for root in source.roots
+        ]
+        bodies = [(at, _read_small(at, MAX_MANIFEST_BYTES)) for at in places]
+        for at, body in bodies:
+            if body and sha256(body).hexdigest() != digest:
+                yield BundleFinding(
+                    path, DAMAGED, f"it is not a copy of {name}", f"copy {name} to {path}", name=path, at=at
+                )
+        if not any(body for _, body in bodies):  # a directory of mended parts beside the bundle needs none of its own
+            yield BundleFinding(path, MISSING, "it is not there", f"copy {name} to {path}", name=path, at=places[0])
 
 
 def _read_small(path: str, limit: int) -> bytes:
