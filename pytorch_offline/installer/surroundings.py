@@ -38,6 +38,8 @@ def clean_environment(environment: Mapping[str, str], temporary: Optional[str] =
     kept["PYTHONIOENCODING"] = "utf-8"
     if temporary is not None:
         kept.update(dict.fromkeys(TEMPORARY_VARIABLES, temporary))
+        # pip asks rustc for its version, for the name it goes by; a rustc of rustup's writes its settings into HOME.
+        kept["RUSTUP_HOME"] = temporary
     return kept
 
 

@@ -26,7 +26,7 @@ def test_nothing_that_steers_is_left() -> None:
         "PIP_CONFIG_FILE": os.devnull,
         "PYTHONNOUSERSITE": "1",
         "PYTHONIOENCODING": "utf-8",
-        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), "/work"),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP", "RUSTUP_HOME"), "/work"),
     }
 
 
