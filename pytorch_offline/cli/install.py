@@ -13,8 +13,7 @@ import click
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pytorch_offline.bundle.format.manifest import BUNDLE_KIND, MANIFEST_NAME
-from pytorch_offline.bundle.reading.opening import open_source
+from pytorch_offline.bundle.reading.opening import open_source, says_bundle
 from pytorch_offline.bundle.writing.assembly import assemble
 from pytorch_offline.bundle.writing.facts import describe_mirror
 from pytorch_offline.cli.session import Session, common_options
@@ -22,6 +21,7 @@ from pytorch_offline.cli.signals import patience
 from pytorch_offline.errors import UnsatisfiableError, UsageError
 from pytorch_offline.installer.model import Context, Request
 from pytorch_offline.installer.steps import carry_out
+from pytorch_offline.mirror.layout import LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,12 +174,8 @@ def open_mirror(places: Sequence[Path], targets: Sequence[str]) -> Source | None
 
 def is_mirror(place: Path) -> bool:
     """Whether a directory is no bundle, by what its manifest says of itself; of others, opening says what is wrong."""
-    try:
-        with (place / MANIFEST_NAME).open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return (place / "locks").is_dir()
-    return f'"{BUNDLE_KIND}"'.encode() not in head and b'"lineage"' not in head
+    said = says_bundle(str(place))
+    return (place / LOCKS).is_dir() if said is None else not said
 
 
 def surroundings(session: Session, asked: Sequence[Requirement]) -> Context:

@@ -7,10 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pytorch_offline.bundle.format.manifest import BUNDLE_KIND, MANIFEST_NAME, UNFINISHED_NAME
+from pytorch_offline.bundle.format.manifest import UNFINISHED_NAME
 from pytorch_offline.bundle.reading.findings import UNSOUND, BundleFinding, finding_document, render_bundle_finding
 from pytorch_offline.bundle.reading.labels import volume_name
-from pytorch_offline.bundle.reading.opening import media_beside, open_source
+from pytorch_offline.bundle.reading.opening import media_beside, open_source, says_bundle
 from pytorch_offline.bundle.reading.pins import PinPlaces
 from pytorch_offline.bundle.reading.repair import repair_bundle
 from pytorch_offline.bundle.reading.signature import describe_signature, signature_document
@@ -34,19 +34,12 @@ if TYPE_CHECKING:
     from pytorch_offline.cli.session import Session
     from pytorch_offline.mirror.progress import Progress
 
-# A bundle's manifest says in its first lines that it is one.
-_HEAD_BYTES = 4096
-
 
 def is_bundle(directory: Path) -> bool:
     """Whether a directory holds a bundle or its volumes, and is no mirror."""
     if (directory / UNFINISHED_NAME).is_file() or (directory / volume_name(1)).is_dir():
         return True
-    try:
-        with (directory / MANIFEST_NAME).open("rb") as file:
-            return f'"kind":"{BUNDLE_KIND}"'.encode() in file.read(_HEAD_BYTES)
-    except OSError:
-        return False
+    return says_bundle(str(directory)) is True
 
 
 def repair_where_it_lies(session: Session, places: Sequence[Path], *, signers: Path | None) -> None:

@@ -11,6 +11,7 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import BundleFile, LockedWheel, Manifest
+from pytorch_offline.bundle.reading.lasting_files import ENVIRONMENT_FOLDER
 from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError
 from pytorch_offline.installer.diagnosis import Diagnosis
 from pytorch_offline.installer.hashed_wheels import HashedWheel
@@ -20,7 +21,6 @@ from pytorch_offline.installer.render import finding_row
 from pytorch_offline.installer.torch_report import TorchReport
 
 EVIDENCE_FORMAT = 1
-EVIDENCE_FOLDER = ("share", "pytorch-offline")
 EVIDENCE_SUFFIXES = (".json", ".html", ".txt")
 # What makes a proof fail by bytes, not by what they do.
 CHECKS_OF_BYTES = ("versions", "files")
@@ -232,7 +232,7 @@ def render_evidence_json(evidence: Evidence) -> str:
 
 def evidence_path(prefix: str, *, proven: bool) -> str:
     """Return where the evidence is left in an environment, without a suffix; a failure hides no earlier success."""
-    return os.path.join(prefix, *EVIDENCE_FOLDER, "evidence" if proven else "evidence-failed")
+    return os.path.join(prefix, ENVIRONMENT_FOLDER, "evidence" if proven else "evidence-failed")
 
 
 def proof_error(evidence: Evidence, left_at: Optional[str] = None) -> PytorchOfflineError:

@@ -1,33 +1,18 @@
 """``--export-manifest``: what lies here, as one small file that travels back for ``bundle --since``."""
 
-import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from pytorch_offline.bundle.format.canonical_json import parse_strict_json
-from pytorch_offline.bundle.format.manifest import BUNDLE_KIND, MANIFEST_NAME
-from pytorch_offline.bundle.reading.exporting import (
-    LARGEST_MIRROR_MANIFEST,
-    Exported,
-    holdings_of_source,
-    read_mirror_holdings,
-    write_holdings,
-)
+from pytorch_offline.bundle.reading.exporting import Exported, holdings_of_source, read_mirror_holdings, write_holdings
 from pytorch_offline.bundle.reading.findings import say_bytes
-from pytorch_offline.bundle.reading.media import read_regular
+from pytorch_offline.bundle.reading.opening import says_bundle
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.errors import UpstreamError
 
 
 def holds_mirror(places: Sequence[str]) -> bool:
-    """Whether one directory is named, and its manifest is a mirror's: it lists files, and is of no bundle."""
-    if len(places) != 1:
-        return False
-    try:
-        document = parse_strict_json(read_regular(os.path.join(places[0], MANIFEST_NAME), LARGEST_MIRROR_MANIFEST))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("kind") != BUNDLE_KIND and "lineage" not in document
+    """Whether one directory is named, and its manifest is a mirror's."""
+    return len(places) == 1 and says_bundle(places[0]) is False
 
 
 def export_manifest(places: Sequence[str], source: Optional[Source], file: str) -> Tuple[Dict[str, Any], str]:

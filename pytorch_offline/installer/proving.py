@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from pytorch_offline.bundle.format.model import LockedWheel
 from pytorch_offline.bundle.reading.bases import open_with_base
-from pytorch_offline.bundle.reading.lasting_files import write_whole
+from pytorch_offline.bundle.reading.lasting_files import ENVIRONMENT_FOLDER, write_whole
 from pytorch_offline.bundle.reading.sources import Source
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.installer.accelerator_fit import judge_backend, kind_of_backend, system_of
@@ -21,7 +21,6 @@ from pytorch_offline.installer.conflicts import pip_that_judges
 from pytorch_offline.installer.destination import ask_destination, read_survey
 from pytorch_offline.installer.diagnosis import Diagnosis, Seen, diagnose
 from pytorch_offline.installer.evidence import (
-    EVIDENCE_FOLDER,
     EVIDENCE_SUFFIXES,
     Evidence,
     Stopwatch,
@@ -234,7 +233,7 @@ def try_in_destination(plan: Plan, survey: Survey, interpreter: str, context: Co
 @contextmanager
 def trial_directory(prefix: str) -> Iterator[str]:
     """Give an empty directory in the destination; where nothing can be written, a place that is there."""
-    place = os.path.join(prefix, *EVIDENCE_FOLDER)
+    place = os.path.join(prefix, ENVIRONMENT_FOLDER)
     try:
         os.makedirs(place, exist_ok=True)
         work = tempfile.TemporaryDirectory(prefix="trial-", dir=place)

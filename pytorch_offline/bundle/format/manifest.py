@@ -48,7 +48,7 @@ _TOP_KEYS = (
     "format", "kind", "id", "lineage", "counter", "base", "created", "volume_size", "volumes", "parity", "drivers",
     "targets", "tools", "files",
 )  # fmt: skip
-_CREATED_FORM = "%Y-%m-%dT%H:%M:%SZ"
+CREATED_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _UNSEEN_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # As PEP 503 normalises a project's name, and what PEP 440 makes of a version: both stand in lines that pip reads.
 _PROJECT_FORM = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -293,7 +293,7 @@ def _manifest_of(top: _ManifestObject) -> Manifest:
         drivers=None if drivers is None else parse_driver_facts(drivers),
     )
     try:
-        datetime.strptime(manifest.created, _CREATED_FORM)  # noqa: DTZ007  (only its form is looked at)
+        datetime.strptime(manifest.created, CREATED_FORM)  # noqa: DTZ007  (only its form is looked at)
     except ValueError as error:
         raise top.wrong("created", "is no moment of the form 2026-01-31T12:00:00Z") from error
     if manifest.base is None and not all(file.carried for file in files):

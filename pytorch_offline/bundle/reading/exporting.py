@@ -17,7 +17,7 @@ from pytorch_offline.bundle.format.holdings import (
     render_holdings,
 )
 from pytorch_offline.bundle.format.manifest import MANIFEST_NAME
-from pytorch_offline.bundle.reading.lasting_files import write_whole
+from pytorch_offline.bundle.reading.lasting_files import MIRROR_FOLDER, write_whole
 from pytorch_offline.bundle.reading.media import read_regular
 from pytorch_offline.bundle.reading.memory import MEMORY_NAME, BundleMemory, read_bundle_memory
 from pytorch_offline.bundle.reading.sources import Source
@@ -25,7 +25,6 @@ from pytorch_offline.errors import IntegrityError
 
 # 50,000 wheels have 30 MB; whoever reads a mirror's manifest reads no more than this.
 LARGEST_MIRROR_MANIFEST = 256 * 1024 * 1024
-_PRIVATE_DIRECTORY = ".state"
 
 
 class Exported(NamedTuple):
@@ -75,7 +74,7 @@ def read_mirror_holdings(directory: str) -> Holdings:
         OSError: what the disk said.
     """
     body = read_regular(os.path.join(directory, MANIFEST_NAME), LARGEST_MIRROR_MANIFEST)
-    memory = read_bundle_memory(Path(directory) / _PRIVATE_DIRECTORY / MEMORY_NAME)
+    memory = read_bundle_memory(Path(directory) / MIRROR_FOLDER / MEMORY_NAME)
     return Holdings(holdings_of_memory(memory), parse_mirror_rows(body))
 
 

@@ -6,6 +6,9 @@ What a far side remembers is written so: the journal of a switch, which bundles 
 import errno
 import os
 
+# Where such files lie: below an environment's prefix, and below a mirror (``mirror/layout.py``: STATE_NAME).
+ENVIRONMENT_FOLDER = os.path.join("share", "pytorch-offline")
+MIRROR_FOLDER = ".state"
 # What fsync of a directory may answer where that has no meaning: SMB, some FUSE file systems, old NFS, Windows.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 

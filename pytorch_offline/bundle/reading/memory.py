@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.format.model import SHA256_FORM, Manifest
-from pytorch_offline.bundle.reading.lasting_files import write_whole
+from pytorch_offline.bundle.reading.lasting_files import ENVIRONMENT_FOLDER, write_whole
 from pytorch_offline.errors import IntegrityError
 
 MEMORY_NAME = "taken-bundles.json"
@@ -193,7 +193,7 @@ def _taken_counter(value: object) -> int:
 
 def memory_of_environment(prefix: str) -> Path:
     """Give the place where an environment remembers which bundles it was installed from."""
-    return Path(prefix) / "share" / "pytorch-offline" / MEMORY_NAME
+    return Path(prefix) / ENVIRONMENT_FOLDER / MEMORY_NAME
 
 
 def refuse_older(manifest: Manifest, prefix: str, *, allow: bool) -> Optional[str]:

@@ -5,7 +5,7 @@ from typing import Tuple
 # What a bundle or a volume holds below its top; anything else in there came from elsewhere.
 MEDIA_DIRECTORIES = ("whl", "locks", "tools", "data", "parity")
 
-# Where a plain bundle with parity keeps copies of the files at its top, should those be damaged.
+# Where parity lies, and where a plain bundle with parity keeps copies of the files at its top, should those be damaged.
 COPIES_DIRECTORY = "parity"
 
 # Gateways and archivers write the `+` of local versions in these ways (research/mirrors.md, section 3.3).

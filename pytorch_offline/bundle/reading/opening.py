@@ -24,6 +24,8 @@ _MANIFEST_DEPTH = 3
 _VOLUME_NAME = re.compile("volume-[0-9]{3,}")
 # So many neighbours of a volume are looked at when install.py is started from it.
 _MAX_NEIGHBOURS = 1000
+# The keys that tell a bundle's manifest from a mirror's stand in its first lines.
+_HEAD_BYTES = 4096
 
 
 class _Copy(NamedTuple):
@@ -79,6 +81,18 @@ def media_of_program(directory: str) -> Tuple[str, ...]:
         return media_beside(own)
     inside = [os.path.join(own, name) for name in names if _is_volume_name(name)]
     return tuple(place for place in inside[:_MAX_NEIGHBOURS] if os.path.isdir(place)) or (own,)
+
+
+def says_bundle(directory: str) -> Optional[bool]:
+    """Whether the manifest in a directory calls itself a bundle's, by its first lines; None where there is none.
+
+    A damaged one counts by what is left there: opening it says what is wrong.
+    """
+    try:
+        head = read_regular(os.path.join(directory, MANIFEST_NAME), _HEAD_BYTES)
+    except OSError:
+        return None
+    return b'"lineage"' in head or f'"kind":"{BUNDLE_KIND}"'.encode("ascii") in head
 
 
 def media_beside(directory: str) -> Tuple[str, ...]:

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from pytorch_offline.bundle.format.model import Manifest, Piece
+from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY
 from pytorch_offline.errors import IntegrityError
 
 # A hundred rows make a row of parity one per cent, and a run that is lost costs a stripe one slice per hundredth.
@@ -29,7 +30,7 @@ FEWEST_STRIPES = 32
 # 96 bits tell damage; forgery is excluded by the sha256 of the part, which is compared afterwards.
 CHECKSUM_BYTES = 12
 PARITY_CODE = "reed-solomon-gf256-11d"
-PARITY_PREFIX = "parity/"
+PARITY_PREFIX = COPIES_DIRECTORY + "/"
 # Of longer lists nobody chooses.
 _MOST_TO_CHOOSE_FROM = 60
 # What is multiplied at once should stay in the processor's cache.

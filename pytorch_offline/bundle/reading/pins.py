@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Mapping, NamedTuple, Optional, Tuple
 
 from pytorch_offline.bundle.reading.allowed_signers import MAX_ALLOWED_SIGNERS
-from pytorch_offline.bundle.reading.lasting_files import write_whole
+from pytorch_offline.bundle.reading.lasting_files import ENVIRONMENT_FOLDER, MIRROR_FOLDER, write_whole
 from pytorch_offline.bundle.reading.signature import Pins, SignatureStatus
 from pytorch_offline.errors import UsageError
 
@@ -44,12 +44,12 @@ class PinPlaces(NamedTuple):
 
 def pins_of_prefix(prefix: Path) -> Path:
     """Say where an environment keeps its pins."""
-    return prefix / "share" / "pytorch-offline" / _ALLOWED_SIGNERS
+    return prefix / ENVIRONMENT_FOLDER / _ALLOWED_SIGNERS
 
 
 def pins_of_mirror(mirror: Path) -> Path:
     """Say where a mirror keeps its pins."""
-    return mirror / ".state" / _ALLOWED_SIGNERS
+    return mirror / MIRROR_FOLDER / _ALLOWED_SIGNERS
 
 
 def pin_places(places: PinPlaces, environ: Mapping[str, str]) -> Tuple[Path, ...]:

@@ -26,6 +26,7 @@ from pytorch_offline.bundle.format.manifest import (
     parse_manifest,
 )
 from pytorch_offline.bundle.format.model import BundleFile
+from pytorch_offline.bundle.reading.names import COPIES_DIRECTORY
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS
 from pytorch_offline.disk_errors import disk_errors
 from pytorch_offline.errors import PytorchOfflineError, UsageError
@@ -46,7 +47,6 @@ UNFINISHED_TEXT = b"""\
 This bundle is not finished: `pytorch-offline bundle` was still writing it, or was cut off.
 Run the same command again: it goes on with what is whole. Do not carry it away like this.
 """
-PARITY_DIRECTORY = "parity"
 VOLUME_PREFIX = "volume-"
 _READABLE, _RUNNABLE = 0o644, 0o755
 
@@ -179,7 +179,7 @@ class BundleDirectory:
         """
         for name in (MANIFEST_NAME, SIGNATURE_NAME, ROTATIONS_NAME, *({INSTALLER_NAME} - set(keep))):
             self.disk.remove(self.root / name)
-        ours = [self.root / name for name in (*CONTENT_DIRECTORIES, PARITY_DIRECTORY)]
+        ours = [self.root / name for name in (*CONTENT_DIRECTORIES, COPIES_DIRECTORY)]
         with suppress(FileNotFoundError):
             ours += sorted(self.root.glob(f"{VOLUME_PREFIX}[0-9][0-9][0-9]*"))
         wanted = {self.root / path for path in keep}

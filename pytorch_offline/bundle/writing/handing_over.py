@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pytorch_offline.bundle.format.manifest import ROTATIONS_NAME, SIGNATURE_NAME
+from pytorch_offline.bundle.format.manifest import CREATED_FORM, ROTATIONS_NAME, SIGNATURE_NAME
 from pytorch_offline.bundle.reading.rotation import MAX_ROTATIONS, parse_rotations, render_statement
 from pytorch_offline.bundle.reading.ssh_signature import parse_ssh_signature, ssh_fingerprint
 from pytorch_offline.bundle.writing.signing import read_public_key, sign_manifest, sign_statement
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.mirror.disk import Disk, incoming_of, write_atomically
+from pytorch_offline.mirror.layout import STATE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
 
     from pytorch_offline.bundle.reading.rotation import Rotation
 
-_CREATED = "%Y-%m-%dT%H:%M:%SZ"
-
 
 def rotations_of(mirror: Path) -> Path:
     """Say where a mirror keeps the changes of its keys."""
-    return mirror / ".state" / "keys"
+    return mirror / STATE_NAME / "keys"
 
 
 def read_rotations(mirror: Path) -> bytes | None:
@@ -82,8 +81,8 @@ def _says(rotation: Rotation, old: bytes, new: bytes) -> bool:
 def _date_after(rotations: tuple[Rotation, ...], created: str) -> str:
     if not rotations or created > rotations[-1].created:
         return created
-    last = datetime.strptime(rotations[-1].created, _CREATED).replace(tzinfo=UTC)
-    return (last + timedelta(seconds=1)).strftime(_CREATED)
+    last = datetime.strptime(rotations[-1].created, CREATED_FORM).replace(tzinfo=UTC)
+    return (last + timedelta(seconds=1)).strftime(CREATED_FORM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

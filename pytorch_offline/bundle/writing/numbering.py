@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pytorch_offline.bundle.format.canonical_json import parse_strict_json, render_canonical
-from pytorch_offline.bundle.format.manifest import MAX_COUNTER, content_id
+from pytorch_offline.bundle.format.manifest import CREATED_FORM, MAX_COUNTER, content_id
 from pytorch_offline.bundle.format.model import SHA256_FORM
 from pytorch_offline.errors import IntegrityError, UsageError
 from pytorch_offline.moments import spell_moment
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 # So many bundles are remembered, the last ones: whoever writes an older content again gives it a new number.
 _MOST_REMEMBERED = 10_000
-_DATE_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,7 @@ def declared_date(environment: Mapping[str, str]) -> datetime | None:
 
 def seconds_of(created: str) -> int:
     """Give a bundle's date in seconds since 1970, which its files get as theirs."""
-    return int(datetime.strptime(created, _DATE_FORM).replace(tzinfo=UTC).timestamp())
+    return int(datetime.strptime(created, CREATED_FORM).replace(tzinfo=UTC).timestamp())
 
 
 def render_given(given: Given) -> bytes:
