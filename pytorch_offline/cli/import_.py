@@ -42,6 +42,8 @@ Examples:
 """
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+# More lines than a screen has, nobody reads.
+MOST_TOLD = 20
 
 
 @click.command("import", epilog=EPILOG, short_help="Merge a bundle into a LAN mirror, while it is served.")
@@ -99,7 +101,7 @@ def command(
         source = open_source([str(place) for place in bundles])
         places = PinPlaces(given=allowed_signers, mirror=session.mirror)
         signature = judge_source(source, places, os.environ, time.time, allow_unsigned=allow_unsigned)
-        for sentence in describe_signature(signature):
+        for sentence in describe_signature(signature, pinning=pin):
             session.message(sentence)
         with shown_progress(session) as progress:
             report = import_bundle(
@@ -114,8 +116,10 @@ def command(
             session.warn(report.note)
         pins = pins_after(signature, pin=pin)
         if pins is not None and not dry_run:
+            place = pins_of_mirror(session.mirror)
             with disk_errors(session.mirror):
-                write_pins(pins_of_mirror(session.mirror), pins)
+                write_pins(place, pins)
+            session.message(f"from now on only bundles of these signers are taken here: {place}")
         document |= document_of(report, signature, dry_run=dry_run)
         lines += render(report, session.mirror, dry_run=dry_run)
     if export is not None and not dry_run:
@@ -157,8 +161,10 @@ def document_of(report: ImportReport, signature: SignatureStatus, *, dry_run: bo
 def render(report: ImportReport, mirror: Path, *, dry_run: bool) -> Iterator[str]:
     """Say what was done, or would be."""
     manifest = report.manifest
-    for row in report.brought:
+    for row in report.brought[:MOST_TOLD]:
         yield f"{'would bring' if dry_run else 'brought'}: {row.path}, {render_size(row.size)}"
+    if len(report.brought) > MOST_TOLD:
+        yield f"and {count(len(report.brought) - MOST_TOLD)} more (--json names all)"
     if report.locks:
         yield f"{'would write' if dry_run else 'locks written'}: {', '.join(report.locks)}"
     if report.restated:

@@ -157,7 +157,8 @@ def command(
     )
     with patience(CLEARING_SECONDS, lambda: session.message(CLEARING)):
         outcome = carry_out(request, surroundings(session, asked), source)
-    session.result(outcome.document, outcome.text)
+    silent = session.verbosity < 0 and not dry_run  # a plan is what was asked for
+    session.result(outcome.document, "" if silent else outcome.text)
 
 
 def open_mirror(places: Sequence[Path], targets: Sequence[str]) -> Source | None:

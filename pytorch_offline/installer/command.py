@@ -101,7 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     look.add_argument("--repair", action="store_true", help="mend the bundle where it lies; install nothing")
     look.add_argument("--repair-into", metavar="DIR", help="mend it into this directory, as one more --from")
     add("--json", action="store_true", dest="as_json", help="print one JSON document on standard output")
-    add("-q", "--quiet", action="count", default=0, help="say less")
+    add("-q", "--quiet", action="count", default=0, help="say nothing but warnings and errors")
     add("-v", "--verbose", action="count", default=0, help="say more; -vv adds tracebacks")
     return parser
 
@@ -156,7 +156,8 @@ def run_command_line(arguments: Sequence[str], text_path: Optional[str] = None) 
         context = context_of(options, text_path or __file__)
         here = os.path.dirname(os.path.abspath(text_path or __file__))
         outcome = carry_out(request_of(options, [here]), context)
-        print_result(outcome, as_json=options.as_json)
+        if options.as_json or options.dry_run or not options.quiet:  # a plan is what was asked for
+            print_result(outcome, as_json=options.as_json)
     except PytorchOfflineError as error:
         tell_failure(error, as_json=as_json, verbose=verbose)
         return error.exit_code

@@ -37,7 +37,8 @@ def require_mendable(source: Source, found: Verification, context: Context) -> N
         raise damaged_bundle(damage.findings)
     told = [line.strip() for finding in damage.findings[:_MOST_TOLD] for line in render_bundle_finding(finding)[:1]]
     context.warn("the media are damaged, and carry what mends them: {}".format("; ".join(told)))
-    context.say(f"{len(mended)} parts will be put together anew; `--repair` does so where the media can be written")
+    parts = "one part" if len(mended) == 1 else f"{len(mended)} parts"
+    context.say(f"{parts} of the media will be mended for this installation; --repair mends the media themselves")
 
 
 def _strangers(source: Source, findings: Sequence[BundleFinding]) -> List[BundleFinding]:
@@ -77,11 +78,8 @@ def mend_what_is_needed(
     except PytorchOfflineError as beyond:
         raise _damaged_beyond(source, verify_source(source).findings, beyond) from beyond
     os.makedirs(place, exist_ok=True)
-    mended = repair_damage(source, damage, place).mended
-    parts = {piece.name for _, piece in damage.bad}
-    told = name_mended([part for part in mended if part.name in parts])
-    context.say(f"put together anew for this installation: {told}")
-    return mended
+    context.say(f"putting {len(damage.bad)} parts together anew")
+    return repair_damage(source, damage, place).mended
 
 
 def _damaged_beyond(
@@ -112,13 +110,6 @@ def repair_media(source: Source, into: Optional[str], context: Context) -> Tuple
     for finding in repair.left:
         context.warn("; ".join(line.strip() for line in render_bundle_finding(finding)))
     return repair_document(repair, into), render_repair(repair, into)
-
-
-def name_mended(mended: Sequence[Mended]) -> str:
-    """Name what was mended, and how, in a line."""
-    said = [f"{part.name} ({part.how})" for part in mended[:_MOST_TOLD]]
-    more = len(mended) - len(said)
-    return ", ".join(said) + (f" and {more} more" if more else "")
 
 
 def repair_document(repair: Repair, into: Optional[str]) -> Dict[str, Any]:

@@ -64,7 +64,11 @@ def _virtual_environment(named: str, python: Optional[str], context: Context) ->
         return Destination(find_interpreter(python or base_interpreter()), venv, "--venv")
     interpreter = interpreter_of(venv)
     if interpreter is None:
-        raise UsageError("not-an-environment", f"{venv} exists and is no virtual environment; nothing was changed")
+        raise UsageError(
+            "not-an-environment",
+            f"{venv} exists and is no virtual environment; nothing was changed",
+            hint="name a new or an empty directory, or one with an environment in it",
+        )
     if context.own_prefix is not None and same_place(venv, context.own_prefix):
         raise UsageError(
             "own-environment",
@@ -171,7 +175,8 @@ def is_conda_base(prefix: str) -> bool:
 
 def same_place(one: str, other: str) -> bool:
     """Whether two names are of the same directory."""
-    return os.path.realpath(one) == os.path.realpath(other)
+    # As bytes: a C locale under Python 3.7 spells sys.prefix otherwise than what the environment names.
+    return os.fsencode(os.path.realpath(one)) == os.fsencode(os.path.realpath(other))
 
 
 def is_free_for_environment(directory: str) -> bool:

@@ -205,7 +205,7 @@ def choose_lock(
             "no-lock-fits",
             f"the lock of target {named} does not fit this machine" if named else "no lock here fits this machine",
             facts={f"target {lock.target}": "; ".join(map(str, reasons[lock.target])) for lock in candidates},
-            hint="describe this machine with `pytorch-offline detect -o NAME.json`, fetch for that target",
+            hint=remedy_for(candidates, reasons, survey),
         )
     if len({lock.wheels for lock in fitting}) == 1:
         return Choice(fitting[0], tolerated=tuple(reasons[fitting[0].target]))
@@ -218,6 +218,28 @@ def choose_lock(
             hint="choose one with --target NAME",
         )
     return better
+
+
+def remedy_for(candidates: Sequence[TargetLock], reasons: Mapping[str, Sequence[Misfit]], survey: Survey) -> str:
+    """Say what to do where no lock fits: another Python where that is all, else what to fetch on the other side."""
+    markers: Mapping[str, str] = survey.machine["marker_environment"]
+    only_python = [lock for lock in candidates if {misfit.rule for misfit in reasons[lock.target]} == {"python"}]
+    # Requires-Python alone, of a lock of pure wheels, may be what fails: then it is for the Python that runs this.
+    pythons = list(dict.fromkeys(lock.python for lock in only_python if lock.python != markers["python_version"]))
+    libc = "" if survey.machine.get("libc") is None else f", {_libc_words(survey)}"
+    here = "{} {} on {} {}{}".format(
+        markers["platform_python_implementation"],
+        markers["python_version"],
+        markers["platform_system"],
+        markers["platform_machine"],
+        libc,
+    )
+    bring = f"on the connected machine fetch for this one ({here}) and write the bundle anew"
+    if not pythons:
+        return bring
+    return "name a Python {} of this machine: --python EXE (with --venv: its base); or {}".format(
+        " or ".join(pythons), bring
+    )
 
 
 def distance(reasons: Sequence[Misfit]) -> int:

@@ -322,6 +322,6 @@ def judge_signature(request: Request, context: Context, source: Source, prefix: 
     places = PinPlaces(given, None if prefix is None else Path(prefix))
     status = judge_source(source, places, context.environment, context.now, allow_unsigned=request.allow_unsigned)
     if source.manifest_bytes:
-        for sentence in describe_signature(status):
+        for sentence in describe_signature(status, pinning=request.pin):
             context.say(sentence)
     return status

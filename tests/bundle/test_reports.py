@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytorch_offline.bundle.format.model import CudaNeed, Manifest, Missing
-from pytorch_offline.bundle.writing.contents import render_contents
+from pytorch_offline.bundle.writing.contents import render_contents, say_pythons
 from pytorch_offline.bundle.writing.facts import describe_mirror
 from pytorch_offline.bundle.writing.licences import WheelTerms, read_terms, terms_of
 from pytorch_offline.bundle.writing.reports import SBOM_LEFT_OUT, make_reports
@@ -196,3 +196,9 @@ def test_a_damaged_wheel_says_nothing_and_breaks_nothing(mirror: Path) -> None:
     (mirror / file.path).write_bytes(b"noise")
     assert read_terms(mirror / file.path, file, "filelock") == WheelTerms()
     assert b"filelock" in render_contents(manifest, {})
+
+
+def test_many_pythons_are_said_as_a_range() -> None:
+    assert say_pythons(["3.7", "3.8", "3.9", "3.10"]) == "3.7 to 3.10"
+    assert say_pythons(["3.7", "3.9", "3.10"]) == "3.7, 3.9, 3.10"
+    assert say_pythons(["3.6"]) == "3.6"

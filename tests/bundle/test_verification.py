@@ -13,7 +13,7 @@ from pytorch_offline.bundle.reading.findings import damaged_bundle, render_bundl
 from pytorch_offline.bundle.reading.opening import open_source
 from pytorch_offline.bundle.reading.verification import Verification, verify_source
 from tests.bundle.crafted_manifests import PIP, PYLOCK, TORCH
-from tests.bundle.crafted_media import NUMPY, bodies, flip, piece_of, write, write_plain, write_volumes
+from tests.bundle.crafted_media import INSTALLER, NUMPY, bodies, flip, piece_of, write, write_plain, write_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +125,19 @@ def test_a_lost_volume_is_one_finding(tmp_path: Path) -> None:
         ("missing", f"bring volume 4 of {made.volumes}"),
     ]
     assert TORCH.rsplit("/", 1)[-1] in found[0].detail
+
+
+def test_a_source_that_is_verified_twice_says_the_same(tmp_path: Path) -> None:
+    made = write_volumes(tmp_path)
+    assert made.volumes > 3
+    source = open_source([str(tmp_path)])
+    assert [verify_source(source).findings for _ in range(2)] == [(), ()]
+    flip(tmp_path / "volume-002" / INSTALLER)
+    shutil.rmtree(tmp_path / "volume-003")
+    source = open_source([str(tmp_path)])
+    first = verify_source(source).findings
+    assert sorted((finding.path, finding.volume) for finding in first) == [(INSTALLER, 2), ("volume-003", 3)]
+    assert verify_source(source).findings == first
 
 
 def test_a_lost_part_says_which_volume_and_which_file(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pytorch_offline.installer.destination import (
     is_free_for_environment,
     parse_answer,
     read_survey,
+    same_place,
 )
 from pytorch_offline.installer.model import Destination, Request
 from pytorch_offline.installer.survey import find_external_manager
@@ -240,3 +241,12 @@ def test_the_marker_of_the_operating_system_lies_in_the_standard_library(
     assert find_external_manager() == str(tmp_path / "EXTERNALLY-MANAGED")
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     assert find_external_manager() is None
+
+
+def test_one_place_is_one_whether_a_locale_took_its_letters_for_bytes_or_not(tmp_path: Path) -> None:
+    place = tmp_path / "\u73af\u5883"
+    place.mkdir()
+    in_bytes = str(place).encode().decode("ascii", "surrogateescape")  # as Python 3.7 spells sys.prefix in a C locale
+    assert in_bytes != str(place)
+    assert same_place(in_bytes, str(place))
+    assert not same_place(in_bytes, str(tmp_path))

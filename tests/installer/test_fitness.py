@@ -157,6 +157,16 @@ def test_no_lock_that_fits_says_why_for_each_the_nearest_first() -> None:
     ]
 
 
+def test_where_another_python_would_do_it_is_named_and_else_what_to_fetch() -> None:
+    machine = "CPython 3.10 on Linux x86_64"
+    for reasons, named in (([BAD], True), ([BAD, OLD_DRIVER], False), ([OLD_DRIVER], False)):
+        with pytest.raises(UnsatisfiableError) as caught:
+            choose_lock([FIRST._replace(python="3.12")], {"one": reasons}, survey(), named=None)
+        hint = str(caught.value.hint)
+        assert machine in hint
+        assert ("name a Python 3.12 of this machine: --python EXE" in hint) is named
+
+
 def test_naming_a_lock_overrides_its_driver_floor_and_nothing_else() -> None:
     chosen = choose_lock([FIRST, SECOND], {"one": [BAD], "two": [OLD_DRIVER]}, survey(), named="two")
     assert chosen == Choice(SECOND, "", (OLD_DRIVER,))

@@ -125,14 +125,20 @@ def check_signature(
     )
 
 
-def describe_signature(status: SignatureStatus) -> Tuple[str, ...]:
-    """Tell in sentences who made a bundle."""
+def describe_signature(status: SignatureStatus, *, pinning: bool = False) -> Tuple[str, ...]:
+    """Tell in sentences who made a bundle.
+
+    Args:
+        status: what was found out.
+        pinning: the user has said ``--pin`` already.
+    """
     if not status.signed:
         return ("The bundle is not signed: its hashes prove that it arrived whole, not who made it.",)
     if status.pinned_in is None:
         checked = "" if status.road is not None else " Nothing on this machine can check a signature by such a key."
         said = f"The bundle is signed by {status.fingerprint}, and nobody is pinned here: anybody could have signed it."
-        return (f"{said}{checked} If the fingerprint is the one that you were told, pin it with --pin.",)
+        advice = "" if pinning else " If the fingerprint is the one that you were told, pin it with --pin."
+        return (said + checked + advice,)
     sentences = [f"The bundle is signed by {status.principal} ({status.fingerprint}), pinned in {status.pinned_in}."]
     if status.replaced:
         sentences.append(f"The pinned key {', then '.join(status.replaced)} was replaced, as its own signature says.")

@@ -143,12 +143,17 @@ class Source:
         return file.own_pieces
 
     def find(self, piece: Piece) -> Tuple[str, ...]:
-        """Give the paths of files with the name of a piece: the one that was read and is right; else by likeness."""
-        if piece in self._read:
-            return (self._read[piece][0],)
+        """Give the paths of files with the name of a piece: the one that was read and is right; else by likeness.
+
+        Of what lies at the top of every volume it gives all copies, that one first.
+        """
+        right = (self._read[piece][0],) if piece in self._read else ()
         wanted = fold_path(piece.name)
         if len(wanted) == 1:
-            return self.beside_manifest(piece.name) if self.roots else self._named(piece.name, wanted)
+            copies = self.beside_manifest(piece.name) if self.roots else self._named(piece.name, wanted)
+            return right + tuple(path for path in copies if path not in right)
+        if right:
+            return right
         return self._named(piece.name, wanted[-1:] if piece.name.startswith(_VOLUME_DIRECTORY) else wanted)
 
     def _named(self, name: str, wanted: Tuple[str, ...]) -> Tuple[str, ...]:

@@ -73,7 +73,7 @@ def _sections(manifest: Manifest, terms: Mapping[str, WheelTerms]) -> Iterator[s
             users.setdefault(wheel.path, []).append(target.target)
     for tool in manifest.tools:
         users[tool.path] = [
-            f"installing with {tool.name}" + (f" on Python {', '.join(tool.pythons)}" if tool.pythons else "")
+            f"installing with {tool.name}" + (f" on Python {say_pythons(tool.pythons)}" if tool.pythons else "")
         ]
     yield from _summary(manifest)
     yield _INSTALLING
@@ -91,6 +91,13 @@ def _sections(manifest: Manifest, terms: Mapping[str, WheelTerms]) -> Iterator[s
     for file in manifest.files:
         if file.row is None:
             yield from (f"- {shown(file.path)}, {render_size(file.size)}", f"  sha256 {file.sha256}")
+
+
+def say_pythons(versions: Sequence[str]) -> str:
+    """Say Pythons for people: ``3.7 to 3.12``, or each where one between them is left out."""
+    minors = [int(version.partition(".")[2]) for version in versions]
+    in_a_row = len(versions) > 2 and minors == list(range(minors[0], minors[0] + len(minors)))  # noqa: PLR2004
+    return f"{versions[0]} to {versions[-1]}" if in_a_row else ", ".join(versions)
 
 
 def _summary(manifest: Manifest) -> Iterator[str]:
