@@ -148,22 +148,41 @@ def _create_environment(base: Survey, directory: str, held: HeldWorkshop, contex
     temporary = os.path.join(held.directory, "tmp")  # ensurepip unpacks pip, for which a small /tmp has no room
     os.mkdir(temporary)
     options: List[str] = [] if base.bundled_pip else ["--without-pip"]
-    completed = subprocess.run(
-        [base.executable, "-I", "-m", "venv", *options, directory],
-        env=clean_environment(context.environment, temporary),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        pass_fds=(held.lock,) if os.name == "posix" else (),
-    )
-    remove_tree(temporary)
+    output = os.path.join(held.directory, "output.txt")
+    with open(output, "wb") as file:
+        process = subprocess.Popen(
+            [base.executable, "-I", "-m", "venv", *options, directory],
+            env=clean_environment(context.environment, temporary),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            pass_fds=(held.lock,) if os.name == "posix" else (),
+        )
+    _wait_to_the_end(process)
+    with open(output, encoding="utf-8", errors="replace") as text:
+        said = text.read()
+    for path in (temporary, output):
+        remove_tree(path)
     interpreter = interpreter_of(directory)
-    if completed.returncode == 0 and interpreter is not None:
+    if process.returncode == 0 and interpreter is not None:
         return interpreter
     raise UnsatisfiableError(
         "no-virtual-environment",
         f"{base.executable} cannot create a virtual environment at {directory}",
-        facts={"it says": last_words(completed.stdout.decode("utf-8", "replace"))},
+        facts={"it says": last_words(said)},
         hint="name another base interpreter: --python EXE --venv DIR",
     )
+
+
+def _wait_to_the_end(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process also where we are asked to end: killed, it would leave children that go on writing."""
+    try:
+        process.wait()
+    except BaseException:
+        try:
+            process.wait()
+        finally:  # asked for a second time
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        raise

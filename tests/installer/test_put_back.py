@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +136,22 @@ def test_a_new_environment_that_fails_is_removed(tmp_path: Path, bundles: Bundle
     with pytest.raises(PytorchOfflineError):
         install(bundle, tmp_path / "empty")
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals there")
+def test_nothing_appears_again_where_creating_an_environment_is_stopped(tmp_path: Path, bundles: Bundles) -> None:
+    """To ``venv`` we are the only ones who are told to end, and it has a child that unpacks pip."""
+    venv = tmp_path / "new"
+    bundle = bundles("first", [wheel("alpha", "1.0"), pure("innocent", "3.0")])
+    command = [sys.executable, str(bundle / "install.py"), "--venv", str(venv)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(venv.glob("lib/*/site-packages/*")):
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    time.sleep(0.5)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_replaced_goes_and_what_is_the_user_s_or_a_neighbour_s_stays(
