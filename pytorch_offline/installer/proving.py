@@ -183,16 +183,8 @@ def prove(
     findings.extend(judge_change(broken if not installing else broken_before, broken))
     watch.lap("conflicts, torch", context.now())
     if torch is not None and report is not None:
-        machine_kind = str((survey.machine.get("accelerator") or {}).get("kind"))
-        judged = judge_torch(
-            report,
-            torch.version,
-            plan.lock.backend,
-            has_device=machine_kind == kind_of_backend(plan.lock.backend),
-            tolerated=any(misfit.rule in ("driver", "device") for misfit in plan.tolerated),
-        )
         diagnoses = diagnose(seen_here(plan, survey, report, facts), KNOWN_CAUSES)
-        findings.extend(with_remedies(judged, diagnoses))
+        findings.extend(with_remedies(judge_trial(report, torch, plan, survey), diagnoses))
     return Evidence(
         at=context.now(),
         installing=installing,
@@ -207,6 +199,18 @@ def prove(
         findings=tuple(findings),
         diagnoses=diagnoses,
         timings=tuple(watch.steps),
+    )
+
+
+def judge_trial(report: TorchReport, torch: LockedWheel, plan: Plan, survey: Survey) -> Tuple[Finding, ...]:
+    """Judge what torch did by the lock, by the machine, and by what the user overruled."""
+    kind = str((survey.machine.get("accelerator") or {}).get("kind"))
+    return judge_torch(
+        report,
+        torch.version,
+        plan.lock.backend,
+        has_device=kind == kind_of_backend(plan.lock.backend),
+        tolerated=any(misfit.rule in ("driver", "device") for misfit in plan.tolerated),
     )
 
 

@@ -66,12 +66,10 @@ class WrittenParity:
     Args:
         rows: its files' rows for the manifest.
         description: for ``Manifest.parity``.
-        promise: what it mends, for people.
     """
 
     rows: tuple[BundleFile, ...]
     description: Mapping[str, Any]
-    promise: str
 
 
 def parse_percent(text: str) -> int:
@@ -125,7 +123,6 @@ def write_parity(
     percent: int,
     out: Path,
     *,
-    volumes: Sequence[int] = (),
     told: Callable[[int], None] | None = None,
 ) -> WrittenParity:
     """Compute parity over a stream and write it below ``out``.
@@ -134,7 +131,6 @@ def write_parity(
         stream: the bytes that the bundle carries, in the order of ``carried_stream``.
         percent: how much of it is added.
         out: the directory that gets ``parity/row-101`` and so on.
-        volumes: how many bytes of the stream lie in each volume, where there are any.
         told: is told the bytes of the stream that were worked on since; from any thread.
 
     Raises:
@@ -160,7 +156,6 @@ def write_parity(
             for path, digest in zip(paths, digests, strict=True)
         ),
         description=describe_parity(shape, paths, checksums),
-        promise=render_promise(shape, volumes),
     )
 
 
