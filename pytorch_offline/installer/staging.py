@@ -38,15 +38,13 @@ from pytorch_offline.installer.staging_lines import (
 )
 from pytorch_offline.installer.surroundings import clean_environment
 from pytorch_offline.installer.workplace import Work
-from pytorch_offline.installer.workshop import disk_trouble
+from pytorch_offline.installer.workshop import LITTLE_ROOM, disk_trouble
 
 # How often it is looked whether an installer has unpacked another wheel: often enough to keep the other hands busy.
 SECONDS_BETWEEN_LOOKS = 0.05
 # How much of an installer's output an error repeats, and what pip says of every wheel before anything can go wrong.
 LINES_REPEATED = 15
 BYTES_OF_OUTPUT_READ = 1024 * 1024
-# Where less is free than this when an installer has failed, the disk is why.
-LITTLE_ROOM = 1024 * 1024
 ROUTINE = ("Looking in links:", "Processing ", "Collecting ")
 
 

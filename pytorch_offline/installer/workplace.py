@@ -1,17 +1,19 @@
 """The environment of an installation, created if it must be, held, put back where it fails, left clean: effects."""
 
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager, suppress
 from typing import Iterator, List, NamedTuple, Tuple
 
 from pytorch_offline.bundle.reading.lasting_files import sync_directory
-from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UsageError
+from pytorch_offline.errors import PytorchOfflineError, UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.installer.destination import interpreter_of, last_words, read_survey
 from pytorch_offline.installer.journal import remove_journal_if_any
 from pytorch_offline.installer.model import Context, Plan, Survey
 from pytorch_offline.installer.surroundings import clean_environment
 from pytorch_offline.installer.workshop import (
+    LITTLE_ROOM,
     UNFINISHED_MARK,
     WORKSHOP,
     HeldWorkshop,
@@ -143,6 +145,7 @@ def _create_environment(base: Survey, directory: str, held: HeldWorkshop, contex
 
     Raises:
         UnsatisfiableError: ``no-virtual-environment`` if the base cannot create one.
+        UpstreamError: ``disk-full``.
     """
     context.say(f"creating {directory} from {base.executable}")
     temporary = os.path.join(held.directory, "tmp")  # ensurepip unpacks pip, for which a small /tmp has no room
@@ -166,6 +169,13 @@ def _create_environment(base: Survey, directory: str, held: HeldWorkshop, contex
     interpreter = interpreter_of(directory)
     if process.returncode == 0 and interpreter is not None:
         return interpreter
+    if "No space left on device" in said or shutil.disk_usage(held.directory).free < LITTLE_ROOM:
+        raise UpstreamError(
+            "disk-full",
+            f"the destination's disk filled up while {directory} was created",
+            facts={"it says": last_words(said)},
+            hint="make room",
+        )
     raise UnsatisfiableError(
         "no-virtual-environment",
         f"{base.executable} cannot create a virtual environment at {directory}",

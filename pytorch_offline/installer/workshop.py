@@ -21,6 +21,8 @@ from pytorch_offline.installer.model import Context, Survey
 
 WORKSHOP = ".pytorch-offline"
 LOCK_NAME = "lock"
+# Where less is free than this when a program that we started has failed, the disk is why.
+LITTLE_ROOM = 1024 * 1024
 UNFINISHED_MARK = "unfinished"
 # Where installers put files, as sysconfig calls it.
 SCHEME_PATHS = ("purelib", "platlib", "scripts", "data", "include", "platinclude")

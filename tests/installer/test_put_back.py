@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError, UsageError
+from pytorch_offline.errors import IntegrityError, PytorchOfflineError, UnsatisfiableError, UpstreamError, UsageError
 from pytorch_offline.installer import staging
 from pytorch_offline.installer.destination import read_survey
 from pytorch_offline.installer.model import Request
@@ -136,6 +136,28 @@ def test_a_new_environment_that_fails_is_removed(tmp_path: Path, bundles: Bundle
     with pytest.raises(PytorchOfflineError):
         install(bundle, tmp_path / "empty")
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_an_environment_is_created_is_told_as_that(
+    tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ensurepip says of it is a traceback; the room that is left says it plainly."""
+    base = tmp_path / "base"
+    base.write_text(
+        f'#!/bin/sh\ncase "$*" in *venv*) echo "error 28"; exit 1;; *) exec {sys.executable} "$@";; esac\n',
+        encoding="utf-8",
+    )
+    base.chmod(0o755)
+    bundle, venv = bundles("first", [wheel("alpha", "1.0"), pure("innocent", "3.0")]), tmp_path / "new"
+    survey = read_survey(sys.executable, surveys.context())._replace(executable=str(base))
+    monkeypatch.setattr("pytorch_offline.installer.steps.read_survey", lambda *_: survey)
+    with pytest.raises(UnsatisfiableError, match="cannot create"):
+        install(bundle, venv)
+    monkeypatch.setattr("pytorch_offline.installer.workplace.LITTLE_ROOM", 1 << 62)
+    with pytest.raises(UpstreamError) as caught:
+        install(bundle, venv)
+    assert caught.value.code == "disk-full"
+    assert not venv.exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals there")
