@@ -10,7 +10,7 @@ import pytest
 
 from pytorch_offline.bundle.reading.ssh_signature import ssh_fingerprint
 from tests.bundle.keys import make_key, needs_ssh_keygen, public_blob, public_line
-from tests.e2e.tool import run_json
+from tests.e2e.tool import run_json, run_tool
 from tests.installer.crafted import linux_target, pure, write_mirror
 
 pytestmark = [needs_ssh_keygen, pytest.mark.skipif(sys.platform != "linux", reason="the crafted target is Linux")]
@@ -134,3 +134,15 @@ def test_a_key_is_pinned_when_told_and_replaced_when_the_old_one_says_so(mirror:
     assert public_line(old) not in pins.read_text(encoding="ascii")
     assert public_line(new) in pins.read_text(encoding="ascii")
     assert code_of(install(first, expect=4, dry=False)) == "unknown-signer"
+
+
+def test_pinning_at_an_import_says_so_and_counts_from_then_on(mirror: Path, tmp_path: Path) -> None:
+    bundle(mirror, tmp_path / "1", "--sign", make_key(tmp_path, name="one"))
+    bundle(mirror, tmp_path / "2", "--sign", make_key(tmp_path, name="two"))
+    pinning = run_tool("import", "1", "--mirror", "lan", "--pin", cwd=tmp_path).stderr
+    assert "from now on only bundles of these signers are taken here: lan/.state/allowed_signers" in pinning
+    assert "--pin" not in pinning
+    assert "pinned in lan" in run_tool("import", "1", "--mirror", "lan", cwd=tmp_path).stderr
+    refused = run_json("import", "2", "--mirror", "lan", cwd=tmp_path, expect=4)
+    assert isinstance(refused, dict)
+    assert refused["error"]["code"] == "unknown-signer"

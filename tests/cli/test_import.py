@@ -6,6 +6,7 @@ import gzip
 import json
 from typing import TYPE_CHECKING
 
+from pytorch_offline.cli.import_ import MOST_TOLD
 from tests.bundle.importing.editions import Edition, wheels
 from tests.e2e.tool import run_json, run_tool
 
@@ -59,3 +60,11 @@ def test_a_delta_for_another_base_says_what_to_do(tmp_path: Path) -> None:
     assert error["code"] == "other-delta-base"
     assert error["facts"]["base of the delta"] == FIRST.manifest().id
     assert "bundle --since" in error["hint"]
+
+
+def test_a_list_that_nobody_would_read_is_cut_short(tmp_path: Path) -> None:
+    many = wheels(*(f"project{number}-1.0" for number in range(MOST_TOLD + 2)))
+    Edition(wheels=many).write(tmp_path / "1")
+    said = run_tool("import", "1", "--mirror", "lan", "--dry-run", cwd=tmp_path).stdout
+    assert said.count("would bring: ") == MOST_TOLD
+    assert "and 2 files more (--json names all)" in said
