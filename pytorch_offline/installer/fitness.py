@@ -223,7 +223,9 @@ def choose_lock(
 def remedy_for(candidates: Sequence[TargetLock], reasons: Mapping[str, Sequence[Misfit]], survey: Survey) -> str:
     """Say what to do where no lock fits: another Python where that is all, else what to fetch on the other side."""
     markers: Mapping[str, str] = survey.machine["marker_environment"]
-    only_python = [lock for lock in candidates if {misfit.rule for misfit in reasons[lock.target]} == {"python"}]
+    kind = (markers["platform_system"], markers["platform_machine"])  # another Python's tags hide another machine's
+    same_kind = [lock for lock in candidates if (lock.system, lock.machine) == kind]
+    only_python = [lock for lock in same_kind if {misfit.rule for misfit in reasons[lock.target]} == {"python"}]
     # Requires-Python alone, of a lock of pure wheels, may be what fails: then it is for the Python that runs this.
     pythons = list(dict.fromkeys(lock.python for lock in only_python if lock.python != markers["python_version"]))
     libc = "" if survey.machine.get("libc") is None else f", {_libc_words(survey)}"

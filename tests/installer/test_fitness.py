@@ -165,6 +165,9 @@ def test_where_another_python_would_do_it_is_named_and_else_what_to_fetch() -> N
         hint = str(caught.value.hint)
         assert machine in hint
         assert ("name a Python 3.12 of this machine: --python EXE" in hint) is named
+    with pytest.raises(UnsatisfiableError) as caught:
+        choose_lock([FIRST._replace(python="3.12", system="Windows")], {"one": [BAD]}, survey(), named=None)
+    assert "--python" not in str(caught.value.hint)
 
 
 def test_naming_a_lock_overrides_its_driver_floor_and_nothing_else() -> None:
