@@ -64,6 +64,7 @@ class Ungated(Mirror):
         sha256: str,
         origin_url: str,
         now: Callable[[], datetime],
+        hash_origin: HashOrigin | None = None,
     ) -> MirrorFile:
         """Make the bytes durable and give them their name."""
         target = self.root / wanted.path
@@ -75,7 +76,7 @@ class Ungated(Mirror):
             path=wanted.path,
             size=size,
             sha256=sha256,
-            hash_origin=HashOrigin.PUBLISHED,
+            hash_origin=hash_origin or HashOrigin.PUBLISHED,
             origin=origin_url,
             metadata_sha256="0" * 64,
             requires_python=None,

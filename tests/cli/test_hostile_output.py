@@ -47,7 +47,7 @@ def test_a_fact_of_several_has_a_line_for_each_and_none_for_the_sentence_again(
         "  failed files: one",
         "  failed files: two",
         "  also: other: it is elsewhere",
-        "  in hand: 3",
+        "  in_hand: 3",
     ]
 
 
