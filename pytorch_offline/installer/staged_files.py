@@ -104,9 +104,17 @@ class StageHands:
         return distribution.project in self._given and self._given[distribution.project][0] == distribution
 
     def results(self, project: str) -> Tuple[List[RecordedFile], List[HandledFile]]:
-        """Wait for a distribution's files."""
+        """Wait for a distribution's files, once all installers are done.
+
+        Several wheels may hold one file, as NVIDIA's do ``nvidia/__init__.py``, and pip takes it away to unpack the
+        next one's: what was met in that moment, gone or half written, is looked at again.
+        """
         _, files, work = self._given[project]
-        return files, [handled for run in work for handled in run.result()]
+        handled = [found for run in work for found in run.result()]
+        again = [number for number, file in enumerate(files) if handled[number].sha256 != file.expected]
+        for number, found in zip(again, self._handle([files[number] for number in again])):
+            handled[number] = found
+        return files, handled
 
     def close(self) -> None:
         """Let the threads end, without what is not begun."""

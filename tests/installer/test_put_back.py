@@ -17,11 +17,12 @@ from pytorch_offline.errors import IntegrityError, PytorchOfflineError, Unsatisf
 from pytorch_offline.installer import staging
 from pytorch_offline.installer.destination import read_survey
 from pytorch_offline.installer.model import Request
+from pytorch_offline.installer.staged_files import RecordedFile, StagedDistribution, StageHands
 from pytorch_offline.installer.steps import carry_out
 from pytorch_offline.installer.workshop import WORKSHOP, hold_workshop, put_right
 from tests.e2e.tool import run_tool
 from tests.installer import surveys
-from tests.installer.crafted import Crafted, linux_target, pure, write_mirror
+from tests.installer.crafted import Crafted, linux_target, pure, record_hash, write_mirror
 from tests.installer.kill_campaign import Campaign, wheel
 from tests.installer.snapshot import Entry, snapshot
 
@@ -136,6 +137,26 @@ def test_a_new_environment_that_fails_is_removed(tmp_path: Path, bundles: Bundle
     with pytest.raises(PytorchOfflineError):
         install(bundle, tmp_path / "empty")
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("met", [None, b"on"])
+def test_a_file_of_several_wheels_that_is_met_while_it_is_unpacked_again_is_looked_at_again(
+    met: bytes | None, tmp_path: Path
+) -> None:
+    shared = tmp_path / "nvidia" / "__init__.py"
+    shared.parent.mkdir()
+    if met is not None:
+        shared.write_bytes(met)
+    expected = record_hash(b"once").rstrip("=")
+    files = [RecordedFile("nvidia/__init__.py", str(shared), expected, "/env/nvidia/__init__.py")]
+    hands = StageHands([], 1)
+    hands.give(StagedDistribution("nvidia-one", str(tmp_path), (1, 1)), files)
+    hands.results("nvidia-one")  # the first look is over
+    shared.write_bytes(b"once")
+    assert [handled.sha256 for handled in hands.results("nvidia-one")[1]] == [expected]
+    shared.write_bytes(b"damaged")
+    assert hands.results("nvidia-one")[1][0].sha256 != expected
+    hands.close()
 
 
 def test_a_disk_that_fills_up_while_an_environment_is_created_is_told_as_that(
