@@ -20,7 +20,7 @@ for line in sys.stdin.buffer:
     staged, final = (os.fsdecode(bytes.fromhex(part.decode())) for part in line.strip().split())
     try:
         made = py_compile.compile(staged, dfile=final, doraise=True, **more)
-    except (py_compile.PyCompileError, RecursionError, MemoryError):
+    except (py_compile.PyCompileError, OSError, RecursionError, MemoryError):
         made = ""
     sys.stdout.buffer.write(os.fsencode(made or "").hex().encode() + b"\\n")
     sys.stdout.buffer.flush()

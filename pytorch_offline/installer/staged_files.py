@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import queue
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -107,11 +108,17 @@ class StageHands:
         """Wait for a distribution's files, once all installers are done.
 
         Several wheels may hold one file, as NVIDIA's do ``nvidia/__init__.py``, and pip takes it away to unpack the
-        next one's: what was met in that moment, gone or half written, is looked at again.
+        next one's: what was met in that moment, gone or half written, is looked at again. So is all that several
+        name, for byte code holds the time at which its module was written.
         """
         _, files, work = self._given[project]
         handled = [found for run in work for found in run.result()]
-        again = [number for number, file in enumerate(files) if handled[number].sha256 != file.expected]
+        named = Counter(file.staged for _, each, _ in self._given.values() for file in each)
+        again = [
+            number
+            for number, file in enumerate(files)
+            if handled[number].sha256 != file.expected or named[file.staged] > 1
+        ]
         for number, found in zip(again, self._handle([files[number] for number in again])):
             handled[number] = found
         return files, handled

@@ -176,8 +176,9 @@ class Campaign:
                 time.sleep(moment)
             else:
                 moment = draw.uniform(0, SECONDS_OF_SWITCH if number % 3 == 1 else SECONDS_TO_END)
-                if not self._wait_for_switch(process):
-                    self.failures.append(f"case {number}: it ended before its switch")
+                said = self._wait_for_switch(process)
+                if said:
+                    self.failures.append(f"case {number}: it ended before its switch: {said}")
                 time.sleep(moment)
             ended = process.poll() is not None
             if not ended:
@@ -189,9 +190,15 @@ class Campaign:
             self.failures += [f"{case}: {wrong}" for wrong in self._again(after, innocents)]
 
     @staticmethod
-    def _wait_for_switch(process: subprocess.Popen[str]) -> bool:
+    def _wait_for_switch(process: subprocess.Popen[str]) -> str:
+        """Read until the switch begins; what was said if it never does."""
         assert process.stderr is not None
-        return any(line.startswith(SWITCH_LINE) for line in process.stderr)
+        said = []
+        for line in process.stderr:
+            if line.startswith(SWITCH_LINE):
+                return ""
+            said.append(line)
+        return "".join(said[-5:])
 
     def _look(self, before: dict[str, Entry], after: dict[str, Entry], innocents: dict[str, Entry]) -> Iterator[str]:
         """See what the kill left, before anything is put right."""
