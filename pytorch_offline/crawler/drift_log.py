@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
-from pytorch_offline.addresses import without_credentials
+from pytorch_offline.addresses import url_path, without_credentials
 from pytorch_offline.crawler.drift import contents_of, facts_of_fate, facts_of_mismatch
 from pytorch_offline.crawler.model import Receipt
 from pytorch_offline.moments import spell_moment
@@ -34,7 +33,7 @@ class DriftLog:
         """Note what a host gave for a file, right or wrong."""
         moment = spell_moment(self._now())
         receipt = Receipt(
-            path=_path(url),
+            path=url_path(url),
             url=without_credentials(url),
             sha256=sha256,
             size=size,
@@ -66,12 +65,8 @@ class DriftLog:
         return facts_of_fate(*self._known(url))
 
     def _known(self, url: str) -> tuple[tuple[Observation, ...], tuple[Receipt, ...]]:
-        path = _path(url)
+        path = url_path(url)
         try:
             return self._catalogue.history(path), self._catalogue.receipts(path)
         finally:
             self.rest()
-
-
-def _path(url: str) -> str:
-    return unquote(urlsplit(url).path)

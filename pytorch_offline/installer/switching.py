@@ -16,16 +16,10 @@ from pytorch_offline.installer.workshop import WORKSHOP, clear_workshop, disk_tr
 
 
 class Switched(NamedTuple):
-    """A switch that was done, and may still be undone."""
+    """A switch that was done; until ``commit`` whoever leaves the workplace by an error undoes it."""
 
     work: Work
     switched: bool
-
-    def undo(self) -> None:
-        """Bring back what was there before, byte for byte."""
-        if self.switched:
-            with disk_trouble(self.work.survey.prefix):
-                undo_switch(self.work.held)
 
     def commit(self) -> None:
         """From here on the environment is the new one; what it replaced is thrown away."""

@@ -353,12 +353,12 @@ class Mirror:
         self._generations.finish()  # of a switch that failed a moment ago
         self._remove_strays()  # before the switch forgets that their wheels were announced
         pages = render_pages(files.values())
-        changed = {path: body for path, body in pages.items() if _read(self.root / path) != body}
+        changed = {path: body for path, body in pages.items() if body_at(self.root / path) != body}
         stale = [str(path) for path in self._generations.pages_on_disk() if path not in pages]
         manifest = render_manifest(files.values())
-        beside = {path: body for path, body in further.items() if _read(self.root / path) != body}
+        beside = {path: body for path, body in further.items() if body_at(self.root / path) != body}
         news = bool(changed or stale or unlinked)
-        if news or beside or self._ledger.has_unpublished or _read(self.root / MANIFEST_NAME) != manifest:
+        if news or beside or self._ledger.has_unpublished or body_at(self.root / MANIFEST_NAME) != manifest:
             documents = changed | {PurePosixPath(MANIFEST_NAME): manifest} | beside
             if news and now is not None:
                 documents[PurePosixPath(PUBLICATION_NAME)] = render_publication(now())
@@ -437,7 +437,7 @@ class Mirror:
             damage = IntegrityError("hash-mismatch", f"{listed.path} is damaged", facts=facts)
             self._reject(target, damage, origin_url=None, now=now, filename=listed.path.name)
             return None
-        sidecar = _read(self.root / sidecar_of(listed.path))
+        sidecar = body_at(self.root / sidecar_of(listed.path))
         if sidecar is None or hashlib.sha256(sidecar).hexdigest() != listed.metadata_sha256:
             self.mend_sidecar(listed)
         return self._refresh(listed, wanted)
@@ -525,7 +525,8 @@ class Mirror:
             return self._temporary / str(self._names_given)
 
 
-def _read(path: Path) -> bytes | None:
+def body_at(path: Path) -> bytes | None:
+    """Read a file; None if there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

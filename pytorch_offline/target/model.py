@@ -90,16 +90,18 @@ class Accelerator:
 
     @property
     def driver_text(self) -> str | None:
-        """The driver's version as NVIDIA spells it: ``535.104.05``, where ``Version`` alone would say 535.104.5.
-
-        AMD's numbers are not padded.
-        """
+        """The driver's version as its maker spells it; AMD's numbers are not padded."""
         if self.driver is None:
             return None
-        if self.kind is not AcceleratorKind.CUDA or self.driver.base_version != str(self.driver):
-            return str(self.driver)
-        major, *rest = self.driver.release
-        return ".".join([str(major), *(f"{part:02d}" for part in rest)])
+        return spell_driver(self.driver) if self.kind is AcceleratorKind.CUDA else str(self.driver)
+
+
+def spell_driver(driver: Version) -> str:
+    """Spell a driver's version as NVIDIA does: ``535.104.05``, where ``Version`` alone would say 535.104.5."""
+    if driver.base_version != str(driver):
+        return str(driver)
+    major, *rest = driver.release
+    return ".".join([str(major), *(f"{part:02d}" for part in rest)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -291,23 +291,30 @@ def lay_out(files: dict[str, bytes], root: Path) -> None:
         path.write_bytes(body)
 
 
-def cut(root: Path, server: Loopback, *, fatal: int, connections: int) -> tuple[bool, list[str]]:
-    """Cut the power at one step, and let the next run finish; say whether it was reached, and what went wrong."""
-    serve(server, connections=connections)
-    disk = VolatileDisk(root / "mirror", fatal)
+def left_by_cut(disk: VolatileDisk, work: Callable[[], object], scratch: Path) -> dict[str, Path]:
+    """Work until the power is cut, and lay out what may be on the disk then, by name; nothing if it never was cut."""
     try:
-        bring(root / "mirror", server, disk=disk, connections=connections)
+        work()
     except PowerLost:
         pass
     finally:
         disk.close()
     if not disk.lost:
-        return False, []
+        return {}
+    left = {"early": disk.early, "late": disk.late}
+    for name, files in left.items():
+        (scratch / name).mkdir()
+        lay_out(files, scratch / name)
+    return {name: scratch / name for name in left}
+
+
+def cut(root: Path, server: Loopback, *, fatal: int, connections: int) -> tuple[bool, list[str]]:
+    """Cut the power at one step, and let the next run finish; say whether it was reached, and what went wrong."""
+    serve(server, connections=connections)
+    disk = VolatileDisk(root / "mirror", fatal)
+    after = left_by_cut(disk, lambda: bring(root / "mirror", server, disk=disk, connections=connections), root)
     wrong = []
-    for name, files in {"early": disk.early, "late": disk.late}.items():
-        found = root / name
-        found.mkdir()
-        lay_out(files, found)
+    for name, found in after.items():
         wrong += [f"step {fatal}, names {name}: {problem}" for problem in problems(found)]
         server.faults[f"/{WHEELS[0].path}"].clear()
         server.always.clear()
@@ -315,7 +322,7 @@ def cut(root: Path, server: Loopback, *, fatal: int, connections: int) -> tuple[
         wrong += [f"step {fatal}, names {name}, next run: {problem}" for problem in problems(found)]
         if any(not (found / wheel.path).exists() for wheel in WHEELS):
             wrong.append(f"step {fatal}, names {name}: the next run did not finish")
-    return True, wrong
+    return disk.lost, wrong
 
 
 def main() -> int:

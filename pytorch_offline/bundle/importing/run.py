@@ -31,6 +31,7 @@ from pytorch_offline.mirror.lock_check import lock_problem
 from pytorch_offline.mirror.milestones import Imported
 from pytorch_offline.mirror.progress import Doing, Outcome, Progress, Silent, Stage
 from pytorch_offline.mirror.room import Room, free_bytes
+from pytorch_offline.mirror.store import body_at
 from pytorch_offline.mirror.workers import Stop, for_each
 from pytorch_offline.moments import spell_moment
 
@@ -232,7 +233,7 @@ class _Import:
                 raise IntegrityError("bad-lock", f"the bundle's {path} cannot be used: {problem}")
 
     def _changed(self, locks: Mapping[PurePosixPath, bytes]) -> tuple[str, ...]:
-        return tuple(path.name for path, body in sorted(locks.items()) if _body_of(self._mirror.root / path) != body)
+        return tuple(path.name for path, body in sorted(locks.items()) if body_at(self._mirror.root / path) != body)
 
     def _look_at_room(self, plan: ImportPlan, free: Callable[[Path], int]) -> None:
         room = Room(self._mirror.root, staging=self._mirror.partial, jobs=1, free=free)
@@ -373,12 +374,5 @@ def _room_of(part: Path) -> int:
 def _size_of(path: Path) -> int | None:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
-        return None
-
-
-def _body_of(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
     except FileNotFoundError:
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pytorch_offline.bundle.format.driver_facts import (
     ChipBranches,
     CompatBranches,
@@ -17,10 +15,7 @@ from pytorch_offline.knowledge.forward_compat import accepted_branches, compat_v
 from pytorch_offline.knowledge.gpu_driver import driver_branches, known_chips
 from pytorch_offline.knowledge.gpus import classes_of, read_gpus
 from pytorch_offline.selector.rules.forward_compat import NEVER_COMPAT
-from pytorch_offline.target.model import Accelerator, AcceleratorKind
-
-if TYPE_CHECKING:
-    from packaging.version import Version
+from pytorch_offline.target.model import spell_driver
 
 
 def make_driver_facts() -> DriverFacts:
@@ -36,7 +31,7 @@ def make_driver_facts() -> DriverFacts:
         toolkits={system: _toolkits(table) for system, table in tables.items()},
         floors={
             system: tuple(
-                LeastDriver(cuda=str(major), driver=_spelt(driver))
+                LeastDriver(cuda=str(major), driver=spell_driver(driver))
                 for major, driver in sorted(table.minor_compatibility.items())
             )
             for system, table in tables.items()
@@ -62,9 +57,6 @@ def _exceptions() -> set[str]:
 
 
 def _toolkits(table: CudaDriverTable) -> tuple[LeastDriver, ...]:
-    return tuple(LeastDriver(cuda=str(cuda), driver=_spelt(driver)) for cuda, driver in sorted(table.toolkit.items()))
-
-
-def _spelt(driver: Version) -> str:
-    """Spell a driver as NVIDIA does: 450.80.02."""
-    return Accelerator(kind=AcceleratorKind.CUDA, driver=driver).driver_text or str(driver)
+    return tuple(
+        LeastDriver(cuda=str(cuda), driver=spell_driver(driver)) for cuda, driver in sorted(table.toolkit.items())
+    )

@@ -26,7 +26,7 @@ from pytorch_offline.knowledge.gpu_driver import driver_branches
 from pytorch_offline.selector.model import Rejection
 from pytorch_offline.selector.reasons import Reason
 from pytorch_offline.selector.rules.forward_compat import judge_user_mode
-from pytorch_offline.target.model import Accelerator, AcceleratorKind
+from pytorch_offline.target.model import Accelerator, AcceleratorKind, spell_driver
 from pytorch_offline.wheels.backend import Backend, BackendKind
 
 if TYPE_CHECKING:
@@ -141,22 +141,22 @@ def _judge_cuda(backend: Backend, cuda: Version, accelerator: Accelerator, syste
         return Runs(backend=backend, native=True, detail=f"user-mode CUDA {counts} covers {backend}{raised}")
     own = table.toolkit.get(cuda)
     if driver is not None and own is not None and driver >= own:
-        return Runs(backend=backend, native=True, detail=f"{has} covers {backend} (needs {_spelt(own)})")
+        return Runs(backend=backend, native=True, detail=f"{has} covers {backend} (needs {spell_driver(own)})")
     lacks = f"{has} ({user_mode.briefly})" if user_mode.refused else has
     if cuda.major < FIRST_MAJOR_WITH_MINOR_COMPATIBILITY:
-        needs = f"driver {_spelt(own)} or later" if own is not None else "a driver that the table does not know"
+        needs = f"driver {spell_driver(own)} or later" if own is not None else "a driver that the table does not know"
         return CannotRun(
             backend=backend, reason=Reason.DRIVER, detail=f"{backend} needs {needs}; the target has {lacks}"
         )
     floor = table.minor_compatibility.get(cuda.major)
-    caveat = f"; code compiled at run time, PTX, needs driver {_spelt(own)}" if own is not None else ""
+    caveat = f"; code compiled at run time, PTX, needs driver {spell_driver(own)}" if own is not None else ""
     if counts is not None and counts.major >= cuda.major:
         detail = f"user-mode CUDA {counts} runs {backend} by minor-version compatibility{raised}{caveat}"
         return Runs(backend=backend, native=False, detail=detail)
     if driver is not None and floor is not None and driver >= floor:
-        detail = f"{has} runs {backend} by minor-version compatibility (floor {_spelt(floor)}){caveat}"
+        detail = f"{has} runs {backend} by minor-version compatibility (floor {spell_driver(floor)}){caveat}"
         return Runs(backend=backend, native=False, detail=detail)
-    needs = f"driver {_spelt(floor)} or later" if floor is not None else "a driver that the table does not know"
+    needs = f"driver {spell_driver(floor)} or later" if floor is not None else "a driver that the table does not know"
     return CannotRun(backend=backend, reason=Reason.DRIVER, detail=f"{backend} needs {needs}; the target has {lacks}")
 
 
@@ -195,11 +195,6 @@ def _named_chips(accelerator: Accelerator) -> list[tuple[str, ComputeCapability]
         for one in accelerator.devices
         if one.compute_capability is not None
     ]
-
-
-def _spelt(driver: Version) -> str:
-    """Spell a driver as NVIDIA does: 450.80.02, where ``Version`` alone would say 450.80.2."""
-    return Accelerator(kind=AcceleratorKind.CUDA, driver=driver).driver_text or str(driver)
 
 
 def verdict_for_forced(target: Target, backend: Backend) -> BackendVerdict:

@@ -20,7 +20,7 @@ from pytorch_offline.errors import PytorchOfflineError, UsageError
 from pytorch_offline.mirror.store import Mirror
 from pytorch_offline.mirror.verify import verify_mirror
 from tests.bundle.importing.editions import Edition, wheels
-from tests.mirror.power import FailingDisk, PowerLost, VolatileDisk, lay_out, leftovers
+from tests.mirror.power import FailingDisk, VolatileDisk, left_by_cut, leftovers
 from tests.mirror.wheels import now, tree
 from tests.mounts import resize, small_disk
 
@@ -69,26 +69,15 @@ def cut(scratch: Path, fatal: int) -> tuple[bool, list[str]]:
     take(scratch / "whole", first, second)
     expected = tree(scratch / "whole")
     disk = VolatileDisk(scratch / "far", fatal)
-    try:
-        take(scratch / "far", first, second, disk=disk)
-    except PowerLost:
-        pass
-    finally:
-        disk.close()
-    if not disk.lost:
-        return False, []
     wrong = []
-    for name, files in {"early": disk.early, "late": disk.late}.items():
-        found = scratch / name
-        found.mkdir()
-        lay_out(files, found)
+    for name, found in left_by_cut(disk, lambda: take(scratch / "far", first, second, disk=disk), scratch).items():
         wrong += [f"step {fatal}, names {name}: {problem}" for problem in problems(found)]
         go_on(found, first, second)
         if tree(found) != expected:
             wrong.append(f"step {fatal}, names {name}: the next run made another mirror")
         if left := leftovers(found) - {"taken-bundles.json"}:
             wrong.append(f"step {fatal}, names {name}: left behind: {sorted(left)}")
-    return True, wrong
+    return disk.lost, wrong
 
 
 @pytest.fixture
